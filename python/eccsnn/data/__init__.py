@@ -1,1 +1,33 @@
-"""data."""
+"""Data sets as arrays of images, deterministic batches, and class-incremental scenarios.
+
+`load_dataset` gives train, val and test parts with a fingerprint; `batches` iterates over one of them, the same way
+every time for the same seed, epoch and step; `build_scenario` says which classes are learnt when.
+"""
+
+from eccsnn.data.batches import AUGMENTATIONS, Batch, augment_images, batches, normalize, num_batches
+from eccsnn.data.decode import decode_image
+from eccsnn.data.registry import DatasetInfo, list_datasets, load_dataset
+from eccsnn.data.scenario import Scenario, build_scenario, restrict
+from eccsnn.data.splits import stratified_split, stratified_subset
+from eccsnn.data.types import ImageSet, Splits, channel_statistics
+
+__all__ = [
+    "AUGMENTATIONS",
+    "Batch",
+    "DatasetInfo",
+    "ImageSet",
+    "Scenario",
+    "Splits",
+    "augment_images",
+    "batches",
+    "build_scenario",
+    "channel_statistics",
+    "decode_image",
+    "list_datasets",
+    "load_dataset",
+    "normalize",
+    "num_batches",
+    "restrict",
+    "stratified_split",
+    "stratified_subset",
+]

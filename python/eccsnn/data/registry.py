@@ -1,0 +1,284 @@
+"""Data sets by name, and the one way from a source to train, val and test."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from eccsnn.data import caltech, cifar, folder, tiny_imagenet
+from eccsnn.data.cache import AnyArray, CachedArrays, array_sha256, open_cached
+from eccsnn.data.digits import open_digits
+from eccsnn.data.source import Source
+from eccsnn.data.splits import stratified_split, stratified_subset
+from eccsnn.data.types import ImageSet, Int64Array, Splits, channel_statistics
+from eccsnn.errors import ConfigError, DataError
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_TEST_FRACTION = 0.2
+_PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What `eccsnn list datasets` shows.
+
+    Attributes:
+        name: for `load_dataset` and configs.
+        title: the usual name.
+        description: what it is and how it is read.
+        layout: what `root` must look like; None: no root is needed.
+        downloads: whether `download=True` works.
+    """
+
+    name: str
+    title: str
+    description: str
+    layout: str | None
+    downloads: bool = False
+
+
+@dataclass(frozen=True)
+class _Options:
+    root: str | Path | None
+    image_size: int
+    download: bool
+    include_background: bool
+
+
+_DATASETS: dict[str, tuple[DatasetInfo, Callable[[_Options], Source]]] = {}
+
+
+def _register(info: DatasetInfo, open_source: Callable[[_Options], Source]) -> None:
+    _DATASETS[info.name] = (info, open_source)
+
+
+_register(
+    DatasetInfo(
+        "digits", "scikit-learn digits", "1,797 handwritten digits that come with scikit-learn; no files", None
+    ),
+    lambda o: open_digits(image_size=o.image_size),
+)
+_register(
+    DatasetInfo("image_folder", "Image folder", "any images, one folder a class", folder.LAYOUT),
+    lambda o: folder.open_image_folder(o.root, image_size=o.image_size),
+)
+for _name, _variant in cifar.VARIANTS.items():
+    _register(
+        DatasetInfo(
+            _name,
+            _variant.title,
+            f"50,000 + 10,000 images of 32 px in {len(_variant.class_names)} classes; "
+            "the original pickles, or folders of images",
+            _variant.layout,
+            downloads=True,
+        ),
+        lambda o, name=_name: cifar.open_cifar(  # type: ignore[misc]
+            name, o.root, image_size=o.image_size, download=o.download
+        ),
+    )
+_register(
+    DatasetInfo(
+        "caltech101",
+        "Caltech-101",
+        "8,677 images in 101 classes; the centre square is scaled to image_size; the test part is cut, stratified",
+        caltech.LAYOUT,
+        downloads=True,
+    ),
+    lambda o: caltech.open_caltech101(
+        o.root, image_size=o.image_size, include_background=o.include_background, download=o.download
+    ),
+)
+_register(
+    DatasetInfo(
+        "tiny_imagenet",
+        "Tiny-ImageNet",
+        "100,000 + 10,000 images of 64 px in 200 classes; the val part serves as test",
+        tiny_imagenet.LAYOUT,
+    ),
+    lambda o: tiny_imagenet.open_tiny_imagenet(o.root, image_size=o.image_size),
+)
+
+
+def list_datasets() -> list[DatasetInfo]:
+    """All data sets that `load_dataset` knows.
+
+    Example:
+        >>> [info.name for info in list_datasets()]
+        ['digits', 'image_folder', 'cifar10', 'cifar100', 'caltech101', 'tiny_imagenet']
+    """
+    return [info for info, _ in _DATASETS.values()]
+
+
+def load_dataset(
+    name: str,
+    *,
+    root: str | Path | None = None,
+    display_name: str | None = None,
+    image_size: int = 32,
+    val_fraction: float = 0.1,
+    test_fraction: float | None = None,
+    subset: Mapping[str, int] | None = None,
+    seed: int = 0,
+    cache_dir: str | Path | None = None,
+    download: bool = False,
+    include_background: bool = False,
+) -> Splits:
+    """Loads a data set as train, val and test.
+
+    Decoded images are cached on disk (see `eccsnn.data.cache`) and memory-mapped from there. val is cut from the
+    training data only, stratified by class. mean and std come from `train` alone.
+
+    Args:
+        name: one of `list_datasets()`.
+        root: the folder with the files; `list_datasets()` says what it must look like. digits needs none.
+        display_name: what to call the data wherever results are shown; None: what was really read.
+        image_size: height and width in px.
+        val_fraction: part of the training data, in `[0, 1)`; 0 gives an empty val.
+        test_fraction: part of all images, in `(0, 1)`, for data without a test part of its own (digits, caltech101, a
+            flat image folder); None: 0.2. An error for data that comes with one.
+        subset: how many images to keep of each part, for instance `{"train": 1000, "test": 500}`; stratified and seeded;
+            a part that is not named stays whole.
+        seed: of the cuts and subsets; has nothing to do with the seed of training.
+        cache_dir: None: `$ECCSNN_CACHE`, else `~/.cache/eccsnn`.
+        download: fetches the original files to `root` where the data set allows it.
+        include_background: caltech101 only: BACKGROUND_Google as a class of its own.
+
+    Raises:
+        ConfigError: an unknown name or an argument that is out of range or does not apply to this data set.
+        DataError: the files are missing, broken or laid out in another way; the message says what was found.
+
+    Example:
+        >>> data = load_dataset("digits", subset={"train": 100})
+        >>> data.name, len(data.train), data.train.shape, data.num_classes
+        ('scikit-learn digits', 100, (3, 32, 32), 10)
+    """
+    info, open_source = _find(name)
+    _check_arguments(info, root, image_size, val_fraction, test_fraction, subset, seed, download, include_background)
+    started = time.perf_counter()
+    source = open_source(_Options(root, image_size, download, include_background))
+    if source.has_test_part and test_fraction is not None:
+        raise ConfigError(
+            f"test_fraction is {test_fraction}, but {source.name} comes with a test part; leave test_fraction out"
+        )
+    arrays = _read(source, None if cache_dir is None else Path(cache_dir))
+    rows = _cut(source, arrays, val_fraction, test_fraction, subset or {}, seed)
+    images, labels = arrays.arrays["images"], np.asarray(arrays.arrays["labels"])
+    parts = {part: ImageSet(images, labels[rows[part]], rows=rows[part]) for part in _PARTS}
+    mean, std = channel_statistics(parts["train"])
+    splits = Splits(
+        name=source.name if display_name is None else display_name,
+        class_names=source.class_names,
+        **parts,
+        mean=mean,
+        std=std,
+        fingerprint=_fingerprint(source, arrays, rows),
+    )
+    sizes = ", ".join(f"{len(parts[part])} {part}" for part in _PARTS)
+    logger.info("%s: %s images of %d px in %.1f s", splits.name, sizes, image_size, time.perf_counter() - started)
+    return splits
+
+
+def _find(name: str) -> tuple[DatasetInfo, Callable[[_Options], Source]]:
+    if name not in _DATASETS:
+        near = difflib.get_close_matches(str(name), _DATASETS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"unknown data set {name!r}; expected one of {', '.join(_DATASETS)}{hint}")
+    return _DATASETS[name]
+
+
+def _check_arguments(
+    info: DatasetInfo,
+    root: str | Path | None,
+    image_size: int,
+    val_fraction: float,
+    test_fraction: float | None,
+    subset: Mapping[str, int] | None,
+    seed: int,
+    download: bool,
+    include_background: bool,
+) -> None:
+    if info.layout is None and root is not None:
+        raise ConfigError(f"root is {str(root)!r}, but data set {info.name!r} has no files; leave root out")
+    if image_size < 1:
+        raise ConfigError(f"image_size is {image_size}, expected at least 1 px")
+    if not 0.0 <= val_fraction < 1.0:
+        raise ConfigError(f"val_fraction is {val_fraction}, expected 0 <= val_fraction < 1")
+    if test_fraction is not None and not 0.0 < test_fraction < 1.0:
+        raise ConfigError(f"test_fraction is {test_fraction}, expected 0 < test_fraction < 1")
+    if seed < 0:
+        raise ConfigError(f"seed is {seed}, expected an integer >= 0")
+    if download and not info.downloads:
+        raise ConfigError(
+            f"data set {info.name!r} cannot be downloaded; put its files in root: {info.layout or 'none needed'}"
+        )
+    if include_background and info.name != "caltech101":
+        raise ConfigError(f"include_background applies to caltech101 only, not to {info.name!r}")
+    unknown = sorted(set(subset or {}) - set(_PARTS))
+    if unknown:
+        raise ConfigError(f"subset names {unknown[0]!r}, expected only {', '.join(_PARTS)}")
+
+
+def _read(source: Source, cache_dir: Path | None) -> CachedArrays:
+    if source.use_cache:
+        return open_cached(
+            str(source.key["dataset"]),
+            key=source.key,
+            signature=source.signature,
+            build=source.build,
+            cache_dir=cache_dir,
+        )
+    arrays: dict[str, AnyArray] = {}
+
+    def allocate(name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> AnyArray:
+        arrays[name] = np.zeros(shape, dtype=dtype)
+        return arrays[name]
+
+    source.build(allocate)
+    return CachedArrays(arrays, {name: array_sha256(array) for name, array in arrays.items()})
+
+
+def _cut(
+    source: Source,
+    arrays: CachedArrays,
+    val_fraction: float,
+    test_fraction: float | None,
+    subset: Mapping[str, int],
+    seed: int,
+) -> dict[str, Int64Array]:
+    labels = np.asarray(arrays.arrays["labels"])
+    if source.has_test_part:
+        is_test = np.asarray(arrays.arrays["is_test"])
+        learn, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
+    else:
+        fraction = DEFAULT_TEST_FRACTION if test_fraction is None else test_fraction
+        learn, test = stratified_split(labels, fraction, seed=seed, purpose="test")
+    kept, cut = stratified_split(labels[learn], val_fraction, seed=seed, purpose="val")
+    rows = {"train": learn[kept], "val": learn[cut], "test": test}
+    for part, count in subset.items():
+        if not 1 <= count <= len(rows[part]):
+            raise ConfigError(
+                f"subset asks for {count} images of {part}, expected between 1 and the {len(rows[part])} there are"
+            )
+        rows[part] = rows[part][stratified_subset(labels[rows[part]], count, seed=seed, purpose=f"subset {part}")]
+    if not len(rows["test"]):
+        raise DataError(f"{source.name} has too few images for a test part: every class has one image only; add more")
+    return rows
+
+
+def _fingerprint(source: Source, arrays: CachedArrays, rows: Mapping[str, Int64Array]) -> str:
+    content = {
+        "arrays": dict(arrays.sha256),
+        "class_names": list(source.class_names),
+        "rows": {part: array_sha256(rows[part].astype("<i8")) for part in _PARTS},
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
