@@ -2,7 +2,43 @@
 
 The parts, from the bottom up: `ops` (fused kernels), `nn` (neurons and layers with explicit state), `models`, `data`,
 `costs`, `offload`, `transport`, `training`, `incremental`, `services`, `systems` (the published systems), `experiments`
-and `report`. `eccsnn.load(run)` opens the model of a finished run.
+and `report`. `eccsnn.load(run)` opens the models of a finished run.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from eccsnn.experiments import LoadedRun
+
 __version__ = "0.1.0"
+
+_PARTS = (
+    "costs", "data", "experiments", "incremental", "models", "nn", "offload", "ops", "report", "services", "systems", "training",
+    "transport",
+)  # fmt: skip
+
+
+def load(run: Path | str) -> LoadedRun:
+    """Opens a finished run: `model` (the edge), `cloud`, `predict(images)`, `init_state` and `step`.
+
+    Args:
+        run: Run directory, as printed by `eccsnn run`.
+
+    Raises:
+        CheckpointError: It is no run, is not finished, or a file of it is broken.
+    """
+    from eccsnn.experiments import load as load_run
+
+    return load_run(run)
+
+
+def __getattr__(name: str) -> Any:
+    # Parts are imported when they are first used, so that `import eccsnn` and `eccsnn --help` stay quick.
+    if name in _PARTS:
+        return importlib.import_module(f"eccsnn.{name}")
+    raise AttributeError(f"module 'eccsnn' has no attribute {name!r}; its parts are {', '.join(_PARTS)}")

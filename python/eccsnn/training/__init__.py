@@ -1,1 +1,20 @@
-"""training."""
+"""Training: losses, the resumable loop, evaluation and checkpoints."""
+
+from eccsnn.training.checkpoint import load_checkpoint, load_model, load_weights, save_checkpoint, save_model
+from eccsnn.training.evaluate import predict_logits
+from eccsnn.training.loop import FitResult, fit
+from eccsnn.training.losses import FeatureDistillation, cross_entropy, logit_distillation
+
+__all__ = [
+    "FeatureDistillation",
+    "FitResult",
+    "cross_entropy",
+    "fit",
+    "load_checkpoint",
+    "load_model",
+    "load_weights",
+    "logit_distillation",
+    "predict_logits",
+    "save_checkpoint",
+    "save_model",
+]

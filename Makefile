@@ -1,0 +1,87 @@
+# make demo | test | lint | format | proto | notebook | clean
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUNS ?= runs
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+
+.PHONY: help demo test install dev cpp-test sanitize python-test notebook-test lint format proto notebook clean
+
+help:
+	@echo "make demo     installs into $(VENV) and runs ECC-SNN on handwritten digits, up to an HTML report (about 5 minutes after installing)"
+	@echo "make test     sets up what the tests need and passes all C++ and Python tests"
+	@echo "make lint     ruff, mypy, import layers, clang-format"
+	@echo "make format   rewrites the sources in the project's format"
+	@echo "make proto    regenerates the protocol code; make notebook regenerates the notebook"
+
+demo: install
+	$(BIN)/eccsnn run ecc_snn/digits_small --runs-dir $(RUNS)
+
+# --- environments -------------------------------------------------------------------------------------------------
+
+$(VENV)/bin/python:
+	$(PYTHON) tools/check_host.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.torch: $(VENV)/bin/python constraints.txt
+	$(BIN)/python -m pip install -c constraints.txt torch torchvision
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml CMakeLists.txt $(shell find csrc cmake python configs -type f -not -name '*.pyc' -not -name '*.so' 2>/dev/null)
+	$(BIN)/python -m pip install -c constraints.txt .
+	touch $@
+
+install: $(VENV)/.installed
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(BIN)/python -m pip install -c constraints.txt ".[dev,peers,notebooks]"
+	touch $@
+
+dev: $(VENV)/.dev
+
+# --- tests --------------------------------------------------------------------------------------------------------
+
+test: cpp-test python-test
+
+python-test: dev
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --doctest-modules --pyargs eccsnn -p no:cacheprovider
+
+cpp-test: dev
+	bash tools/install_gtest.sh
+	$(BIN)/cmake -S . -B build/cpp -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DCMAKE_BUILD_TYPE=Release -DECCSNN_BUILD_TESTS=ON -DECCSNN_BUILD_PYTHON=OFF -DECCSNN_WERROR=ON
+	$(BIN)/cmake --build build/cpp -j $(JOBS)
+	$(BIN)/ctest --test-dir build/cpp --output-on-failure
+
+sanitize: dev
+	bash tools/install_gtest.sh
+	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DECCSNN_BUILD_TESTS=ON -DECCSNN_BUILD_PYTHON=OFF -DECCSNN_WERROR=ON -DECCSNN_SANITIZE=address,undefined
+	$(BIN)/cmake --build build/sanitize -j $(JOBS)
+	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
+
+# --- habits -------------------------------------------------------------------------------------------------------
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check python tests experiments tools
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/clang-format --dry-run --Werror $(shell git ls-files '*.cpp' '*.h' '*.cu' '*.cuh' '*.inl')
+
+format: dev
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format python tests experiments tools
+	$(BIN)/clang-format -i $(shell git ls-files '*.cpp' '*.h' '*.cu' '*.cuh' '*.inl')
+
+proto: dev
+	$(BIN)/python -m eccsnn.transport.proto.generate
+
+notebook: dev
+	$(BIN)/python -m jupytext --to ipynb experiments/walkthrough.py
+
+clean:
+	rm -rf build dist .venv runs

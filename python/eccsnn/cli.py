@@ -1,0 +1,196 @@
+"""The command line: `eccsnn info | list | run | predict | report | serve | edge`. `eccsnn COMMAND --help` explains each."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from eccsnn.errors import ConfigError, EccsnnError
+
+app = typer.Typer(
+    name="eccsnn",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="""Spiking neural networks between edge and cloud.
+
+Start with `eccsnn run ecc_snn/digits_debug` (seconds), then `eccsnn report` on the folder it prints.
+`eccsnn list configs` shows every experiment that comes with the package.""",
+)
+_OUT = Console()
+
+RunsDir = Annotated[Path, typer.Option(help="Folder of all runs and shared stages.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, as printed by `eccsnn run`.")]
+
+
+@app.command()
+def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Shows versions, what was built, and which instruction set and path run."""
+    from eccsnn.build_info import build_info
+    from eccsnn.experiments.provenance import hardware, versions
+
+    report = {"versions": versions(), "hardware": hardware(), "build": build_info()}
+    if as_json:
+        print(json.dumps(report, indent=1))
+        return
+    for title, part in report.items():
+        table = Table(title=title, title_justify="left", show_header=False)
+        for key, value in _flat(part):
+            table.add_row(key, str(value))
+        _OUT.print(table)
+
+
+def _flat(part: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = []
+    for key, value in part.items():
+        rows += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+    return rows
+
+
+@app.command(name="list")
+def list_(what: Annotated[str, typer.Argument(help="models, datasets or configs")]) -> None:
+    """Lists what can be named in a configuration."""
+    table = Table(title=what, title_justify="left")
+    if what == "models":
+        from eccsnn.models import list_models
+
+        for column in ("name", "kind", "description"):
+            table.add_column(column)
+        for model in list_models():
+            table.add_row(model.name, model.kind, model.description)
+    elif what == "datasets":
+        from eccsnn.data import list_datasets
+
+        for column in ("name", "description", "data.root"):
+            table.add_column(column)
+        for dataset in list_datasets():
+            table.add_row(dataset.name, dataset.description, dataset.root_layout)
+    elif what == "configs":
+        from eccsnn.experiments.schema import load_config, shipped_configs
+
+        for column in ("name", "description"):
+            table.add_column(column)
+        for name in shipped_configs():
+            table.add_row(name, load_config(name).description)
+    else:
+        raise ConfigError(f"cannot list {what!r}; expected models, datasets or configs.")
+    _OUT.print(table)
+
+
+@app.command()
+def run(
+    config: Annotated[str, typer.Argument(help="Name of a shipped configuration, or path of a YAML file.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, e.g. edge.training.epochs=3 seed=1")] = None,
+    runs_dir: RunsDir = Path("runs"),
+    report: Annotated[bool, typer.Option(help="Write report.html into the run directory at the end.")] = True,
+) -> None:
+    """Runs an experiment, or resumes it: the same configuration and seed go on where they were stopped.
+
+    Finished stages (a trained teacher, say) are kept under runs/stages and reused by every run that needs the same.
+    """
+    from eccsnn.experiments import run_config
+
+    path = run_config(config, overrides or [], runs_dir=runs_dir, console=_OUT)
+    _OUT.print(f"run: {path}", soft_wrap=True)
+    if report:
+        from eccsnn.report import build_report
+
+        _OUT.print(f"report: {build_report([path], path / 'report.html').resolve()}", soft_wrap=True)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="One or more run directories.")],
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
+) -> None:
+    """Builds one self-contained HTML report from run directories; several runs are compared."""
+    from eccsnn.report import build_report
+
+    _OUT.print(f"report: {build_report(runs, out).resolve()}", soft_wrap=True)
+
+
+@app.command()
+def predict(
+    run: RunArgument,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+) -> None:
+    """Labels images with a run's edge model, and says which it would upload to the cloud."""
+    import eccsnn
+
+    loaded = eccsnn.load(run)
+    rows = loaded.predict_files(images)
+    if as_json:
+        for row in rows:
+            print(json.dumps(row))
+        return
+    table = Table("image", "label", "confidence", "ambiguity", "decision", "cloud's label")
+    for row in rows:
+        cells = (row["image"], row["label"], f"{row['confidence']:.3f}", f"{row['ambiguity']:.3f}", row["decision"], row["cloud_label"] or "-")
+        table.add_row(*cells)
+    _OUT.print(table)
+
+
+@app.command()
+def serve(
+    run: RunArgument,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="TCP port; 0 takes a free one and prints it.")] = 50051,
+    tls_cert: Annotated[Path | None, typer.Option(help="Server certificate, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
+) -> None:
+    """Serves a run's cloud model over gRPC (eccsnn.v1) until interrupted."""
+    from eccsnn.experiments.live import serve_run
+
+    serve_run(run, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key)
+
+
+@app.command()
+def edge(
+    run: RunArgument,
+    images: Annotated[list[Path] | None, typer.Argument(metavar="IMAGE...", help="Image files; none: test images.")] = None,
+    cloud: Annotated[str, typer.Option(help="HOST:PORT of `eccsnn serve`.")] = "127.0.0.1:50051",
+    limit: Annotated[int, typer.Option(help="Test images to send through, when no files are given.")] = 100,
+    threshold: Annotated[float | None, typer.Option(help="Ambiguity above which an image is uploaded; default: the run's.")] = None,
+    codec: Annotated[str, typer.Option(help="png, jpeg or raw.")] = "png",
+    timeout_s: Annotated[float, typer.Option(help="Seconds to wait for the cloud before the edge answers itself.")] = 5.0,
+    tls_ca: Annotated[Path | None, typer.Option(help="Root certificate of the server, PEM.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write one JSON line an image here.")] = None,
+) -> None:
+    """Runs the device side: answers what it is sure of, uploads the rest; without a cloud it answers everything itself."""
+    from eccsnn.experiments.live import edge_run
+
+    summary = edge_run(
+        run, images or [], cloud=cloud, limit=limit, threshold=threshold, codec=codec, timeout_s=timeout_s, tls_ca=tls_ca, out=out
+    )  # fmt: skip
+    print(json.dumps(summary, indent=1))
+
+
+def main() -> None:
+    """Entry point: prints errors that eccsnn raises on purpose without a traceback."""
+    try:
+        app(standalone_mode=False)
+    except EccsnnError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except (typer.Exit, SystemExit) as stop:
+        sys.exit(getattr(stop, "exit_code", getattr(stop, "code", 1)))
+    except (typer.Abort, KeyboardInterrupt):
+        Console(stderr=True).print("interrupted; the same command resumes it.")
+        sys.exit(130)
+    except Exception as error:
+        show = getattr(error, "show", None)  # click's usage errors know how to print themselves
+        if show is None:
+            raise
+        show()
+        sys.exit(getattr(error, "exit_code", 2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""The stages of an ECC-SNN experiment and what each depends on.
+
+    data -> cloud -> edge -> update_1 -> ... -> update_k -> logits -> counts -> link -> results
+
+Every arrow is a stage of `eccsnn.experiments.stages`: computed once, then reused under its key.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from eccsnn.data import Scenario, Splits, build_scenario, load_dataset
+from eccsnn.experiments import ecc_snn_results as results
+from eccsnn.experiments.live import measure_link
+from eccsnn.experiments.run import LOG, Run, StageProgress
+from eccsnn.experiments.schema import EccSnnConfig
+from eccsnn.experiments.stages import Artefact
+from eccsnn.systems import ecc_snn
+from eccsnn.training import load_model, predict_logits, save_model
+from eccsnn.training.checkpoint import write_atomically, write_json
+
+# What a training's numbers depend on; the code of everything else may change without a training being repeated.
+_TRAINING_CODE = ("ops", "nn", "models", "data", "training", "systems/ecc_snn.py")
+_UPDATE_CODE = (*_TRAINING_CODE, "incremental/lwf.py")
+_MODEL = "model.safetensors"
+
+
+def load_splits(config: EccSnnConfig) -> Splits:
+    """The data of a configuration."""
+    options = config.data.model_dump(exclude={"augment", "split_seed", "name"})
+    return load_dataset(config.data.name, seed=config.data.split_seed, **options)
+
+
+def run_ecc_snn(run: Run) -> dict[str, Any]:
+    """Runs or reuses every stage and returns what goes into results.json."""
+    config: EccSnnConfig = run.config
+    splits = load_splits(config)
+    scenario = build_scenario(config.scenario, splits.num_classes, config.class_order_seed)
+    LOG.info(
+        "%s: %d training, %d validation, %d test images, %d classes; %s",
+        splits.name, len(splits.train), len(splits.val), len(splits.test), splits.num_classes, scenario.name,
+    )  # fmt: skip
+    cloud = _cloud(run, splits)
+    edges = [_edge(run, splits, scenario, cloud)]
+    if config.update.enabled:
+        for task in range(1, len(scenario.tasks)):
+            edges.append(_update(run, splits, scenario, task, edges[-1], cloud))
+    logits = _logits(run, splits, cloud, edges)
+    counts = _counts(run, splits, cloud, edges)
+    run.keep(cloud, _MODEL, "cloud.safetensors")
+    for task, edge in enumerate(edges):
+        run.keep(edge, _MODEL, f"edge_{task}.safetensors")
+    run.keep(edges[-1], _MODEL, "edge.safetensors")
+    summary = results.collect(config, splits, scenario, logits.path, counts.path, len(edges))
+    write_json(run.path / "deployment.json", results.deployment(splits, summary))
+    if config.link.enabled:
+        link = _link(run, splits, cloud, edges[-1], summary)
+        summary["link"] = json.loads((link.path / "link.json").read_text(encoding="utf-8"))
+    return summary
+
+
+def _common(config: EccSnnConfig, splits: Splits) -> dict[str, Any]:
+    return {"data": splits.fingerprint, "augment": config.data.augment, "precision": config.precision}
+
+
+def _fit_options(config: EccSnnConfig, folder: Path, progress: StageProgress) -> dict[str, Any]:
+    return {
+        "augment": config.data.augment, "device": config.device, "precision": config.precision,
+        "checkpoint": folder / "checkpoint.safetensors", "checkpoint_seconds": config.checkpoint_seconds, "progress": progress,
+    }  # fmt: skip
+
+
+def _cloud(run: Run, splits: Splits) -> Artefact:
+    config: EccSnnConfig = run.config
+    inputs = _common(config, splits) | config.cloud.model_dump(mode="json")
+
+    def build(folder: Path, progress: StageProgress) -> None:
+        model, _ = ecc_snn.train_cloud(
+            splits, model=config.cloud.model.model_dump(), training=config.cloud.training.model_dump(), seed=config.cloud.seed,
+            **_fit_options(config, folder, progress),
+        )  # fmt: skip
+        save_model(folder / _MODEL, model)
+
+    return run.stage("cloud", inputs, _TRAINING_CODE, build)
+
+
+def _edge(run: Run, splits: Splits, scenario: Scenario, cloud: Artefact) -> Artefact:
+    config: EccSnnConfig = run.config
+    distillation = config.edge.distillation.model_dump(mode="json")
+    used = {}  # only what has a weight is part of the key: an undistilled edge does not depend on the teacher
+    if distillation["logit_weight"] > 0:
+        used |= {key: distillation[key] for key in ("logit_weight", "temperature")}
+    if distillation["feature_weight"] > 0:
+        used |= {key: distillation[key] for key in ("feature_weight", "feature_order", "student_map", "teacher_map")}
+    inputs = _common(config, splits) | {
+        "seed": config.seed, "classes": scenario.tasks[0], "model": config.edge.model.model_dump(mode="json"),
+        "training": config.edge.training.model_dump(mode="json"), "distillation": used, "cloud": cloud.key if used else None,
+    }  # fmt: skip
+
+    def build(folder: Path, progress: StageProgress) -> None:
+        teacher = load_model(cloud.path / _MODEL) if used else None
+        model, _ = ecc_snn.train_edge(
+            splits, scenario.tasks[0], teacher, model=config.edge.model.model_dump(), training=config.edge.training.model_dump(),
+            distillation=distillation, seed=config.seed, **_fit_options(config, folder, progress),
+        )  # fmt: skip
+        save_model(folder / _MODEL, model)
+
+    return run.stage("edge", inputs, _TRAINING_CODE, build)
+
+
+def _update(run: Run, splits: Splits, scenario: Scenario, task: int, edge: Artefact, cloud: Artefact) -> Artefact:
+    config: EccSnnConfig = run.config
+    update = config.update.model_dump(mode="json", exclude={"enabled"})
+    classes = scenario.tasks[task]
+    needs_cloud = update["logit_weight"] > 0
+    inputs = _common(config, splits) | {
+        "seed": config.seed, "edge": edge.key, "cloud": cloud.key if needs_cloud else None, "classes": classes, **update,
+    }  # fmt: skip
+
+    def build(folder: Path, progress: StageProgress) -> None:
+        model, _ = ecc_snn.update_edge(
+            load_model(edge.path / _MODEL), load_model(cloud.path / _MODEL) if needs_cloud else None, splits, classes,
+            seed=config.seed, **(config.update.model_dump(exclude={"enabled"})), **_fit_options(config, folder, progress),
+        )  # fmt: skip
+        save_model(folder / _MODEL, model)
+
+    return run.stage(f"update_{task}", inputs, _UPDATE_CODE, build)
+
+
+def _logits(run: Run, splits: Splits, cloud: Artefact, edges: list[Artefact]) -> Artefact:
+    """Logits of every model on validation and test data; all curves are computed from them."""
+    config: EccSnnConfig = run.config
+    inputs = {"data": splits.fingerprint, "precision": config.precision, "cloud": cloud.key, "edges": [edge.key for edge in edges]}
+
+    def build(folder: Path, progress: StageProgress) -> None:
+        arrays: dict[str, np.ndarray] = {}
+        models = {"cloud": cloud, **{f"edge_{task}": edge for task, edge in enumerate(edges)}}
+        for name, artefact in models.items():
+            model = load_model(artefact.path / _MODEL).to(config.device)
+            for part, images in (("val", splits.val), ("test", splits.test)):
+                LOG.info("logits of %s on %s data (%d images)", name, part, len(images))
+                arrays[f"{name}_{part}"] = predict_logits(
+                    model, images, mean=splits.mean, std=splits.std, device=config.device, precision=config.precision
+                )
+        _save_arrays(folder / "logits.npz", arrays)
+
+    return run.stage("logits", inputs, ("ops", "nn", "models", "data", "training"), build)
+
+
+def _counts(run: Run, splits: Splits, cloud: Artefact, edges: list[Artefact]) -> Artefact:
+    """Counted work: MACs of the cloud, synaptic operations and firing rates of the edge, bytes of an encoded image."""
+    config: EccSnnConfig = run.config
+    inputs = {
+        "data": splits.fingerprint, "cloud": cloud.key, "edge": edges[-1].key, "codec": config.link.codec,
+        "jpeg_quality": config.link.jpeg_quality,
+    }  # fmt: skip
+
+    def build(folder: Path, progress: StageProgress) -> None:
+        models: dict[str, nn.Module] = {"cloud": load_model(cloud.path / _MODEL), "edge": load_model(edges[-1].path / _MODEL)}
+        counts = results.count(models["cloud"], models["edge"], splits, config.link.codec, config.link.jpeg_quality)
+        write_json(folder / "counts.json", counts)
+
+    return run.stage("counts", inputs, ("ops", "nn", "models", "data", "costs", "experiments/ecc_snn_results.py"), build)
+
+
+def _link(run: Run, splits: Splits, cloud: Artefact, edge: Artefact, summary: dict[str, Any]) -> Artefact:
+    """The measurement over a real link; its figures belong to one machine, which is part of the key."""
+    config: EccSnnConfig = run.config
+    inputs = {
+        "data": splits.fingerprint, "cloud": cloud.key, "edge": edge.key, "link": config.link.model_dump(mode="json"),
+        "measure": config.execution.measure, "threshold": results.chosen_threshold(summary), "hardware": run.info["hardware"],
+    }  # fmt: skip
+
+    def build(folder: Path, progress: StageProgress) -> None:
+        measured = measure_link(run.path, images=config.link.images, **config.link.model_dump(exclude={"enabled", "images"}))
+        write_json(folder / "link.json", measured)
+
+    return run.stage("link", inputs, ("transport", "services", "offload", "experiments/live.py"), build)
+
+
+def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    import io
+
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    write_atomically(path, buffer.getvalue())

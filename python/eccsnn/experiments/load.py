@@ -1,0 +1,158 @@
+"""Opening a finished run: its models, its preprocessing and its offload decision in one object."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from eccsnn import offload
+from eccsnn.data import ImageSet
+from eccsnn.errors import CheckpointError, DataError
+from eccsnn.training import load_model, predict_logits
+from eccsnn.training.evaluate import predicted_classes
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What an edge with a cloud at hand makes of N images.
+
+    Attributes:
+        labels: The edge's class ids, int64 `[N]`.
+        confidence: The largest softmax of the edge, `[N]`.
+        ambiguity: `[N]`, in [0, 1].
+        upload: bool `[N]`: the ambiguity is above the run's threshold, so the edge would ask the cloud.
+    """
+
+    labels: np.ndarray
+    confidence: np.ndarray
+    ambiguity: np.ndarray
+    upload: np.ndarray
+
+
+class LoadedRun:
+    """A finished run, ready to use.
+
+    Attributes:
+        model: The edge's SNN after its last update, in evaluation mode.
+        cloud: The cloud's ANN, in evaluation mode.
+        class_names: Name of each class id.
+        image_size: Height and width that the models expect, in pixels.
+        mean, std: Per channel, of the training data.
+        measure: Name of the ambiguity measure.
+        threshold: Ambiguity above which the edge uploads, chosen on validation data.
+    """
+
+    def __init__(self, path: Path) -> None:
+        description = path / "deployment.json"
+        if not description.is_file():
+            raise CheckpointError(
+                f"{path} is not a finished run: it has no deployment.json. Give the folder that `eccsnn run` printed, "
+                "or start the same `eccsnn run` again to finish it."
+            )
+        settings = json.loads(description.read_text(encoding="utf-8"))
+        self.path = path
+        self.class_names: tuple[str, ...] = tuple(settings["class_names"])
+        self.image_size: int = settings["image_size"]
+        self.mean: Sequence[float] = settings["mean"]
+        self.std: Sequence[float] = settings["std"]
+        self.measure: str = settings["measure"]
+        self.threshold: float = settings["threshold"]
+        self.model: nn.Module = load_model(path / "models" / "edge.safetensors")
+        self.cloud: nn.Module = load_model(path / "models" / "cloud.safetensors")
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The edge model's logits for normalised images `[N, C, H, W]` or events `[T, N, C, H, W]`."""
+        return self.model(images)
+
+    def init_state(self, batch: int) -> Any:
+        """State of the edge model before the first timestep."""
+        return self.model.init_state(batch)
+
+    def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """One timestep of the edge model: `(logits_t, state)`."""
+        return self.model.step(x_t, state)
+
+    def edge_logits(self, images: np.ndarray) -> np.ndarray:
+        """Edge logits fp32 `[N, K]` of uint8 images `[N, 3, H, W]`."""
+        return self._logits(self.model, images)
+
+    def cloud_logits(self, images: np.ndarray) -> np.ndarray:
+        """Cloud logits fp32 `[N, M]` of uint8 images `[N, 3, H, W]`."""
+        return self._logits(self.cloud, images)
+
+    def ambiguity(self, logits: np.ndarray) -> np.ndarray:
+        """Ambiguity `[N]` of edge logits, by the run's measure."""
+        return offload.ambiguity(logits, [len(task) for task in self.model.head.tasks], measure=self.measure)
+
+    def predict(self, images: np.ndarray) -> Prediction:
+        """Labels, confidence and the offload decision for uint8 images `[N, 3, H, W]`.
+
+        Raises:
+            ValueError: The images have another shape or dtype.
+        """
+        logits = self.edge_logits(images)
+        ambiguity = self.ambiguity(logits)
+        confidence = torch.softmax(torch.from_numpy(logits), dim=1).amax(dim=1).numpy()
+        labels = predicted_classes(logits, self.model.head.class_ids)
+        return Prediction(labels, confidence, ambiguity, ambiguity > self.threshold)
+
+    def predict_files(self, paths: Sequence[Path]) -> list[dict[str, Any]]:
+        """Predictions for image files, and the cloud model's label where the edge would upload.
+
+        Raises:
+            DataError: A file is not an image.
+        """
+        images = np.stack([self.read_image(path) for path in paths])
+        edge = self.predict(images)
+        cloud = {}
+        if edge.upload.any():
+            ids = predicted_classes(self.cloud_logits(images[edge.upload]), self.cloud.head.class_ids)
+            cloud = dict(zip(np.flatnonzero(edge.upload).tolist(), ids.tolist(), strict=True))
+        return [
+            {
+                "image": str(path),
+                "label": self.class_names[edge.labels[i]],
+                "confidence": float(edge.confidence[i]),
+                "ambiguity": float(edge.ambiguity[i]),
+                "decision": "upload" if edge.upload[i] else "edge",
+                "cloud_label": self.class_names[cloud[i]] if i in cloud else None,
+            }
+            for i, path in enumerate(paths)
+        ]
+
+    def read_image(self, path: Path) -> np.ndarray:
+        """An image file as uint8 `[3, H, W]` at the size that the models expect.
+
+        Raises:
+            DataError: The file is missing or not an image.
+        """
+        try:
+            with Image.open(path) as image:
+                small = image.convert("RGB").resize((self.image_size, self.image_size), Image.Resampling.BILINEAR)
+        except (OSError, Image.DecompressionBombError) as error:
+            raise DataError(f"{path} cannot be read as an image: {error}. Give PNG, JPEG or another format that Pillow reads.") from error
+        return np.asarray(small, dtype=np.uint8).transpose(2, 0, 1)
+
+    def _logits(self, model: nn.Module, images: np.ndarray) -> np.ndarray:
+        expected = (3, self.image_size, self.image_size)
+        if images.dtype != np.uint8 or images.shape[1:] != expected:
+            raise ValueError(f"images are {images.dtype} {list(images.shape)}, expected uint8 [N, {', '.join(map(str, expected))}].")
+        labels = np.zeros(len(images), dtype=np.int64)
+        return predict_logits(model, ImageSet(images, labels), mean=self.mean, std=self.std)
+
+
+def load(path: Path | str) -> LoadedRun:
+    """Opens a finished run.
+
+    Raises:
+        CheckpointError: It is no run, is not finished, or a file of it is broken.
+    """
+    return LoadedRun(Path(path))

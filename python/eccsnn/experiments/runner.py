@@ -1,0 +1,46 @@
+"""Runs an experiment from a configuration."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from eccsnn.errors import ConfigError
+from eccsnn.experiments.ecc_snn import run_ecc_snn
+from eccsnn.experiments.run import Run
+from eccsnn.experiments.schema import EccSnnConfig, load_config
+from eccsnn.training.checkpoint import write_json
+
+
+def run_config(
+    config: str | EccSnnConfig, overrides: list[str] | None = None, *, runs_dir: Path | str = "runs", console: Console | None = None
+) -> Path:
+    """Runs an experiment to its end, or resumes it where it was stopped.
+
+    Args:
+        config: Name of a shipped configuration, path of a YAML file, or a validated configuration.
+        overrides: `key=value` strings, such as `edge.training.epochs=3`.
+        runs_dir: Folder of all runs; finished stages are shared below it.
+        console: Where to print progress; None prints nothing.
+
+    Returns:
+        The run directory.
+
+    Raises:
+        ConfigError: The configuration is not valid, or asks for a GPU that is not there.
+        DataError: The data are not where the configuration says, or broken.
+    """
+    resolved = config if isinstance(config, EccSnnConfig) else load_config(str(config), overrides)
+    if resolved.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device is {resolved.device!r}, but torch sees no GPU. Use device=cpu, or install a CUDA build of torch.")
+    random.seed(resolved.seed)
+    np.random.seed(resolved.seed)  # noqa: NPY002 (libraries that still use the global generator)
+    torch.manual_seed(resolved.seed)
+    with Run(resolved, Path(runs_dir), console) as run:
+        results = run_ecc_snn(run)
+        write_json(run.path / "results.json", results)
+    return run.path

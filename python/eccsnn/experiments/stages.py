@@ -1,0 +1,190 @@
+"""Stages: parts of an experiment whose results are kept under the hash of everything that they depend on.
+
+A stage's key is the SHA-256 of its name, its resolved inputs (configuration, seed, data fingerprint, keys of the stages
+before it) and the code that computes it. The same key is never computed twice, by whatever experiment, seed or resumed
+run; another key is never reused. What is being computed lives in `KEY.partial`, where a stage keeps its own checkpoints,
+and gets its final name only when it is complete.
+"""
+
+from __future__ import annotations
+
+import ast
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from eccsnn.training.checkpoint import write_json
+
+_LOG = logging.getLogger(__name__)
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A finished stage.
+
+    Attributes:
+        name: Name of the stage.
+        key: Hash of what it depends on.
+        path: Folder with its files.
+        reused: True when it was there before this run.
+        seconds: What computing it took, whenever that was.
+    """
+
+    name: str
+    key: str
+    path: Path
+    reused: bool
+    seconds: float
+
+
+@lru_cache(maxsize=None)
+def code_version(packages: tuple[str, ...]) -> str:
+    """Hash of the Python code of some subpackages, comments and docstrings left out.
+
+    Compiled kernels are covered by their numerics version: the arithmetic of a kernel is fixed by contract, and a change
+    of it has to raise `NUMERICS_VERSION` in `eccsnn.ops`.
+
+    >>> code_version(("nn",)) == code_version(("nn",))
+    True
+    """
+    digest = hashlib.sha256()
+    for package in packages:
+        target = _PACKAGE / package
+        for path in sorted(target.rglob("*.py")) if target.is_dir() else [target]:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            for node in ast.walk(tree):
+                body = getattr(node, "body", None)
+                if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+                    value = body[0].value
+                    if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                        value.value = ""
+            digest.update(str(path.relative_to(_PACKAGE)).encode())
+            digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()
+
+
+class StageStore:
+    """Folder of artefacts, one folder a stage name, one folder a key below it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def key(self, name: str, inputs: dict[str, Any], code: Sequence[str]) -> tuple[str, dict[str, Any]]:
+        """Key of a stage and the full description that it is the hash of."""
+        described = {"stage": name, "inputs": inputs, "code": code_version(tuple(code))}
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest(), described
+
+    def run(
+        self, name: str, inputs: dict[str, Any], code: Sequence[str], build: Callable[[Path], None]
+    ) -> Artefact:
+        """Returns the artefact of a stage, computing it only when there is none.
+
+        Args:
+            name: Name of the stage.
+            inputs: Everything that the result depends on, as JSON.
+            code: Subpackages (or files) of eccsnn whose code the result depends on.
+            build: Computes the stage into the folder it is given. It may find its own checkpoints there, from an earlier
+                try that was killed.
+        """
+        key, described = self.key(name, inputs, code)
+        final = self.root / name / key[:16]
+        with self._lock(final):
+            found = self._open(name, key, final)
+            if found is not None:
+                return found
+            self._say_why(name, described)
+            partial = final.with_name(final.name + ".partial")
+            partial.mkdir(parents=True, exist_ok=True)
+            spent = _read_seconds(partial)
+            start = time.monotonic()
+            try:
+                build(partial)
+            finally:
+                spent += time.monotonic() - start
+                if partial.exists():
+                    (partial / "seconds").write_text(f"{spent:.3f}")
+            files = {
+                str(path.relative_to(partial)): _sha256(path)
+                for path in sorted(partial.rglob("*"))
+                if path.is_file() and path.name not in ("seconds", "checkpoint.safetensors")
+            }
+            write_json(partial / "stage.json", {"key": key, "seconds": spent, "files": files, **described})
+            (partial / "checkpoint.safetensors").unlink(missing_ok=True)
+            (partial / "seconds").unlink(missing_ok=True)
+            os.replace(partial, final)
+            return Artefact(name, key, final, reused=False, seconds=spent)
+
+    def _open(self, name: str, key: str, path: Path) -> Artefact | None:
+        if not path.is_dir():
+            return None
+        problem = None
+        try:
+            stage = json.loads((path / "stage.json").read_text(encoding="utf-8"))
+            if stage["key"] != key:
+                problem = "it belongs to another key"
+            for file, digest in stage["files"].items():
+                if not (path / file).is_file() or _sha256(path / file) != digest:
+                    problem = f"{file} is missing or was altered"
+        except (OSError, ValueError, KeyError) as error:
+            problem = f"stage.json cannot be read ({error})"
+        if problem is None:
+            return Artefact(name, key, path, reused=True, seconds=float(stage["seconds"]))
+        aside = path.with_name(f"{path.name}.broken-{time.time_ns()}")
+        os.replace(path, aside)
+        _LOG.warning("stage %s: the artefact %s is broken: %s. It was moved to %s and is computed again.", name, path, problem, aside)
+        return None
+
+    def _say_why(self, name: str, described: dict[str, Any]) -> None:
+        """Logs what differs from the nearest artefact of the same stage, so that no recomputation is a surprise."""
+        nearest: list[str] | None = None
+        for path in (self.root / name).glob("*/stage.json"):
+            try:
+                other = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            differs = _differences(described, {k: other.get(k) for k in described})
+            if nearest is None or len(differs) < len(nearest):
+                nearest = differs
+        if nearest:
+            _LOG.info("stage %s: computed anew; against the nearest artefact this differs: %s", name, ", ".join(nearest[:6]))
+
+    @contextmanager
+    def _lock(self, path: Path) -> Iterator[None]:
+        """Lets one process at a time work on a key; another waits and then finds the finished artefact."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path.with_name(path.name + ".lock"), "w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _LOG.warning("stage %s is being computed by another process; waiting for it.", path)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+
+def _read_seconds(partial: Path) -> float:
+    try:
+        return float((partial / "seconds").read_text())
+    except (OSError, ValueError):
+        return 0.0
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _differences(a: Any, b: Any, where: str = "") -> list[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = sorted(set(a) | set(b))
+        return [d for k in keys for d in _differences(a.get(k), b.get(k), f"{where}.{k}" if where else str(k))]
+    return [] if a == b else [where]

@@ -1,0 +1,67 @@
+"""Forward passes over a whole image set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from eccsnn.data import ImageSet, batches
+
+PRECISIONS = ("fp32", "bf16")
+
+
+def autocast(device: str, precision: str) -> torch.autocast:
+    """Autocast context of a run: bf16 for the layers that gain from it, or nothing for fp32.
+
+    Raises:
+        ValueError: Unknown precision.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}.")
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def predict_logits(
+    model: nn.Module,
+    images: ImageSet,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: str = "cpu",
+    precision: str = "fp32",
+    batch_size: int = 256,
+) -> np.ndarray:
+    """Logits of every image, in order, in evaluation mode; the model's mode is restored afterwards.
+
+    Returns:
+        fp32 `[N, K]`.
+    """
+    was_training = model.training
+    model.eval()
+    parts = []
+    try:
+        with torch.inference_mode(), autocast(device, precision):
+            for batch in batches(
+                images, batch_size, seed=0, epoch=0, shuffle=False, augment=None, mean=mean, std=std, device=device
+            ):
+                parts.append(model(batch.images).float().cpu().numpy())
+    finally:
+        model.train(was_training)
+    if not parts:
+        return np.zeros((0, len(model.head.class_ids)), dtype=np.float32)
+    return np.concatenate(parts)
+
+
+def predicted_classes(logits: np.ndarray, class_ids: Sequence[int]) -> np.ndarray:
+    """Class id of the largest logit, int64 `[N]`."""
+    return np.asarray(class_ids, dtype=np.int64)[logits.argmax(axis=1)]
+
+
+def accuracy(logits: np.ndarray, labels: np.ndarray, class_ids: Sequence[int]) -> float:
+    """Fraction of samples whose largest logit is their label's; NaN for an empty set."""
+    if len(labels) == 0:
+        return float("nan")
+    return float((predicted_classes(logits, class_ids) == labels).mean())

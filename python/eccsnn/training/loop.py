@@ -1,0 +1,266 @@
+"""The training loop: one function, resumable at any step, with the same numbers as an uninterrupted run.
+
+Everything random (order, augmentation, dropout) derives from (seed, epoch, step), the learning rate is a function of the
+step, and a checkpoint holds the rest, so that a run that is killed and started again repeats itself bit for bit on the
+same machine.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from eccsnn.data import Batch, ImageSet, batches
+from eccsnn.training.checkpoint import load_checkpoint, load_weights, pack_optimizer, save_checkpoint, unpack_optimizer
+from eccsnn.training.evaluate import autocast
+
+OPTIMIZERS = ("adam", "sgd")
+SCHEDULES = ("cosine", "steps", "constant")
+SELECTIONS = ("last", "best_validation")
+
+LossFunction = Callable[[nn.Module, Batch], tuple[Tensor, dict[str, Tensor]]]
+
+
+class Progress(Protocol):
+    """What the loop tells about itself while it runs."""
+
+    def step(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
+        """After a step."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """After an epoch, with everything that was measured in it."""
+
+
+@dataclass
+class FitResult:
+    """What a training has come to.
+
+    Attributes:
+        records: One dict an epoch: epoch, loss, named loss terms, val_accuracy, lr, seconds, samples_per_second.
+        selected_epoch: The epoch (from 1) whose weights the model now has.
+        seconds: Training time over all resumed parts.
+    """
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    selected_epoch: int = 0
+    seconds: float = 0.0
+
+
+def learning_rate(base: float, schedule: str, progress: float, milestones: Sequence[float] = (), gamma: float = 0.1) -> float:
+    """Learning rate when the fraction `progress` in [0, 1) of the training is done.
+
+    Args:
+        base: Learning rate at the start.
+        schedule: `cosine` (to 0), `steps` (times `gamma` at each milestone) or `constant`.
+        progress: Done steps / all steps.
+        milestones: Fractions of the training, for `steps`.
+        gamma: Factor, for `steps`.
+
+    >>> learning_rate(0.1, "steps", 0.5, milestones=(0.3, 0.6), gamma=0.2)
+    0.020000000000000004
+    """
+    if schedule == "cosine":
+        return 0.5 * base * (1 + math.cos(math.pi * progress))
+    if schedule == "steps":
+        return base * gamma ** sum(progress >= milestone for milestone in milestones)
+    if schedule == "constant":
+        return base
+    raise ValueError(f"schedule is {schedule!r}, expected one of {', '.join(SCHEDULES)}.")
+
+
+def make_optimizer(parameters: Sequence[nn.Parameter], name: str, lr: float, weight_decay: float, momentum: float) -> torch.optim.Optimizer:
+    """Adam or SGD (with momentum) over `parameters`.
+
+    Raises:
+        ValueError: Unknown name.
+    """
+    if name == "adam":
+        return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay)
+    if name == "sgd":
+        return torch.optim.SGD(parameters, lr=lr, weight_decay=weight_decay, momentum=momentum)
+    raise ValueError(f"optimizer is {name!r}, expected one of {', '.join(OPTIMIZERS)}.")
+
+
+def fit(
+    model: nn.Module,
+    images: ImageSet,
+    loss_function: LossFunction,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    epochs: int,
+    batch_size: int = 64,
+    optimizer: str = "adam",
+    lr: float = 1e-3,
+    weight_decay: float = 5e-4,
+    momentum: float = 0.9,
+    schedule: str = "cosine",
+    milestones: Sequence[float] = (0.3, 0.6, 0.8),
+    gamma: float = 0.2,
+    augment: str | None = None,
+    select: str = "last",
+    validate: Callable[[nn.Module], Mapping[str, float]] | None = None,
+    extra_modules: Mapping[str, nn.Module] | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    precision: str = "fp32",
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 120.0,
+    progress: Progress | None = None,
+) -> FitResult:
+    """Trains `model` on `images` and leaves it with the selected weights.
+
+    Args:
+        model: Trained in place; only parameters with `requires_grad` are.
+        images: Training part.
+        loss_function: `(model, batch) -> (loss, named terms)`; the terms are averaged over an epoch and recorded.
+        mean, std: Per channel, for normalisation.
+        epochs: Passes over `images`.
+        batch_size: Images a step. The last batch of an epoch may be smaller; a last batch of one image is dropped, since
+            batch normalisation has no statistics of one value.
+        optimizer, lr, weight_decay, momentum: See `make_optimizer`.
+        schedule, milestones, gamma: See `learning_rate`.
+        augment: Name of an augmentation of `eccsnn.data`, or None.
+        select: `last`, or `best_validation` for the epoch with the best `val_accuracy` (never test data).
+        validate: Called after every epoch; what it returns is recorded. `best_validation` needs its `val_accuracy`.
+        extra_modules: Modules outside the model that are trained with it (a projection of the distillation).
+        seed: Of order, augmentation and dropout.
+        device, precision: Where and how to compute.
+        checkpoint: File to resume from and to save to; None keeps nothing.
+        checkpoint_seconds: A checkpoint is written at most this often, and at every end of an epoch that is due.
+        progress: Told about steps and epochs.
+
+    Returns:
+        The records; the model has the selected epoch's weights.
+
+    Raises:
+        ValueError: A setting is unknown or out of range, there are no images, or the loss becomes NaN or infinite.
+        CheckpointError: `checkpoint` is broken or belongs to another model.
+    """
+    if select not in SELECTIONS:
+        raise ValueError(f"select is {select!r}, expected one of {', '.join(SELECTIONS)}.")
+    if select == "best_validation" and validate is None:
+        raise ValueError("select is 'best_validation', but there is no validation data. Use select: last, or set val_fraction > 0.")
+    if epochs < 0 or batch_size < 1:
+        raise ValueError(f"epochs is {epochs} and batch_size is {batch_size}; expected epochs >= 0 and batch_size >= 1.")
+    if len(images.labels) < 2:
+        raise ValueError(f"there are {len(images.labels)} training images; at least 2 are needed. Check the class list and the subset.")
+
+    trained = nn.ModuleDict({"model": model, **(extra_modules or {})}).to(device)
+    parameters = [p for p in trained.parameters() if p.requires_grad]
+    opt = make_optimizer(parameters, optimizer, lr, weight_decay, momentum)
+    result = FitResult()
+    sums: dict[str, float] = {}
+    best = -math.inf
+    best_weights: dict[str, Tensor] = {}
+    start_epoch, start_step = 0, 0
+
+    full, rest = divmod(len(images.labels), batch_size)
+    steps = full + (1 if rest > 1 else 0)
+
+    def save(epoch: int, step: int) -> None:
+        if checkpoint is None:
+            return
+        tensors = {f"weights.{k}": v for k, v in trained.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in best_weights.items()}
+        optimizer_tensors, optimizer_meta = pack_optimizer(opt)
+        meta = {
+            "epoch": epoch, "step": step, "sums": sums, "records": result.records, "seconds": result.seconds,
+            "best": best if math.isfinite(best) else None, "selected_epoch": result.selected_epoch, "optimizer": optimizer_meta,
+        }  # fmt: skip
+        save_checkpoint(checkpoint, tensors | optimizer_tensors, meta)
+
+    if checkpoint is not None and checkpoint.exists():
+        tensors, meta = load_checkpoint(checkpoint)
+        load_weights(trained, _strip(tensors, "weights."), str(checkpoint))
+        best_weights = _strip(tensors, "best.")
+        unpack_optimizer(opt, tensors, meta["optimizer"])
+        start_epoch, start_step, sums = meta["epoch"], meta["step"], meta["sums"]
+        result = FitResult(meta["records"], meta["selected_epoch"], meta["seconds"])
+        best = -math.inf if meta["best"] is None else meta["best"]
+        if progress is not None:
+            for record in result.records:
+                progress.epoch(record)
+
+    last_save = clock = time.monotonic()
+    for epoch in range(start_epoch, epochs):
+        trained.train()
+        first = start_step if epoch == start_epoch else 0
+        if first == 0:
+            sums = {}
+        stream = batches(
+            images, batch_size, seed=seed, epoch=epoch, shuffle=True, augment=augment, mean=mean, std=std,
+            device=device, start_step=first,
+        )  # fmt: skip
+        for step, batch in zip(range(first, steps), stream, strict=False):
+            torch.manual_seed(_step_seed(seed, epoch, step))
+            for group in opt.param_groups:
+                group["lr"] = learning_rate(lr, schedule, (epoch * steps + step) / (epochs * steps), milestones, gamma)
+            with autocast(device, precision):
+                loss, terms = loss_function(model, batch)
+            opt.zero_grad(set_to_none=True)
+            loss.backward()
+            opt.step()
+            value = float(loss)
+            if not math.isfinite(value):
+                raise ValueError(
+                    f"the loss is {value} at epoch {epoch + 1}, step {step + 1}. "
+                    f"Lower the learning rate (now {lr}) or look for NaN in the images."
+                )
+            weight = len(batch.labels)
+            for name, term in {"loss": loss, **terms}.items():
+                sums[name] = sums.get(name, 0.0) + float(term.detach()) * weight
+            sums["samples"] = sums.get("samples", 0.0) + weight
+            if progress is not None:
+                progress.step(epoch + 1, epochs, step + 1, steps, value)
+            now = time.monotonic()
+            if now - last_save >= checkpoint_seconds and step + 1 < steps:
+                result.seconds += now - clock
+                sums["seconds"] = sums.get("seconds", 0.0) + now - clock
+                clock = last_save = now
+                save(epoch, step + 1)
+        now = time.monotonic()
+        result.seconds += now - clock
+        train_seconds = sums.get("seconds", 0.0) + now - clock
+        clock = now
+        record: dict[str, Any] = {"kind": "epoch", "epoch": epoch + 1, "epochs": epochs}
+        record |= {k: v / sums["samples"] for k, v in sums.items() if k not in ("samples", "seconds")}
+        record["lr"] = opt.param_groups[0]["lr"]
+        if validate is not None:
+            record |= validate(model)
+        record["seconds"] = train_seconds
+        record["samples_per_second"] = sums["samples"] / max(train_seconds, 1e-9)
+        now = time.monotonic()
+        result.seconds += now - clock
+        clock = now
+        result.records.append(record)
+        if select == "best_validation" and record["val_accuracy"] > best:
+            best = record["val_accuracy"]
+            best_weights = {k: v.detach().clone() for k, v in trained.state_dict().items()}
+            result.selected_epoch = epoch + 1
+        elif select == "last":
+            result.selected_epoch = epoch + 1
+        if progress is not None:
+            progress.epoch(record)
+        if epoch + 1 == epochs or now - last_save >= checkpoint_seconds:
+            last_save = now
+            save(epoch + 1, 0)
+    if best_weights:
+        trained.load_state_dict(best_weights)
+    return result
+
+
+def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _step_seed(seed: int, epoch: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch, step]).generate_state(1)[0])
