@@ -1,1 +1,26 @@
-"""nn."""
+"""Neurons, surrogates, heads and helpers over time. State is explicit: it goes in and comes out."""
+
+from eccsnn.nn.heads import TaskHeads
+from eccsnn.nn.monitor import FiringRates, firing_rates
+from eccsnn.nn.neurons import LIF, NEURON_KEYS, complete_neuron_config
+from eccsnn.nn.state import State, state_from_tensors, state_to_tensors
+from eccsnn.nn.surrogates import ATan, Rect, Sigmoid, Surrogate, make_surrogate
+from eccsnn.nn.time import over_time
+
+__all__ = [
+    "LIF",
+    "NEURON_KEYS",
+    "ATan",
+    "FiringRates",
+    "Rect",
+    "Sigmoid",
+    "State",
+    "Surrogate",
+    "TaskHeads",
+    "complete_neuron_config",
+    "firing_rates",
+    "make_surrogate",
+    "over_time",
+    "state_from_tensors",
+    "state_to_tensors",
+]

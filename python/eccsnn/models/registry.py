@@ -1,0 +1,167 @@
+"""The models by name."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from eccsnn.models.ann_resnet import ResNet
+from eccsnn.models.ann_vgg import VGG
+from eccsnn.models.base import Model
+from eccsnn.models.pretrained import PretrainedANN
+from eccsnn.models.sew_resnet import SEWResNet
+from eccsnn.models.spikformer import Spikformer
+from eccsnn.models.spiking_vgg import SpikingVGG
+from eccsnn.nn import complete_neuron_config
+from eccsnn.nn._hints import nearest
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model that `build_model` knows.
+
+    Attributes:
+        name: Its name; `<name>` stands for any name of that library.
+        kind: `snn` or `ann`.
+        description: One line.
+        extra: The extra of this package that it needs, or None.
+    """
+
+    name: str
+    kind: str
+    description: str
+    extra: str | None = None
+
+
+_Builder = Callable[..., Model]
+
+_BUILT_IN: dict[str, tuple[ModelInfo, _Builder]] = {
+    info.name: (info, builder)
+    for info, builder in (
+        (
+            ModelInfo("spiking_vgg9", "snn", "7 convolutions and a hidden layer; the edge SNN of ECC-SNN"),
+            partial(SpikingVGG, depth=9),
+        ),
+        (ModelInfo("spiking_vgg16", "snn", "13 convolutions and two hidden layers"), partial(SpikingVGG, depth=16)),
+        (ModelInfo("sew_resnet10", "snn", "SEW-ResNet (ADD), one basic block a stage"), partial(SEWResNet, depth=10)),
+        (ModelInfo("sew_resnet18", "snn", "SEW-ResNet (ADD), basic blocks"), partial(SEWResNet, depth=18)),
+        (ModelInfo("sew_resnet34", "snn", "SEW-ResNet (ADD), basic blocks"), partial(SEWResNet, depth=34)),
+        (ModelInfo("sew_resnet50", "snn", "SEW-ResNet (ADD), bottlenecks"), partial(SEWResNet, depth=50)),
+        (ModelInfo("spikformer", "snn", "Spikformer-4-384, a vision transformer of spikes"), Spikformer),
+        (ModelInfo("vgg16", "ann", "VGG-16 with batch norm"), VGG),
+        (ModelInfo("resnet18", "ann", "ResNet, basic blocks"), partial(ResNet, depth=18)),
+        (ModelInfo("resnet34", "ann", "ResNet, basic blocks"), partial(ResNet, depth=34)),
+        (ModelInfo("resnet50", "ann", "ResNet, bottlenecks"), partial(ResNet, depth=50)),
+        (ModelInfo("vit_b16", "ann", "ViT-B/16 at 224 px with a new head", "pretrained"), PretrainedANN),
+    )
+}
+
+_LIBRARIES = (
+    ModelInfo("torchvision/<name>", "ann", "any classifier of torchvision, with a new head"),
+    ModelInfo("timm/<name>", "ann", "any model of timm, with a new head", "pretrained"),
+)
+
+
+def list_models() -> list[ModelInfo]:
+    """Lists the models that `build_model` knows."""
+    return [info for info, _ in _BUILT_IN.values()] + list(_LIBRARIES)
+
+
+def build_model(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    tasks: Sequence[Sequence[int]] | None = None,
+    in_channels: int = 3,
+    image_size: int = 32,
+    width: float = 1.0,
+    timesteps: int = 4,
+    neuron: Mapping[str, Any] | None = None,
+    pretrained: bool = False,
+    **options: Any,
+) -> Model:
+    """Builds a model with fresh weights, drawn from torch's global generator.
+
+    Args:
+        name: A name from `list_models()`, `torchvision/<name>` or `timm/<name>`.
+        num_classes: One head for the classes 0 ... num_classes - 1; or give `tasks`.
+        tasks: Class ids of every head.
+        in_channels: Channels C of the images.
+        image_size: Height and width of the images.
+        width: Factor on all hidden channels (multiples of 8, at least 8).
+        timesteps: T of an SNN; an ANN has none and ignores it.
+        neuron: Keys of `eccsnn.nn.NEURON_KEYS` for the neurons of an SNN; see `eccsnn.nn.complete_neuron_config`.
+        pretrained: Whether torchvision or timm downloads the weights of the trunk.
+        options: What single models take besides: `dropout` (vgg16); `freeze_trunk`, `input_mean` and `input_std`
+            (vit_b16, torchvision/..., timm/...).
+
+    Returns:
+        The model in training mode, on the CPU.
+
+    Raises:
+        ValueError: An unknown name, neuron key or option (the nearest known one is named), or a value out of its range.
+        EccsnnError: A library is missing or its weights cannot be loaded.
+
+    Example:
+        >>> import torch
+        >>> model = build_model("spiking_vgg9", num_classes=10, width=0.125)
+        >>> model(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
+    info, builder = _find(name)
+    spec: dict[str, Any] = {
+        "name": name,
+        "tasks": _tasks(name, num_classes, tasks),
+        "in_channels": _at_least_one(name, "in_channels", in_channels),
+        "image_size": _at_least_one(name, "image_size", image_size),
+        "width": width,
+    }
+    if isinstance(width, bool) or not isinstance(width, int | float) or not math.isfinite(width) or width <= 0:
+        raise ValueError(f"{name}: width is {width!r}, expected a number above 0")
+    if info.kind == "snn":
+        spec["timesteps"] = _at_least_one(name, "timesteps", timesteps)
+        spec["neuron"] = complete_neuron_config(neuron)
+    elif neuron is not None:
+        raise ValueError(f"{name} is an ANN without spiking neurons, expected neuron=None, got {dict(neuron)}")
+    known = [key for key in inspect.signature(builder).parameters if key not in ("spec", "depth", "pretrained")]
+    for key in options:
+        if key not in known:
+            hint = nearest(key, known) if known else "it takes none"
+            raise ValueError(f"{name}: unknown option {key!r}: {hint}")
+    spec.update(options)
+    if pretrained:
+        if builder is not PretrainedANN:
+            raise ValueError(
+                f"{name} has no pretrained weights; use torchvision/<name> or timm/<name> for a pretrained trunk "
+                f"(such as torchvision/resnet18), or pretrained=False"
+            )
+        options = {**options, "pretrained": True}
+    return builder(spec, **options)
+
+
+def _find(name: str) -> tuple[ModelInfo, _Builder]:
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
+    for info in _LIBRARIES:
+        if isinstance(name, str) and name.startswith(info.name.removesuffix("<name>")):
+            return info, PretrainedANN
+    raise ValueError(f"unknown model {name!r}: {nearest(name, [info.name for info in list_models()])}")
+
+
+def _tasks(name: str, num_classes: int | None, tasks: Sequence[Sequence[int]] | None) -> list[list[int]]:
+    if (num_classes is None) == (tasks is None):
+        raise ValueError(
+            f"{name}: num_classes is {num_classes} and tasks is {tasks}, expected exactly one of them "
+            "(a number of classes for one head, or the class ids of every head)"
+        )
+    if tasks is not None:
+        return [[int(class_id) for class_id in classes] for classes in tasks]
+    return [list(range(_at_least_one(name, "num_classes", num_classes)))]
+
+
+def _at_least_one(name: str, key: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}: {key} is {value!r}, expected an integer of at least 1")
+    return value

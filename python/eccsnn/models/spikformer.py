@@ -1,0 +1,131 @@
+"""Spikformer: a vision transformer of spikes.
+
+Source: Zhou et al., "Spikformer: When Spiking Neural Network Meets Transformer", ICLR 2023: spiking patch splitting
+(SPS) with a convolutional position embedding, spiking self attention (SSA) without softmax, and an MLP, all with LIF
+neurons and residual sums. The size is Spikformer-4-384, their model for CIFAR.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from eccsnn.models.base import FeatureMap, kaiming_init, scale_channels
+from eccsnn.models.spiking import ConvLIF, Neurons, Pass, SpikingModel, max_pool
+from eccsnn.nn import TaskHeads
+
+DEPTH = 4
+DIM = 384
+HEAD_DIM = 32
+MLP_RATIO = 4
+ATTENTION_SCALE = 0.125
+
+
+class SpikingSelfAttention(nn.Module):
+    """Attention between spikes: scale (Q K^T) V, then neurons, a projection and neurons.
+
+    There is no softmax, so the product is taken in the order with the smaller middle: over the head's dimension
+    instead of the tokens.
+
+    Args:
+        dim: Channels.
+        size: Height and width of the grid of tokens.
+        neuron: Configuration of the neurons.
+    """
+
+    def __init__(self, dim: int, size: int, neuron: dict[str, Any]) -> None:
+        super().__init__()
+        self.heads = attention_heads(dim)
+        self.q = ConvLIF(dim, dim, size, neuron, kernel_size=1)
+        self.k = ConvLIF(dim, dim, size, neuron, kernel_size=1)
+        self.v = ConvLIF(dim, dim, size, neuron, kernel_size=1)
+        # As published, half the threshold (counted from the resting potential), as the scaled products are small.
+        rest = neuron["v_reset"] or 0.0
+        self.lif = Neurons((dim, size, size), {**neuron, "v_threshold": rest + 0.5 * (neuron["v_threshold"] - rest)})
+        self.proj = ConvLIF(dim, dim, size, neuron, kernel_size=1)
+
+    def forward(self, x: Tensor, run: Pass) -> Tensor:
+        # [T, N, C, H, W] -> [T, N, heads, C / heads, tokens]
+        q, k, v = (layer(x, run).flatten(3).unflatten(2, (self.heads, -1)) for layer in (self.q, self.k, self.v))
+        attended = (v @ k.transpose(-2, -1)) @ q * ATTENTION_SCALE
+        return self.proj(run.fire(self.lif, attended.reshape(x.shape)), run)
+
+
+class EncoderBlock(nn.Module):
+    """Self attention and MLP, each added to its input: integers up to the input's bound plus 2."""
+
+    def __init__(self, dim: int, size: int, neuron: dict[str, Any]) -> None:
+        super().__init__()
+        self.attention = SpikingSelfAttention(dim, size, neuron)
+        self.fc1 = ConvLIF(dim, MLP_RATIO * dim, size, neuron, kernel_size=1)
+        self.fc2 = ConvLIF(MLP_RATIO * dim, dim, size, neuron, kernel_size=1)
+
+    def forward(self, x: Tensor, run: Pass) -> Tensor:
+        x = x + self.attention(x, run)
+        return x + self.fc2(self.fc1(x, run), run)
+
+
+class Spikformer(SpikingModel):
+    """Spikformer-4-384.
+
+    Patch splitting halves the image twice up to 32 px, three times up to 64 px and four times above (16 px patches, as
+    published for 224 px). Feature maps: `patches` (binary spikes), `embedded` and `block1` ... `block4` (sums of
+    spikes).
+
+    Args:
+        spec: The resolved arguments of `build_model`.
+    """
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        super().__init__(spec)
+        width, neuron = spec["width"], spec["neuron"]
+        poolings = 2 if self.image_size <= 32 else 3 if self.image_size <= 64 else 4
+        if self.image_size % 2**poolings:
+            raise ValueError(
+                f"{spec['name']}: image_size is {self.image_size}, expected a multiple of the patch, {2**poolings}"
+            )
+        dim = scale_channels(DIM, width)
+        size = self.image_size
+        self.stem = ConvLIF(self.in_channels, scale_channels(DIM // 8, width), size, neuron)
+        in_channels = scale_channels(DIM // 8, width)
+        self.patch_convs = nn.ModuleList()
+        self.pool_from = 4 - poolings  # the last of the four convolutions are pooled
+        for index, divisor in enumerate((8, 4, 2, 1)):
+            channels = scale_channels(DIM // divisor, width)
+            if index > 0:
+                self.patch_convs.append(ConvLIF(in_channels, channels, size, neuron))
+            in_channels = channels
+            if index >= self.pool_from:
+                size //= 2
+        self.position = ConvLIF(dim, dim, size, neuron)
+        self.blocks = nn.ModuleList([EncoderBlock(dim, size, neuron) for _ in range(DEPTH)])
+        kaiming_init(self)
+        stride = self.image_size // size
+        self.feature_maps["patches"] = FeatureMap(dim, stride, max_count=1)
+        self.feature_maps["embedded"] = FeatureMap(dim, stride, max_count=2)
+        for index in range(DEPTH):
+            self.feature_maps[f"block{index + 1}"] = FeatureMap(dim, stride, max_count=2 * index + 4)
+        self.head = TaskHeads(dim, spec["tasks"])
+        self.finish()
+
+    def hidden_spikes(self, x: Tensor, run: Pass) -> Tensor:
+        if self.pool_from == 0:
+            x = max_pool(x)
+        for index, layer in enumerate(self.patch_convs, start=1):
+            x = layer(x, run)
+            if index >= self.pool_from:
+                x = max_pool(x)
+        run.keep("patches", x)
+        x = run.keep("embedded", x + self.position(x, run))
+        for index, block in enumerate(self.blocks):
+            x = run.keep(f"block{index + 1}", block(x, run))
+        return x.mean((-2, -1))
+
+
+def attention_heads(dim: int) -> int:
+    """Number of heads: as many of about 32 channels as divide dim.
+
+    Example:
+        >>> attention_heads(384), attention_heads(96), attention_heads(40)
+        (12, 3, 1)
+    """
+    return max(heads for heads in range(1, max(1, dim // HEAD_DIM) + 1) if dim % heads == 0)

@@ -1,0 +1,95 @@
+"""Spiking VGG-9 and VGG-16: 3x3 convolutions with batch norm and LIF, max pooling, hidden layers, mean over time.
+
+Source: VGG-9 as the edge SNN of ECC-SNN (IJCAI 2025, arXiv 2505.20835). VGG-16 follows Simonyan & Zisserman
+(ICLR 2015), configuration D, with hidden layers of 1024 as in the VGG-9 (ours).
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from eccsnn.models.base import FeatureMap, kaiming_init, scale_channels
+from eccsnn.models.spiking import ConvLIF, Neurons, Pass, SpikingModel, max_pool
+from eccsnn.nn import TaskHeads, over_time
+
+# Channels of the 3x3 convolutions; a row ends with 2x2 max pooling.
+LAYOUTS: dict[int, list[list[int]]] = {
+    9: [[64, 64], [128, 128], [256, 256, 256]],
+    16: [[64, 64], [128, 128], [256, 256, 256], [512, 512, 512], [512, 512, 512]],
+}
+HIDDEN_LAYERS = {9: 1, 16: 2}
+HIDDEN_FEATURES = 1024
+
+
+class HiddenLIF(nn.Module):
+    """Linear layer and neurons."""
+
+    def __init__(self, in_features: int, features: int, neuron: dict[str, Any]) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_features, features)
+        # He's, not torch's smaller default: sparse spikes through 4096 x 0.009 weights hardly reach the threshold.
+        nn.init.kaiming_normal_(self.linear.weight, nonlinearity="relu")
+        nn.init.zeros_(self.linear.bias)
+        self.lif = Neurons((features,), neuron)
+
+    def forward(self, x: Tensor, run: Pass) -> Tensor:
+        """Maps [T, N, D] to spikes."""
+        return run.fire(self.lif, over_time(self.linear, x))
+
+
+class SpikingVGG(SpikingModel):
+    """Spiking VGG.
+
+    Feature maps are the spikes of every convolution before pooling: `conv1`, `conv2`, ... and `conv_last`, the last one
+    before the hidden layers (VGG-9 at 32 px: 256 channels of 8x8; 2x2 pooling brings it to a VGG-16's `pool3`).
+
+    Args:
+        spec: The resolved arguments of `build_model`.
+        depth: 9 or 16.
+    """
+
+    def __init__(self, spec: dict[str, Any], depth: int) -> None:
+        super().__init__(spec)
+        layout, width, neuron = LAYOUTS[depth], spec["width"], spec["neuron"]
+        size = self.image_size
+        if size % 2 ** len(layout):
+            raise ValueError(
+                f"{spec['name']}: image_size is {size}, expected a multiple of {2 ** len(layout)} "
+                f"({len(layout)} poolings halve it)"
+            )
+        self.convs = nn.ModuleDict()
+        self.pool_after: set[str] = set()
+        in_channels, total = self.in_channels, sum(len(row) for row in layout)
+        for row in layout:
+            for base_channels in row:
+                index = len(self.feature_maps) + 1
+                name = f"conv{index}" if index < total else "conv_last"
+                channels = scale_channels(base_channels, width)
+                layer = ConvLIF(in_channels, channels, size, neuron)
+                if index == 1:
+                    self.stem = layer
+                else:
+                    self.convs[name] = layer
+                self.feature_maps[name] = FeatureMap(channels, self.image_size // size, max_count=1)
+                in_channels = channels
+            self.pool_after.add(name)
+            size //= 2
+        kaiming_init(self)
+        features = in_channels * size * size
+        self.hidden = nn.ModuleList()
+        for _ in range(HIDDEN_LAYERS[depth]):
+            self.hidden.append(HiddenLIF(features, scale_channels(HIDDEN_FEATURES, width), neuron))
+            features = scale_channels(HIDDEN_FEATURES, width)
+        self.head = TaskHeads(features, spec["tasks"])
+        self.finish()
+
+    def hidden_spikes(self, x: Tensor, run: Pass) -> Tensor:
+        run.keep("conv1", x)
+        for name, layer in self.convs.items():
+            x = run.keep(name, layer(x, run))
+            if name in self.pool_after:
+                x = max_pool(x)
+        x = x.flatten(2)
+        for layer in self.hidden:
+            x = layer(x, run)
+        return x
