@@ -1,0 +1,131 @@
+"""The edge's connection to a cloud: requests in, checked answers or errors out; no decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import grpc
+
+from eccsnn.errors import CloudUnavailableError, MessageError
+from eccsnn.transport import images, messages, tls
+from eccsnn.transport.messages import MESSAGE_SLACK_BYTES, SERVICE, CloudInfo
+
+
+class CloudTimeoutError(CloudUnavailableError):
+    """The cloud did not answer in time."""
+
+
+class CloudClient:
+    """A channel to one cloud; connects at the first call and again after a failure.
+
+    Args:
+        host: host of the cloud, or of the link shaper in front of it.
+        port: port.
+        tls_root: PEM file with the certificates to trust; None: no TLS.
+        tls_name: name in the cloud's certificate, where `host` is another (a link shaper); None: `host`.
+        max_message_bytes: largest message in either direction.
+
+    Raises:
+        ConfigError: the TLS file does not load.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        tls_root: str | Path | None = None,
+        tls_name: str | None = None,
+        max_message_bytes: int = images.MAX_BYTES,
+    ) -> None:
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        options: list[tuple[str, Any]] = [
+            ("grpc.max_receive_message_length", max_message_bytes + MESSAGE_SLACK_BYTES),
+            ("grpc.max_send_message_length", max_message_bytes + MESSAGE_SLACK_BYTES),
+            # A cloud that comes back is found within seconds; gRPC's own default goes up to two minutes.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 5000),
+            ("grpc.enable_retries", 0),  # the agent repeats by itself, with its own bound and count
+            ("grpc.use_local_subchannel_pool", 1),  # so that a second channel has a connection of its own
+            ("grpc.enable_http_proxy", 0),
+        ]
+        if tls_root is not None:
+            if tls_name is not None:
+                options.append(("grpc.ssl_target_name_override", tls_name))
+            self._channel = grpc.secure_channel(self.address, tls.channel_credentials(tls_root), options)
+        else:
+            self._channel = grpc.insecure_channel(self.address, options)
+        # Raw bytes: message sizes are those that travel, and what does not parse becomes a MessageError.
+        self._infer = self._channel.unary_unary(f"/{SERVICE}/Infer")
+        self._infer_stream = self._channel.stream_stream(f"/{SERVICE}/InferStream")
+        self._get_info = self._channel.unary_unary(f"/{SERVICE}/GetInfo")
+
+    def infer(self, request: bytes, timeout_s: float) -> bytes:
+        """Send the bytes of an InferRequest, return those of the InferResponse.
+
+        Raises:
+            CloudTimeoutError: no answer within `timeout_s`.
+            CloudUnavailableError: no connection, or it broke.
+            MessageError: the message is above a size limit, or the other end does not speak this protocol.
+        """
+        try:
+            return self._infer(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise self._translate(error, timeout_s) from error
+
+    def infer_stream(self, requests: Iterable[bytes], timeout_s: float | None = None) -> Iterator[bytes]:
+        """Send requests on one stream and yield their answers in the same order.
+
+        Raises:
+            CloudTimeoutError: the stream did not end within `timeout_s`.
+            CloudUnavailableError: no connection, or it broke.
+            MessageError: a message is above a size limit, or the other end does not speak this protocol.
+        """
+        try:
+            yield from self._infer_stream(iter(requests), timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise self._translate(error, timeout_s) from error
+
+    def get_info(self, timeout_s: float) -> CloudInfo:
+        """Ask what the cloud serves.
+
+        Raises:
+            CloudTimeoutError: no answer within `timeout_s`.
+            CloudUnavailableError: no connection, or it broke.
+            MessageError: the answer is not valid.
+        """
+        try:
+            raw = self._get_info(b"", timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise self._translate(error, timeout_s) from error
+        return messages.parse_info(raw)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def __enter__(self) -> CloudClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _translate(self, error: grpc.RpcError, timeout_s: float | None) -> CloudUnavailableError | MessageError:
+        code, details = error.code(), error.details()
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            wait = f"{timeout_s:g} s" if timeout_s is not None else "its deadline"
+            return CloudTimeoutError(f"the cloud at {self.address} did not answer within {wait}")
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger" in (details or ""):
+            return MessageError(f"a message is above the size limit of {self.address} or of this edge: {details}")
+        if code in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INTERNAL):
+            return MessageError(f"{self.address} does not answer as {SERVICE} ({code.name}): {details}")
+        return CloudUnavailableError(
+            f"the cloud at {self.address} is not there or went away ({code.name}: {details}): is it running, and is "
+            "TLS used on both sides or on neither?"
+        )

@@ -1,0 +1,271 @@
+"""What a cloud does with one request: parse, look up, queue, predict, answer; independent of gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+import eccsnn
+from eccsnn.errors import EccsnnError
+from eccsnn.services.batching import Batched, ItemExpiredError, MicroBatcher, QueueFullError
+from eccsnn.transport import images, messages
+from eccsnn.transport.messages import ClassList, CloudInfo, Name, RequestError
+from eccsnn.transport.proto.eccsnn.v1 import cloud_pb2 as pb
+
+_LOG = logging.getLogger(__name__)
+
+Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
+"""uint8 images `[N, C, H, W]` to logits `[N, K]`."""
+
+
+@dataclass(frozen=True)
+class CloudModel:
+    """The model that a cloud serves.
+
+    Attributes:
+        predict: uint8 `[N, C, H, W]` to logits `[N, K]`; called from one thread, never concurrently.
+        classes: class of each logit, with the version of the list.
+        model_id: name of the model, 1 to 128 characters.
+        image_shape: `(C, H, W)` that the model takes; None: any, and images of one shape are batched together.
+    """
+
+    predict: Predict
+    classes: ClassList
+    model_id: str
+    image_shape: tuple[int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.model_id) <= messages.MAX_NAME_CHARS:
+            raise ValueError(f"model_id is {self.model_id!r}; expected 1 to {messages.MAX_NAME_CHARS} characters")
+        if self.image_shape is not None and (len(self.image_shape) != 3 or min(self.image_shape) < 1):
+            raise ValueError(f"image_shape is {self.image_shape}; expected (channels, height, width)")
+
+
+@dataclass(frozen=True)
+class CloudLimits:
+    """Bounds on what a cloud accepts, holds and remembers.
+
+    Attributes:
+        max_batch: most requests that share one call of the model.
+        max_wait_ms: how long a batch waits for company; 0: not at all (see `MicroBatcher`).
+        max_queue: most requests waiting.
+        max_message_bytes: largest message in either direction.
+        max_image_pixels: largest height x width that is decoded.
+        remembered_answers: answers kept for repeated requests; the oldest goes first.
+    """
+
+    max_batch: int = 32
+    max_wait_ms: float = 0.0
+    max_queue: int = 256
+    max_message_bytes: int = images.MAX_BYTES
+    max_image_pixels: int = images.MAX_PIXELS
+    remembered_answers: int = 4096
+
+    def __post_init__(self) -> None:
+        for name in ("max_batch", "max_queue", "max_message_bytes", "max_image_pixels", "remembered_answers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+
+
+@dataclass(eq=False)
+class _Remembered:
+    digest: bytes
+    deadline_s: float  # monotonic time until which somebody waits
+    task: asyncio.Task[bytes] | None = None
+
+
+class CloudHandler:
+    """Answers requests; every failure becomes a typed answer, and none takes the server down.
+
+    A request is named by edge id, session, sequence and timestep. Its answer is computed once and remembered: a repeat
+    gets the same bytes, also while the first is still being computed. Refusals are not remembered, so a repeat may
+    succeed where its first attempt met a full queue.
+    """
+
+    def __init__(self, model: CloudModel, limits: CloudLimits | None = None) -> None:
+        self.model = model
+        self.limits = limits or CloudLimits()
+        self.closing = False
+        self._remembered: OrderedDict[Name, _Remembered] = OrderedDict()
+        self._batcher: MicroBatcher[pb.InferRequest, NDArray[np.float32] | RequestError] = MicroBatcher(
+            self._predict,
+            max_batch=self.limits.max_batch,
+            max_wait_ms=self.limits.max_wait_ms,
+            max_queue=self.limits.max_queue,
+        )
+
+    def start(self) -> None:
+        """Start to work, in the running event loop."""
+        self._batcher.start()
+
+    async def close(self) -> None:
+        """Refuse what still waits."""
+        self.closing = True
+        await self._batcher.close()
+        tasks = [entry.task for entry in self._remembered.values() if entry.task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def info(self) -> bytes:
+        """Bytes of the GetInfoResponse."""
+        info = CloudInfo(
+            server=f"eccsnn {eccsnn.__version__}",
+            model_id=self.model.model_id,
+            class_list=self.model.classes,
+            image_shape=self.model.image_shape,
+            max_message_bytes=self.limits.max_message_bytes,
+            max_image_pixels=self.limits.max_image_pixels,
+        )
+        return messages.info_response(info).SerializeToString()
+
+    async def answer(self, raw: bytes, time_remaining_s: float | None = None) -> bytes:
+        """Answer one request.
+
+        Args:
+            raw: bytes of an InferRequest, from anyone.
+            time_remaining_s: how long the caller will wait; None: for ever.
+
+        Returns:
+            Bytes of an InferResponse: logits, or an ErrorDetail.
+        """
+        request: pb.InferRequest | None = None
+        try:
+            request = messages.parse_request(raw)
+            return await self._remember(request, raw, time_remaining_s)
+        except RequestError as error:
+            return messages.error_response(request, error, self.model.model_id).SerializeToString()
+
+    async def _remember(self, request: pb.InferRequest, raw: bytes, time_remaining_s: float | None) -> bytes:
+        if self.closing:
+            raise RequestError(pb.ERROR_CODE_SHUTTING_DOWN, "the cloud is stopping; try again later or elsewhere")
+        self._check_target(request)
+        name = messages.name_of(request)
+        digest = hashlib.blake2b(raw, digest_size=16).digest()
+        deadline_s = time.monotonic() + time_remaining_s if time_remaining_s is not None else float("inf")
+        entry = self._remembered.get(name)
+        if entry is None:
+            entry = self._remembered[name] = _Remembered(digest, deadline_s)
+            entry.task = asyncio.get_running_loop().create_task(self._compute(request, entry))
+            entry.task.add_done_callback(lambda done: self._forget_refusal(name, done))
+            while len(self._remembered) > self.limits.remembered_answers:
+                self._remembered.popitem(last=False)
+        elif entry.digest != digest:
+            raise RequestError(
+                pb.ERROR_CODE_SEQUENCE_CONFLICT,
+                f"{name} was used for a different request; use a new sequence number, and a new session when the edge "
+                "starts again",
+            )
+        else:
+            entry.deadline_s = max(entry.deadline_s, deadline_s)
+            self._remembered.move_to_end(name)
+        assert entry.task is not None
+        # Shielded: when this caller gives up, a repeat of the request still finds the work going on.
+        return await asyncio.shield(entry.task)
+
+    def _forget_refusal(self, name: Name, task: asyncio.Task[bytes]) -> None:
+        entry = self._remembered.get(name)
+        if entry is not None and entry.task is task and (task.cancelled() or task.exception() is not None):
+            del self._remembered[name]
+
+    def _check_target(self, request: pb.InferRequest) -> None:
+        if request.model_id not in ("", self.model.model_id):
+            raise RequestError(
+                pb.ERROR_CODE_MODEL_MISMATCH,
+                f"model {request.model_id!r} was asked for; {self.model.model_id!r} is served here",
+            )
+        if request.class_list_version not in (0, self.model.classes.version):
+            raise RequestError(
+                pb.ERROR_CODE_CLASS_LIST_MISMATCH,
+                f"class list version {request.class_list_version} was asked for; version {self.model.classes.version} "
+                "is served: fetch it with GetInfo",
+            )
+
+    async def _compute(self, request: pb.InferRequest, entry: _Remembered) -> bytes:
+        try:
+            done: Batched[NDArray[np.float32] | RequestError] = await self._batcher.submit(
+                request, lambda: time.monotonic() > entry.deadline_s
+            )
+        except QueueFullError as error:
+            raise RequestError(pb.ERROR_CODE_OVERLOADED, str(error)) from error
+        except ItemExpiredError as error:
+            raise RequestError(pb.ERROR_CODE_DEADLINE_EXCEEDED, str(error)) from error
+        except asyncio.CancelledError:
+            if not self.closing:
+                raise
+            raise RequestError(pb.ERROR_CODE_SHUTTING_DOWN, "the cloud is stopping; try again later") from None
+        except Exception as error:
+            _LOG.exception("a batch failed")
+            raise RequestError(pb.ERROR_CODE_INTERNAL, f"the batch failed ({type(error).__name__})") from error
+        if isinstance(done.result, RequestError):
+            raise done.result
+        response = pb.InferResponse(
+            session=request.session,
+            sequence=request.sequence,
+            timestep=request.timestep,
+            last=True,
+            model_id=self.model.model_id,
+            queue_ms=done.queue_ms,
+            compute_ms=done.compute_ms,
+            batch_size=done.batch_size,
+            answer=pb.Answer(
+                logits=done.result.tolist(),
+                class_ids=self.model.classes.class_ids,
+                class_list_version=self.model.classes.version,
+            ),
+        )
+        return response.SerializeToString()
+
+    def _predict(self, requests: list[pb.InferRequest]) -> list[NDArray[np.float32] | RequestError]:
+        """Decode a batch and run the model, on the batcher's thread; a broken image fails alone."""
+        results: list[NDArray[np.float32] | RequestError | None] = [None] * len(requests)
+        by_shape: dict[tuple[int, ...], list[tuple[int, NDArray[np.uint8]]]] = {}
+        shape = self.model.image_shape
+        for index, request in enumerate(requests):
+            try:
+                image = messages.decode_payload(
+                    request.image,
+                    image_shape=shape,
+                    max_pixels=self.limits.max_image_pixels,
+                    max_bytes=self.limits.max_message_bytes,
+                )
+            except RequestError as error:
+                results[index] = error
+            else:
+                by_shape.setdefault(image.shape, []).append((index, image))
+        for group in by_shape.values():
+            try:
+                logits = _logits(self.model, np.stack([image for _, image in group]))
+            except Exception as error:
+                _LOG.exception("the model failed on %d images", len(group))
+                # The text of an unexpected error may quote what is the server's own; its log has it.
+                text = str(error) if isinstance(error, EccsnnError) else "see the cloud's log"
+                for index, _ in group:
+                    results[index] = RequestError(
+                        pb.ERROR_CODE_INTERNAL, f"the model failed ({type(error).__name__}): {text}"
+                    )
+            else:
+                for row, (index, _) in enumerate(group):
+                    results[index] = logits[row]
+        return [result for result in results if result is not None]
+
+
+def _logits(model: CloudModel, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    logits = np.asarray(model.predict(batch), dtype=np.float32)
+    expected = (len(batch), len(model.classes.class_ids))
+    if logits.shape != expected:
+        raise EccsnnError(f"predict returned shape {list(logits.shape)}; expected {list(expected)} (images, classes)")
+    if not np.isfinite(logits).all():
+        raise EccsnnError("predict returned logits that are not finite")
+    return logits
+
+
+def class_list(class_ids: Sequence[int], class_names: Sequence[str] = (), version: int = 1) -> ClassList:
+    """A `ClassList` from any sequences of integers and names."""
+    return ClassList(tuple(int(c) for c in class_ids), version, tuple(class_names))
