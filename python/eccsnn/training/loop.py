@@ -209,7 +209,7 @@ def fit(
             opt.zero_grad(set_to_none=True)
             loss.backward()
             opt.step()
-            value = float(loss)
+            value = float(loss.detach())
             if not math.isfinite(value):
                 raise ValueError(
                     f"the loss is {value} at epoch {epoch + 1}, step {step + 1}. "
