@@ -1,1 +1,12 @@
-"""ops."""
+"""Fused ops on tensors, with CPU and CUDA kernels; `eccsnn.ops.reference` says the same in plain torch.
+
+Importing this loads the compiled op libraries (`eccsnn._ops_cpu`, and `eccsnn._ops_cuda` where torch has CUDA).
+"""
+
+from eccsnn.ops import _library
+
+_library.load()
+
+from eccsnn.ops.lif import lif  # noqa: E402
+
+__all__ = ["lif"]

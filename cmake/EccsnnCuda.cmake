@@ -1,0 +1,51 @@
+# Decides whether the CUDA op library is built (ECCSNN_CUDA=AUTO|ON|OFF), says why, and sets ECCSNN_BUILD_CUDA.
+# It compiles and links without a GPU. One build serves one CUDA major version, that of torch.
+set(ECCSNN_BUILD_CUDA OFF)
+set(ECCSNN_CUDA_REASON "")
+
+if(NOT ECCSNN_CUDA MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "ECCSNN_CUDA=${ECCSNN_CUDA}: expected AUTO, ON or OFF.")
+elseif(ECCSNN_CUDA STREQUAL "OFF")
+  set(ECCSNN_CUDA_REASON "switched off by ECCSNN_CUDA=OFF")
+elseif(NOT TARGET eccsnn_torch_cuda)
+  set(ECCSNN_CUDA_REASON "torch ${ECCSNN_TORCH_VERSION} was built without CUDA")
+else()
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(NOT CMAKE_CUDA_COMPILER)
+    set(ECCSNN_CUDA_REASON "no nvcc was found when it was built (put it on PATH or set CUDACXX)")
+  else()
+    if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
+      set(CMAKE_CUDA_ARCHITECTURES 80)  # only for the compiler check; the real list is below
+      set(_default_architectures ON)
+    endif()
+    enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
+    string(REGEX MATCH "^[0-9]+" _torch_cuda_major "${ECCSNN_TORCH_CUDA}")
+    if(NOT CUDAToolkit_VERSION_MAJOR EQUAL _torch_cuda_major)
+      set(ECCSNN_CUDA_REASON
+        "nvcc is of CUDA ${CUDAToolkit_VERSION}, torch ${ECCSNN_TORCH_VERSION} of CUDA ${ECCSNN_TORCH_CUDA}: the major versions must agree")
+    else()
+      set(ECCSNN_BUILD_CUDA ON)
+      if(_default_architectures)
+        # Ampere, Ada, Hopper, Blackwell; the last one also as PTX for what comes after. The kernels are small and
+        # see no torch header, so the whole list costs seconds.
+        set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real)
+        if(CUDAToolkit_VERSION VERSION_GREATER_EQUAL 12.8)
+          list(APPEND CMAKE_CUDA_ARCHITECTURES 90-real 100-real 120)
+        else()
+          list(APPEND CMAKE_CUDA_ARCHITECTURES 90)
+        endif()
+      endif()
+      set(CMAKE_CUDA_STANDARD 20)
+      set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+      set(ECCSNN_CUDA_REASON "built with nvcc ${CUDAToolkit_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}")
+    endif()
+  endif()
+endif()
+
+if(ECCSNN_CUDA STREQUAL "ON" AND NOT ECCSNN_BUILD_CUDA)
+  message(FATAL_ERROR "ECCSNN_CUDA=ON, but the CUDA op library cannot be built: ${ECCSNN_CUDA_REASON}.\n"
+    "Fix that, or leave ECCSNN_CUDA at AUTO to build for the CPU alone.")
+endif()
+message(STATUS "eccsnn: CUDA op library: ${ECCSNN_BUILD_CUDA} (${ECCSNN_CUDA_REASON})")

@@ -1,0 +1,18 @@
+#include "eccsnn/lif.h"
+
+#include "dispatch.h"
+
+ECCSNN_DECLARE_KERNEL(void, lif_forward_kernel, (const LifForward& args, std::int64_t begin, std::int64_t end))
+ECCSNN_DECLARE_KERNEL(void, lif_backward_kernel, (const LifBackward& args, std::int64_t begin, std::int64_t end))
+
+namespace eccsnn {
+
+void lif_forward(const LifForward& args, std::int64_t begin, std::int64_t end) {
+  ECCSNN_KERNEL(lif_forward_kernel)(args, begin, end);
+}
+
+void lif_backward(const LifBackward& args, std::int64_t begin, std::int64_t end) {
+  ECCSNN_KERNEL(lif_backward_kernel)(args, begin, end);
+}
+
+}  // namespace eccsnn

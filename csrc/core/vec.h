@@ -1,0 +1,217 @@
+// The small vector type that kernels are written over: GCC/Clang vector extensions of the width that the instruction
+// set at hand has. Only *_kernels.cpp files include this; see dispatch.h.
+//
+// Arithmetic on Vec<T> is elementwise and IEEE; `mask ? a : b` selects. Lanes<E> loads and stores elements of type E
+// (float, double, BFloat16, Float16) as vectors of the type that arithmetic happens in.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "eccsnn/dtype.h"
+
+#if defined(ECCSNN_ISA_avx2) || defined(ECCSNN_ISA_avx512)
+#include <immintrin.h>
+#endif
+
+namespace eccsnn::ECCSNN_ISA_NAMESPACE {
+namespace {
+
+#define ECCSNN_INLINE inline __attribute__((always_inline))
+
+#if defined(ECCSNN_ISA_avx512)
+inline constexpr int kVecBytes = 64;
+#elif defined(ECCSNN_ISA_avx2)
+inline constexpr int kVecBytes = 32;
+#else
+inline constexpr int kVecBytes = 16;
+#endif
+
+template <class T, int kBytes = kVecBytes>
+struct VecOf {
+  typedef T type __attribute__((vector_size(kBytes)));
+};
+template <class T>
+using Vec = typename VecOf<T>::type;
+
+template <class T>
+inline constexpr int kWidth = kVecBytes / static_cast<int>(sizeof(T));
+
+template <class T>
+struct IntOf;
+template <>
+struct IntOf<float> {
+  using type = std::int32_t;
+};
+template <>
+struct IntOf<double> {
+  using type = std::int64_t;
+};
+template <class T>
+using VecInt = Vec<typename IntOf<T>::type>;
+
+template <class To, class From>
+ECCSNN_INLINE To bit_cast(const From& from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  __builtin_memcpy(&to, &from, sizeof(To));
+  return to;
+}
+
+template <class T>
+ECCSNN_INLINE Vec<T> splat(T value) {
+  return value - Vec<T>{};  // value - 0: exact, and keeps the sign of a zero
+}
+
+template <class T>
+ECCSNN_INLINE Vec<T> absolute(Vec<T> a) {
+  using I = typename IntOf<T>::type;
+  const I keep = static_cast<I>(~(I{1} << (sizeof(I) * 8 - 2) << 1));
+  return bit_cast<Vec<T>>(bit_cast<VecInt<T>>(a) & keep);
+}
+
+template <class V, class E>
+ECCSNN_INLINE V load_bytes(const E* from, int count) {
+  V v{};
+  if (count * sizeof(E) == sizeof(V)) {
+    __builtin_memcpy(&v, from, sizeof(V));
+  } else {
+    __builtin_memcpy(&v, from, count * sizeof(E));
+  }
+  return v;
+}
+template <class V, class E>
+ECCSNN_INLINE void store_bytes(E* to, const V& v, int count) {
+  if (count * sizeof(E) == sizeof(V)) {
+    __builtin_memcpy(to, &v, sizeof(V));
+  } else {
+    __builtin_memcpy(to, &v, count * sizeof(E));
+  }
+}
+
+// `count` elements are touched in memory, the other lanes are zero; count == width costs nothing extra once inlined.
+template <class E>
+struct Lanes {
+  using Compute = E;
+  static constexpr int width = kWidth<E>;
+  static ECCSNN_INLINE Vec<E> load(const E* from, int count = width) { return load_bytes<Vec<E>>(from, count); }
+  static ECCSNN_INLINE void store(E* to, Vec<E> v, int count = width) { store_bytes(to, v, count); }
+};
+
+// Halves: as many lanes as floats fit.
+using HalfBits = typename VecOf<std::uint16_t, kVecBytes / 2>::type;
+using WordBits = Vec<std::uint32_t>;
+
+template <>
+struct Lanes<BFloat16> {
+  using Compute = float;
+  static constexpr int width = kWidth<float>;
+  static ECCSNN_INLINE Vec<float> load(const BFloat16* from, int count = width) {
+    const WordBits words = __builtin_convertvector(load_bytes<HalfBits>(from, count), WordBits);
+    return bit_cast<Vec<float>>(words << 16);
+  }
+  static ECCSNN_INLINE void store(BFloat16* to, Vec<float> v, int count = width) {
+    // Round to nearest, ties to even.
+    const WordBits words = bit_cast<WordBits>(v);
+    const WordBits rounded = (words + 0x7fffu + ((words >> 16) & 1u)) >> 16;
+    const WordBits quiet_nan = WordBits{} + 0x7fc0u;
+    store_bytes(to, __builtin_convertvector(v == v ? rounded : quiet_nan, HalfBits), count);
+  }
+};
+
+ECCSNN_INLINE Vec<float> halves_to_floats(HalfBits halves) {
+#if defined(ECCSNN_ISA_avx512)
+  // The masked forms: GCC 12 warns inside its own header about the plain ones.
+  return bit_cast<Vec<float>>(_mm512_maskz_cvtph_ps(0xffff, bit_cast<__m256i>(halves)));
+#elif defined(ECCSNN_ISA_avx2)
+  return bit_cast<Vec<float>>(_mm256_cvtph_ps(bit_cast<__m128i>(halves)));
+#else
+  // Move exponent and mantissa into place and let a product with 2^112 correct the bias, subnormals included; what
+  // was infinite or NaN keeps all exponent bits.
+  const WordBits words = __builtin_convertvector(halves, WordBits);
+  const WordBits sign = (words & 0x8000u) << 16;
+  const WordBits magnitude = (words & 0x7fffu) << 13;
+  const Vec<float> scaled = bit_cast<Vec<float>>(magnitude) * 0x1p112f;
+  const WordBits special = magnitude | 0x7f800000u;
+  const WordBits bits = (words & 0x7fffu) >= 0x7c00u ? special : bit_cast<WordBits>(scaled);
+  return bit_cast<Vec<float>>(bits | sign);
+#endif
+}
+
+ECCSNN_INLINE HalfBits floats_to_halves(Vec<float> v) {
+#if defined(ECCSNN_ISA_avx512)
+  return bit_cast<HalfBits>(
+      _mm512_maskz_cvtps_ph(0xffff, bit_cast<__m512>(v), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#elif defined(ECCSNN_ISA_avx2)
+  return bit_cast<HalfBits>(_mm256_cvtps_ph(bit_cast<__m256>(v), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#else
+  // Round to nearest, ties to even. Subnormal results: adding 0.5 lets the adder round at the right bit.
+  const WordBits words = bit_cast<WordBits>(v);
+  const WordBits sign = (words >> 16) & 0x8000u;
+  const WordBits magnitude = words & 0x7fffffffu;
+  const WordBits normal = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
+  const WordBits small = bit_cast<WordBits>(bit_cast<Vec<float>>(magnitude) + 0.5f) - 0x3f000000u;
+  WordBits bits = magnitude < 0x38800000u ? small : normal;
+  bits = magnitude >= 0x477ff000u ? WordBits{} + 0x7c00u : bits;
+  bits = magnitude > 0x7f800000u ? WordBits{} + 0x7e00u : bits;
+  return __builtin_convertvector(bits | sign, HalfBits);
+#endif
+}
+
+template <>
+struct Lanes<Float16> {
+  using Compute = float;
+  static constexpr int width = kWidth<float>;
+  static ECCSNN_INLINE Vec<float> load(const Float16* from, int count = width) {
+    return halves_to_floats(load_bytes<HalfBits>(from, count));
+  }
+  static ECCSNN_INLINE void store(Float16* to, Vec<float> v, int count = width) {
+    store_bytes(to, floats_to_halves(v), count);
+  }
+};
+
+// exp(a) for a <= 0 (the only side needed), to about two units in the last place: 2^n * p(r), |r| <= ln(2) / 2. Products
+// and sums alone, in a fixed order, so that every instruction set gets the same bits. NaN stays NaN.
+ECCSNN_INLINE Vec<float> exp_nonpositive(Vec<float> a) {
+  a = a < -87.0f ? splat(-87.0f) : a;
+  const Vec<float> shifted = a * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: rounds to an integer
+  const Vec<float> n = shifted - 12582912.0f;
+  const Vec<float> r = (a - n * 0.693359375f) - n * -2.12194440e-4f;
+  Vec<float> p = splat(1.0f / 5040);
+  p = p * r + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  const WordBits scale = (bit_cast<WordBits>(shifted) - 0x4b400000u + 127u) << 23;
+  return p * bit_cast<Vec<float>>(scale);
+}
+
+ECCSNN_INLINE Vec<double> exp_nonpositive(Vec<double> a) {
+  using Bits = Vec<std::uint64_t>;
+  a = a < -708.0 ? splat(-708.0) : a;
+  const Vec<double> shifted = a * 1.44269504088896338700 + 6755399441055744.0;  // 1.5 * 2^52
+  const Vec<double> n = shifted - 6755399441055744.0;
+  const Vec<double> r = (a - n * 6.93145751953125e-1) - n * 1.42860682030941723212e-6;
+  Vec<double> p = splat(1.0 / 6227020800.0);
+  p = p * r + 1.0 / 479001600.0;
+  p = p * r + 1.0 / 39916800.0;
+  p = p * r + 1.0 / 3628800.0;
+  p = p * r + 1.0 / 362880.0;
+  p = p * r + 1.0 / 40320.0;
+  p = p * r + 1.0 / 5040.0;
+  p = p * r + 1.0 / 720.0;
+  p = p * r + 1.0 / 120.0;
+  p = p * r + 1.0 / 24.0;
+  p = p * r + 1.0 / 6.0;
+  p = p * r + 0.5;
+  p = p * r + 1.0;
+  p = p * r + 1.0;
+  const Bits scale = (bit_cast<Bits>(shifted) - 0x4338000000000000ull + 1023ull) << 52;
+  return p * bit_cast<Vec<double>>(scale);
+}
+
+}  // namespace
+}  // namespace eccsnn::ECCSNN_ISA_NAMESPACE

@@ -1,0 +1,88 @@
+// eccsnn::lif_forward, lif_inference and lif_backward on the CPU. Threads are torch's own.
+#include "lif_common.h"
+
+#include <torch/csrc/stable/library.h>
+
+#include <algorithm>
+#include <tuple>
+
+namespace eccsnn::torch_ops {
+namespace {
+
+// Neuron-steps below which a thread is not worth waking.
+constexpr std::int64_t kGrainSteps = 32768;
+
+template <class Kernel, class Args>
+void in_parallel(Kernel kernel, const Args& args) {
+  const std::int64_t blocks = (args.neurons + kLifBlock - 1) / kLifBlock;
+  if (blocks == 0) return;
+  const std::int64_t grain = std::max<std::int64_t>(1, kGrainSteps / (kLifBlock * args.timesteps));
+  torch::stable::parallel_for(0, blocks, grain, [&](std::int64_t begin, std::int64_t end) {
+    kernel(args, begin * kLifBlock, std::min(end * kLifBlock, args.neurons));
+  });
+}
+
+double tau_value(double tau, const std::optional<Tensor>& tensor) {
+  if (!tensor.has_value()) return tau;
+  return tensor->scalar_type() == ScalarType::Double
+             ? *static_cast<const double*>(tensor->const_data_ptr())
+             : static_cast<double>(*static_cast<const float*>(tensor->const_data_ptr()));
+}
+
+std::tuple<Tensor, Tensor, Tensor> lif_forward_cpu(const Tensor& x, std::optional<Tensor> v_init,
+                                                   std::optional<Tensor> tau_tensor, double tau, double v_threshold,
+                                                   std::optional<double> v_reset, bool decay_input,
+                                                   bool /*detach_reset*/, std::string surrogate,
+                                                   double surrogate_alpha, bool smooth) {
+  check_x(x);
+  LifForwardCall call(x, v_init, tau_tensor,
+                      to_params(tau, v_threshold, v_reset, decay_input, surrogate, surrogate_alpha, smooth, x), true);
+  call.args.params.tau = tau_value(tau, tau_tensor);
+  in_parallel(&lif_forward, call.args);
+  return {call.spikes, call.h, call.v_final};
+}
+
+std::tuple<Tensor, Tensor> lif_inference_cpu(const Tensor& x, std::optional<Tensor> v_init,
+                                             std::optional<Tensor> tau_tensor, double tau, double v_threshold,
+                                             std::optional<double> v_reset, bool decay_input) {
+  check_x(x);
+  LifForwardCall call(x, v_init, tau_tensor, to_params(tau, v_threshold, v_reset, decay_input, "atan", 2.0, false, x),
+                      false);
+  call.args.params.tau = tau_value(tau, tau_tensor);
+  in_parallel(&lif_forward, call.args);
+  return {call.spikes, call.v_final};
+}
+
+std::tuple<Tensor, Tensor, Tensor> lif_backward_cpu(const Tensor& grad_spikes, std::optional<Tensor> grad_v_final,
+                                                    const Tensor& h, std::optional<Tensor> v_init,
+                                                    std::optional<Tensor> tau_tensor, double tau, double v_threshold,
+                                                    std::optional<double> v_reset, bool decay_input,
+                                                    bool detach_reset, std::string surrogate, double surrogate_alpha,
+                                                    bool smooth, bool need_grad_tau) {
+  LifBackwardCall call(
+      grad_spikes, grad_v_final, h, v_init, tau_tensor,
+      to_params(tau, v_threshold, v_reset, decay_input, surrogate, surrogate_alpha, smooth, grad_spikes),
+      detach_reset);
+  call.args.params.tau = tau_value(tau, tau_tensor);
+  std::vector<double> partial;
+  if (need_grad_tau) {
+    partial.resize((call.args.neurons + kLifBlock - 1) / kLifBlock);
+    call.args.grad_tau = partial.data();
+  }
+  in_parallel(&lif_backward, call.args);
+  double total = 0.0;
+  for (double sum : partial) total += sum;  // in the order of the blocks: the same for any number of threads
+  Tensor grad_tau =
+      torch::stable::new_empty(grad_spikes, std::vector<std::int64_t>{}, membrane_type(grad_spikes.scalar_type()));
+  torch::stable::fill_(grad_tau, total);
+  return {call.grad_x, call.grad_v_init, grad_tau};
+}
+
+}  // namespace
+}  // namespace eccsnn::torch_ops
+
+STABLE_TORCH_LIBRARY_IMPL(eccsnn, CPU, m) {
+  m.impl("lif_forward", TORCH_BOX(&eccsnn::torch_ops::lif_forward_cpu));
+  m.impl("lif_inference", TORCH_BOX(&eccsnn::torch_ops::lif_inference_cpu));
+  m.impl("lif_backward", TORCH_BOX(&eccsnn::torch_ops::lif_backward_cpu));
+}

@@ -1,0 +1,199 @@
+// What the CPU and the CUDA binding of the LIF ops share: checks, outputs, and the translation of arguments.
+#pragma once
+
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "eccsnn/lif.h"
+
+namespace eccsnn::torch_ops {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+inline DType to_dtype(ScalarType type) {
+  switch (type) {
+    case ScalarType::Float:
+      return DType::kFloat32;
+    case ScalarType::Double:
+      return DType::kFloat64;
+    case ScalarType::BFloat16:
+      return DType::kBFloat16;
+    case ScalarType::Half:
+      return DType::kFloat16;
+    default:
+      STD_TORCH_CHECK(false, "x has dtype ", torch::headeronly::toString(type),
+                      "; expected float32, float64, bfloat16 or float16.");
+  }
+}
+
+inline ScalarType membrane_type(ScalarType type) {
+  return type == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+inline Surrogate to_surrogate(const std::string& name) {
+  if (name == "atan") return Surrogate::kAtan;
+  if (name == "sigmoid") return Surrogate::kSigmoid;
+  STD_TORCH_CHECK(name == "rect", "surrogate is '", name, "'; expected 'atan', 'sigmoid' or 'rect'.");
+  return Surrogate::kRect;
+}
+
+inline std::vector<std::int64_t> shape_of(const Tensor& t) {
+  const auto sizes = t.sizes();
+  return {sizes.begin(), sizes.end()};
+}
+
+inline std::vector<std::int64_t> neuron_shape(const Tensor& x) {
+  const auto sizes = x.sizes();
+  return {sizes.begin() + 1, sizes.end()};
+}
+
+inline std::int64_t count(const std::vector<std::int64_t>& shape) {
+  std::int64_t n = 1;
+  for (std::int64_t size : shape) n *= size;
+  return n;
+}
+
+// x as rows [T][neurons], each row contiguous. Time may have any stride; 0 (one input repeated) costs no copy.
+struct Rows {
+  Tensor tensor;  // keeps the memory alive
+  std::int64_t step;
+};
+
+inline Rows as_rows(const Tensor& x) {
+  std::int64_t expected = 1;
+  bool dense = true;
+  for (std::int64_t d = x.dim() - 1; d >= 1; --d) {
+    if (x.size(d) != 1 && x.stride(d) != expected) dense = false;
+    expected *= x.size(d);
+  }
+  if (dense) return {x, x.size(0) == 1 ? 0 : x.stride(0)};
+  if (x.stride(0) == 0) return {torch::stable::contiguous(torch::stable::select(x, 0, 0)), 0};
+  return {torch::stable::contiguous(x), expected};
+}
+
+inline void check_same_device(const Tensor& t, const Tensor& x, const char* name) {
+  STD_TORCH_CHECK(t.is_cpu() == x.is_cpu() && t.get_device_index() == x.get_device_index(), name,
+                  " is on another device than x; move it with .to(x.device).");
+}
+
+inline void check_x(const Tensor& x) {
+  STD_TORCH_CHECK(x.dim() >= 1, "x has no dimensions; expected [T, ...] with time first.");
+  STD_TORCH_CHECK(x.size(0) >= 1, "x has T = 0 timesteps; expected at least one.");
+  to_dtype(x.scalar_type());
+}
+
+// v_init or grad_v_final: [...] in the membrane's type, made contiguous.
+inline std::optional<Tensor> check_state(const std::optional<Tensor>& state, const Tensor& x, const char* name) {
+  if (!state.has_value()) return std::nullopt;
+  check_same_device(*state, x, name);
+  STD_TORCH_CHECK(state->scalar_type() == membrane_type(x.scalar_type()), name, " has dtype ",
+                  torch::headeronly::toString(state->scalar_type()), "; expected the membrane's, ",
+                  torch::headeronly::toString(membrane_type(x.scalar_type())), ".");
+  STD_TORCH_CHECK(shape_of(*state) == neuron_shape(x), name, " does not have the shape of one timestep of x.");
+  return torch::stable::contiguous(*state);
+}
+
+inline void check_tau(const std::optional<Tensor>& tau, const Tensor& x) {
+  if (!tau.has_value()) return;
+  check_same_device(*tau, x, "tau");
+  STD_TORCH_CHECK(tau->dim() == 0 && tau->scalar_type() == membrane_type(x.scalar_type()),
+                  "tau as a tensor must have no dimensions and the membrane's dtype.");
+}
+
+inline LifParams to_params(double tau, double v_threshold, std::optional<double> v_reset, bool decay_input,
+                           const std::string& surrogate, double surrogate_alpha, bool smooth, const Tensor& x) {
+  STD_TORCH_CHECK(!smooth || x.scalar_type() == ScalarType::Double,
+                  "smooth = True is for checking gradients and takes float64 alone.");
+  LifParams p;
+  p.tau = tau;
+  p.v_threshold = v_threshold;
+  p.hard_reset = v_reset.has_value();
+  p.v_reset = v_reset.value_or(0.0);
+  p.decay_input = decay_input;
+  p.surrogate = to_surrogate(surrogate);
+  p.alpha = surrogate_alpha;
+  p.smooth = smooth;
+  return p;
+}
+
+inline const void* pointer(const std::optional<Tensor>& t) {
+  return t.has_value() ? t->const_data_ptr() : nullptr;
+}
+
+// Outputs and arguments of the forward pass; `args` points into the tensors.
+struct LifForwardCall {
+  LifForwardCall(const Tensor& x, const std::optional<Tensor>& v_init, const std::optional<Tensor>& tau_tensor,
+                 const LifParams& params, bool save_h)
+      : rows(as_rows(x)), v(check_state(v_init, x, "v_init")) {
+    check_tau(tau_tensor, x);
+    const auto shape = shape_of(x);
+    const auto membrane = membrane_type(x.scalar_type());
+    spikes = torch::stable::new_empty(x, shape);
+    if (save_h) h = torch::stable::new_empty(x, shape, membrane);
+    v_final = torch::stable::new_empty(x, neuron_shape(x), membrane);
+    args.params = params;
+    args.dtype = to_dtype(x.scalar_type());
+    args.timesteps = x.size(0);
+    args.neurons = count(neuron_shape(x));
+    args.x = rows.tensor.const_data_ptr();
+    args.x_step = rows.step;
+    args.v_init = pointer(v);
+    args.spikes = spikes.mutable_data_ptr();
+    args.h = save_h ? h.mutable_data_ptr() : nullptr;
+    args.v_final = v_final.mutable_data_ptr();
+  }
+
+  Rows rows;
+  std::optional<Tensor> v;
+  Tensor spikes, h, v_final;
+  LifForward args;
+};
+
+// The same for the backward pass; grad_tau is the binding's own affair.
+struct LifBackwardCall {
+  LifBackwardCall(const Tensor& grad_spikes, const std::optional<Tensor>& grad_v_final, const Tensor& h,
+                  const std::optional<Tensor>& v_init, const std::optional<Tensor>& tau_tensor,
+                  const LifParams& params, bool detach_reset)
+      : grad_s(torch::stable::contiguous(grad_spikes)),
+        grad_v(check_state(grad_v_final, grad_spikes, "grad_v_final")),
+        saved_h(torch::stable::contiguous(h)),
+        v(check_state(v_init, grad_spikes, "v_init")) {
+    check_x(grad_spikes);
+    check_same_device(h, grad_spikes, "h");
+    check_tau(tau_tensor, grad_spikes);
+    const auto shape = shape_of(grad_spikes);
+    const auto membrane = membrane_type(grad_spikes.scalar_type());
+    STD_TORCH_CHECK(shape_of(h) == shape && h.scalar_type() == membrane,
+                    "h does not have the shape of grad_spikes and the membrane's dtype.");
+    grad_x = torch::stable::new_empty(grad_spikes, shape);
+    const bool need_v = v_init.has_value();
+    grad_v_init = torch::stable::new_empty(
+        grad_spikes, need_v ? neuron_shape(grad_spikes) : std::vector<std::int64_t>{0}, membrane);
+    args.params = params;
+    args.detach_reset = detach_reset;
+    args.dtype = to_dtype(grad_spikes.scalar_type());
+    args.timesteps = grad_spikes.size(0);
+    args.neurons = count(neuron_shape(grad_spikes));
+    args.grad_spikes = grad_s.const_data_ptr();
+    args.grad_v_final = pointer(grad_v);
+    args.h = saved_h.const_data_ptr();
+    args.v_init = pointer(v);
+    args.grad_x = grad_x.mutable_data_ptr();
+    args.grad_v_init = need_v ? grad_v_init.mutable_data_ptr() : nullptr;
+  }
+
+  Tensor grad_s;
+  std::optional<Tensor> grad_v;
+  Tensor saved_h;
+  std::optional<Tensor> v;
+  Tensor grad_x, grad_v_init;
+  LifBackward args;
+};
+
+}  // namespace eccsnn::torch_ops
