@@ -1,1 +1,32 @@
-"""offload."""
+"""Decisions: when does the edge ask the cloud? Pure functions of logits, on torch tensors or NumPy arrays."""
+
+from eccsnn.offload.ambiguity import MEASURES, ambiguity
+from eccsnn.offload.calibration import RULES, Choice, choose_threshold
+from eccsnn.offload.curves import (
+    UPLOAD_ALL,
+    OffloadCurve,
+    OperatingPoint,
+    acc_improvement,
+    exact_curve,
+    offload_curve,
+    operating_point,
+    per_class_upload_rate,
+    top1_correct,
+)
+
+__all__ = [
+    "MEASURES",
+    "RULES",
+    "UPLOAD_ALL",
+    "Choice",
+    "OffloadCurve",
+    "OperatingPoint",
+    "acc_improvement",
+    "ambiguity",
+    "choose_threshold",
+    "exact_curve",
+    "offload_curve",
+    "operating_point",
+    "per_class_upload_rate",
+    "top1_correct",
+]
