@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from eccsnn.data import Scenario, Splits, build_scenario, load_dataset
+from eccsnn.data import Scenario, Splits, build_scenario
 from eccsnn.experiments import ecc_snn_results as results
-from eccsnn.experiments.live import measure_link
+from eccsnn.experiments.live import load_splits, measure_link
 from eccsnn.experiments.run import LOG, Run, StageProgress
 from eccsnn.experiments.schema import EccSnnConfig
 from eccsnn.experiments.stages import Artefact
@@ -30,21 +30,12 @@ _UPDATE_CODE = (*_TRAINING_CODE, "incremental/lwf.py")
 _MODEL = "model.safetensors"
 
 
-def load_splits(config: EccSnnConfig) -> Splits:
-    """The data of a configuration."""
-    options = config.data.model_dump(exclude={"augment", "split_seed", "name"})
-    return load_dataset(config.data.name, seed=config.data.split_seed, **options)
-
-
 def run_ecc_snn(run: Run) -> dict[str, Any]:
     """Runs or reuses every stage and returns what goes into results.json."""
     config: EccSnnConfig = run.config
     splits = load_splits(config)
     scenario = build_scenario(config.scenario, splits.num_classes, config.class_order_seed)
-    LOG.info(
-        "%s: %d training, %d validation, %d test images, %d classes; %s",
-        splits.name, len(splits.train), len(splits.val), len(splits.test), splits.num_classes, scenario.name,
-    )  # fmt: skip
+    LOG.info("%s: %d classes in %d tasks", scenario.name, splits.num_classes, len(scenario.tasks))
     cloud = _cloud(run, splits)
     edges = [_edge(run, splits, scenario, cloud)]
     if config.update.enabled:

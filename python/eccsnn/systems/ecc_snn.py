@@ -193,7 +193,7 @@ def update_edge(
 
 def co_inference(
     edge_logits: np.ndarray, cloud_logits: np.ndarray, labels: np.ndarray, tasks: Sequence[Sequence[int]], cloud_ids: Sequence[int],
-    *, thresholds: int = 101, seed: int = 0,
+    *, thresholds: int = 101, seed: int = 0, part: str = "unnamed",
 ) -> dict[str, Any]:  # fmt: skip
     """Execution: what comes out when samples above an ambiguity threshold are answered by the cloud.
 
@@ -205,6 +205,7 @@ def co_inference(
         cloud_ids: Class id of each cloud logit.
         thresholds: Points of the sweep over [0, 1].
         seed: Of the random measure.
+        part: Which part of the data this is; a threshold is never chosen on `test`.
 
     Returns:
         `edge_correct`, `cloud_correct` (bool `[N]`), `ambiguity` and `curves` (one of each measure).
@@ -216,7 +217,7 @@ def co_inference(
     ambiguity = {
         measure: offload.ambiguity(edge_logits, [len(task) for task in tasks], measure=measure, seed=seed) for measure in MEASURES
     }
-    curves = {measure: offload.offload_curve(edge_correct, cloud_correct, ambiguity[measure], grid) for measure in MEASURES}
+    curves = {measure: offload.offload_curve(edge_correct, cloud_correct, ambiguity[measure], grid, part=part) for measure in MEASURES}
     return {"edge_correct": edge_correct, "cloud_correct": cloud_correct, "ambiguity": ambiguity, "curves": curves}
 
 

@@ -1,0 +1,250 @@
+"""From logits and counts to the numbers of results.json: curves, the chosen threshold, matrices, costs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from eccsnn import offload
+from eccsnn.costs import ImageCosts, count_macs, count_synops, image_costs, load_profile
+from eccsnn.data import Scenario, Splits, normalize
+from eccsnn.experiments.schema import EccSnnConfig
+from eccsnn.incremental import metrics
+from eccsnn.systems.ecc_snn import MEASURES, co_inference
+from eccsnn.training.evaluate import accuracy, predicted_classes
+from eccsnn.transport.images import encode_image
+
+_COUNTED_IMAGES = 256  # firing rates and image sizes are means over this many validation images
+_ANSWER_BYTES_A_CLASS = 4  # an answer carries one fp32 logit a class; framing is measured on the link, not modelled here
+
+
+def count(cloud: nn.Module, edge: nn.Module, splits: Splits, codec: str, jpeg_quality: int) -> dict[str, Any]:
+    """Work and bytes of one image: cloud MACs, edge synaptic operations and firing rates, encoded sizes.
+
+    Measured on validation images, so that test data plays no part in any figure that a threshold may depend on.
+    """
+    pool = splits.val if len(splits.val) else splits.train
+    chosen = np.linspace(0, len(pool) - 1, min(_COUNTED_IMAGES, len(pool))).astype(np.int64)
+    pixels = pool.gather(chosen)
+    report = count_synops(edge, normalize(torch.from_numpy(pixels), splits.mean, splits.std))
+    sizes = {
+        name: float(np.mean([len(encode_image(image, name, quality=jpeg_quality)) for image in pixels]))
+        for name in dict.fromkeys(("png", "jpeg", "raw", codec))
+    }
+    macs = count_macs(cloud, splits.image_shape)
+    return {
+        "images": len(chosen),
+        "cloud": {"macs": sum(macs.values()), "parameters": _parameters(cloud)},
+        "edge": {
+            "synops_per_image": report.synops_per_image,
+            "macs_per_image": report.macs_per_image,
+            "dense_macs_per_image": report.dense_per_image,
+            "parameters": _parameters(edge),
+            "firing_rates": report.firing_rates,
+            "uncounted": list(report.uncounted),
+        },
+        "image_bytes": sizes,
+    }
+
+
+def collect(config: EccSnnConfig, splits: Splits, scenario: Scenario, logits_path: Path, counts_path: Path, steps: int) -> dict[str, Any]:
+    """Everything in results.json but the link.
+
+    Args:
+        config: The resolved configuration.
+        splits: Data; labels and names are used.
+        scenario: Tasks.
+        logits_path: Folder of the stage `logits`.
+        counts_path: Folder of the stage `counts`.
+        steps: Number of edge models: 1 + updates.
+    """
+    counts = json.loads((counts_path / "counts.json").read_text(encoding="utf-8"))
+    costs = _costs(config, splits, counts)
+    cloud_ids = range(splits.num_classes)
+    with np.load(logits_path / "logits.npz") as arrays:
+        logits = dict(arrays)
+    execution, matrix, confusion = [], [], []
+    for step in range(steps):
+        tasks = scenario.tasks[: step + 1]
+        execution.append(_execution(config, splits, tasks, logits, step, cloud_ids, costs, counts))
+        learned = [c for task in tasks for c in task]
+        predictions = predicted_classes(logits[f"edge_{step}_test"], learned)
+        matrix.append([float((predictions == splits.test.labels)[_of(splits.test.labels, task)].mean()) for task in tasks])
+        confusion = _confusion(splits.test.labels, predictions, learned)
+    first = scenario.tasks[0]
+    seen = _of(splits.test.labels, first)
+    chosen = execution[-1]["sets"]["all"]["chosen"]
+    summary: dict[str, Any] = {
+        "schema": "eccsnn.results/1",
+        "system": "ecc_snn",
+        "data": {
+            "name": splits.name, "class_names": list(splits.class_names), "image_size": splits.image_shape[-1],
+            "train": len(splits.train), "val": len(splits.val), "test": len(splits.test), "fingerprint": splits.fingerprint,
+        },
+        "scenario": {"name": scenario.name, "tasks": [list(task) for task in scenario.tasks]},
+        "cloud": {
+            "model": config.cloud.model.name, "width": config.cloud.model.width, **counts["cloud"],
+            "test_accuracy": accuracy(logits["cloud_test"], splits.test.labels, cloud_ids),
+        },
+        "edge": {
+            "model": config.edge.model.name, "width": config.edge.model.width, "timesteps": config.edge.model.timesteps,
+            "test_accuracy_learned": accuracy(logits["edge_0_test"][seen], splits.test.labels[seen], first), **counts["edge"],
+        },
+        "execution": execution,
+        "costs": costs.rows(chosen["upload_rate"]),
+        "image_bytes": counts["image_bytes"],
+        "profile": config.profile,
+        "notes": _notes(config, scenario, counts),
+    }  # fmt: skip
+    if steps > 1:
+        summary["update"] = _update(config, splits, scenario, matrix, confusion, counts)
+    return summary
+
+
+def deployment(splits: Splits, summary: dict[str, Any]) -> dict[str, Any]:
+    """What an edge and a cloud need to know beside their weights (deployment.json)."""
+    chosen = summary["execution"][-1]["sets"]["all"]["chosen"]
+    return {
+        "schema": "eccsnn.deployment/1", "class_names": list(splits.class_names), "image_size": splits.image_shape[-1],
+        "mean": list(splits.mean), "std": list(splits.std), "measure": chosen["measure"], "threshold": chosen["threshold"],
+    }  # fmt: skip
+
+
+def chosen_threshold(summary: dict[str, Any]) -> float:
+    """The threshold of the last step, chosen on validation data."""
+    return float(summary["execution"][-1]["sets"]["all"]["chosen"]["threshold"])
+
+
+def _execution(
+    config: EccSnnConfig, splits: Splits, tasks: Any, logits: dict[str, np.ndarray], step: int, cloud_ids: Any, costs: ImageCosts,
+    counts: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Curves over the threshold after `step` updates, on the classes learnt and on all classes, at one threshold."""
+    learned = [c for task in tasks for c in task]
+    measure = config.execution.measure
+
+    def run(part: str, rows: np.ndarray) -> dict[str, Any]:
+        labels = getattr(splits, part).labels[rows]
+        return co_inference(
+            logits[f"edge_{step}_{part}"][rows], logits[f"cloud_{part}"][rows], labels, tasks, cloud_ids,
+            thresholds=config.execution.thresholds, seed=config.seed, part={"val": "validation", "test": "test"}[part],
+        )  # fmt: skip
+
+    validation = run("val", np.ones(len(splits.val), dtype=bool))
+    choice = offload.choose_threshold(
+        validation["curves"][measure], rule=config.execution.rule, tolerance=config.execution.tolerance, target=config.execution.upload_rate
+    )
+    sets = {}
+    for name in ("learned", "all"):
+        rows = _of(splits.test.labels, learned) if name == "learned" else np.ones(len(splits.test), dtype=bool)
+        test = run("test", rows)
+        labels = splits.test.labels[rows]
+        curves = {m: _curve(test["curves"][m], costs, counts["image_bytes"][config.link.codec]) for m in MEASURES}
+        at = choice.index
+        per_class = offload.per_class_upload_rate(test["ambiguity"][measure], labels, choice.threshold)
+        sets[name] = {
+            "samples": len(labels),
+            "edge_accuracy": float(test["edge_correct"].mean()),
+            "cloud_accuracy": float(test["cloud_correct"].mean()),
+            "curves": curves,
+            "chosen": {
+                "measure": measure, **choice.to_json(),
+                **{key: curves[measure][key][at] for key in ("accuracy", "upload_rate", "acc_i", "energy_mj", "latency_ms", "payload_bytes")},
+                "per_class_upload_rate": {str(k): v for k, v in per_class.items()},
+            },
+        }  # fmt: skip
+    return {"tasks_learned": step + 1, "classes_learned": learned, "sets": sets}
+
+
+def _curve(curve: Any, costs: ImageCosts, image_bytes: float) -> dict[str, Any]:
+    rates = [float(rate) for rate in curve.upload_rate]
+    return {
+        "threshold": [float(t) for t in curve.threshold],
+        "accuracy": [float(a) for a in curve.accuracy],
+        "upload_rate": rates,
+        "acc_i": [None if a is None or not np.isfinite(a) else float(a) for a in curve.acc_i],
+        **costs.curve(rates),
+        "payload_bytes": [rate * image_bytes for rate in rates],
+    }
+
+
+def _costs(config: EccSnnConfig, splits: Splits, counts: dict[str, Any]) -> ImageCosts:
+    return image_costs(
+        load_profile(config.profile),
+        edge_synops=counts["edge"]["synops_per_image"],
+        edge_macs=counts["edge"]["macs_per_image"],
+        cloud_macs=counts["cloud"]["macs"],
+        bytes_up=counts["image_bytes"][config.link.codec],
+        bytes_down=splits.num_classes * _ANSWER_BYTES_A_CLASS,
+        image_size=splits.image_shape[-1],
+    )
+
+
+def _update(
+    config: EccSnnConfig, splits: Splits, scenario: Scenario, matrix: list[list[float]], confusion: list[list[int]], counts: dict[str, Any]
+) -> dict[str, Any]:
+    sizes = [int(_of(splits.test.labels, task).sum()) for task in scenario.tasks]
+    samples = sum(int(_of(splits.train.labels, task).sum()) for task in scenario.tasks[1:])
+    weights = 4 * counts["edge"]["parameters"]
+    return {
+        "learner": "lwf",
+        "accuracy_matrix": matrix,
+        "average_incremental_accuracy": metrics.average_incremental_accuracy(matrix, sizes),
+        "last_accuracy": metrics.last_accuracy(matrix, sizes),
+        "forgetting": metrics.forgetting(matrix),
+        "confusion": confusion,
+        "definitions": {
+            "average_incremental_accuracy": "mean over steps of the accuracy on all test samples of the classes seen so far",
+            "last_accuracy": "accuracy on all test samples after the last task, without being told the task",
+            "forgetting": "mean over earlier tasks of the best past accuracy minus the last (Chaudhry et al. 2018)",
+        },
+        # What retraining in the cloud would have sent: every new image up, the whole model down, once an update.
+        "upload_saved": {
+            "provenance": "modelled",
+            "images_not_uploaded": samples,
+            "bytes_up_not_sent": samples * counts["image_bytes"][config.link.codec],
+            "requests_not_sent": samples,
+            "bytes_down_not_sent": weights * (len(scenario.tasks) - 1),
+        },
+    }
+
+
+def _confusion(labels: np.ndarray, predictions: np.ndarray, classes: list[int]) -> list[list[int]]:
+    place = {c: i for i, c in enumerate(classes)}
+    table = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    for label, prediction in zip(labels.tolist(), predictions.tolist(), strict=True):
+        if label in place:
+            table[place[label], place[prediction]] += 1
+    return table.tolist()
+
+
+def _notes(config: EccSnnConfig, scenario: Scenario, counts: dict[str, Any]) -> list[str]:
+    notes = [
+        "Nothing was selected on test data; thresholds were chosen on validation data of all classes.",
+        "The published code's feature term trains nothing (it is detached); here its gradient reaches the student.",
+    ]
+    if min(len(task) for task in scenario.tasks) == 1:
+        notes.append(
+            "Tasks of one class: cross-entropy runs over all logits seen and ambiguity over the concatenated logits; this is ours, "
+            "since the published loss and ambiguity are constant there."
+        )
+    if config.cloud.model.width != 1 or config.edge.model.width != 1:
+        notes.append(
+            f"Small experiment: the cloud's channels are times {config.cloud.model.width:g}, the edge's times {config.edge.model.width:g} of the published widths."
+        )
+    if counts["edge"]["uncounted"]:
+        notes.append(f"Operations that were not counted: {', '.join(counts['edge']['uncounted'])}.")
+    return notes
+
+
+def _parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _of(labels: np.ndarray, classes: Any) -> np.ndarray:
+    return np.isin(labels, list(classes))

@@ -1,0 +1,149 @@
+"""A finished run as live processes: its cloud behind gRPC, its edge in front, and both measured over a link."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from eccsnn.data import Splits, load_dataset
+from eccsnn.errors import ConfigError
+from eccsnn.experiments.load import LoadedRun, load
+from eccsnn.experiments.schema import EccSnnConfig, validate
+from eccsnn.services.cloud import run_cloud
+from eccsnn.services.edge import EdgeResult, run_edge
+from eccsnn.services.loopback import factory_command
+from eccsnn.services.loopback import measure_link as measure_pair
+from eccsnn.training.checkpoint import write_atomically
+from eccsnn.transport.shaping import LinkShape
+
+
+def run_configuration(run: Path) -> EccSnnConfig:
+    """The resolved configuration of a run directory."""
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise ConfigError(f"{run} is not a run directory: it has no config.yaml. Give the folder that `eccsnn run` printed.")
+    return validate(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+
+
+def load_splits(config: EccSnnConfig) -> Splits:
+    """The data of a configuration."""
+    options = config.data.model_dump(exclude={"augment", "split_seed", "name"})
+    return load_dataset(config.data.name, seed=config.data.split_seed, **options)
+
+
+def cloud_arguments(run: str) -> dict[str, Any]:
+    """Arguments of `eccsnn.services.cloud.run_cloud` that serve a run's cloud model."""
+    loaded = load(run)
+    return {
+        "predict": loaded.cloud_logits,
+        "class_ids": loaded.cloud.head.class_ids,
+        "class_names": [loaded.class_names[c] for c in loaded.cloud.head.class_ids],
+        "model_id": loaded.cloud.spec["name"],
+        "image_shape": (3, loaded.image_size, loaded.image_size),
+    }
+
+
+def serve_run(run: Path, *, host: str, port: int, tls_cert: Path | None = None, tls_key: Path | None = None) -> None:
+    """Serves a run's cloud model until SIGTERM or SIGINT; blocks."""
+    run_cloud(**cloud_arguments(str(run)), host=host, port=port, tls_cert=tls_cert, tls_key=tls_key)
+
+
+def edge_run(
+    run: Path, images: Sequence[Path], *, cloud: str, limit: int = 100, threshold: float | None = None, codec: str = "png",
+    timeout_s: float = 5.0, tls_ca: Path | None = None, out: Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Runs the device side of a run against a cloud that is served elsewhere.
+
+    Args:
+        run: Run directory.
+        images: Image files; none takes test images of the run's data.
+        cloud: `HOST:PORT`.
+        limit: Test images to take when no files are given.
+        threshold: Ambiguity above which an image is uploaded; None takes the one chosen on validation data.
+        codec: `png`, `jpeg` or `raw`.
+        timeout_s: Seconds to wait for the cloud before the edge answers itself.
+        tls_ca: PEM file with the certificates to trust; None speaks without TLS.
+        out: File for one JSON line an image; None writes none.
+
+    Returns:
+        The summary that reports call `link`, with the label of each given file.
+    """
+    loaded = load(run)
+    labels: list[int] | None = None
+    if images:
+        pixels: Sequence[NDArray[np.uint8]] = [loaded.read_image(path) for path in images]
+        names = [str(path) for path in images]
+    else:
+        pixels, labels, names = sample_test_images(run_configuration(run), limit)
+    host, _, port = cloud.rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigError(f"cloud is {cloud!r}, expected HOST:PORT, for example 127.0.0.1:50051.")
+    options = edge_options(loaded, threshold)
+    done = run_edge(
+        pixels, host=host, port=int(port), labels=labels, codec=codec, timeout_s=timeout_s, tls_root=tls_ca, **options
+    )  # fmt: skip
+    rows = [describe(loaded, name, result) for name, result in zip(names, done.results, strict=True)]
+    if out is not None:
+        write_atomically(out, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    return done.link | ({"images": rows} if images else {})
+
+
+def edge_options(loaded: LoadedRun, threshold: float | None = None) -> dict[str, Any]:
+    """Arguments of `eccsnn.services.edge.run_edge` that answer with a run's edge model."""
+    return {
+        "edge_predict": loaded.edge_logits,
+        "measure": loaded.ambiguity,
+        "threshold": loaded.threshold if threshold is None else threshold,
+        "class_ids": loaded.model.head.class_ids,
+    }
+
+
+def describe(loaded: LoadedRun, name: str, result: EdgeResult) -> dict[str, Any]:
+    """One image's result as JSON."""
+    return {
+        "image": name,
+        "label": loaded.class_names[result.label],
+        "source": str(result.source),
+        "ambiguity": result.ambiguity,
+        "latency_ms": result.latency_ms,
+        "wire_bytes_up": result.wire_bytes_up,
+        "wire_bytes_down": result.wire_bytes_down,
+        "reason": result.reason,
+    }
+
+
+def sample_test_images(config: EccSnnConfig, count: int) -> tuple[list[NDArray[np.uint8]], list[int], list[str]]:
+    """`count` test images spread evenly over the test part, with labels and names."""
+    test = load_splits(config).test
+    rows = np.linspace(0, len(test) - 1, min(count, len(test))).astype(np.int64)
+    return list(test.gather(rows)), test.labels[rows].tolist(), [f"test[{row}]" for row in rows]
+
+
+def measure_link(
+    run: Path, *, images: int, codec: str, jpeg_quality: int, timeout_s: float, rtt_ms: float, rate_mbit: float | None,
+    on_result: Callable[[int, EdgeResult], None] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Sends test images through a cloud process and this edge process over TCP, and returns what was measured.
+
+    Args:
+        run: Run directory with `deployment.json` and models.
+        images: How many test images.
+        codec, jpeg_quality: Of uploads.
+        timeout_s: Seconds to wait for the cloud.
+        rtt_ms, rate_mbit: Put on the link by a userspace shaper; 0 and None leave it as it is.
+        on_result: Called after each image.
+    """
+    loaded = load(run)
+    pixels, labels, _ = sample_test_images(run_configuration(run), images)
+    shape = LinkShape(rtt_ms=rtt_ms, up_mbit_s=rate_mbit, down_mbit_s=rate_mbit)
+    done = measure_pair(
+        pixels, cloud=factory_command(f"{__name__}:cloud_arguments", run=str(run)), labels=labels, codec=codec,
+        quality=jpeg_quality, timeout_s=timeout_s, shape=shape, on_result=on_result, **edge_options(loaded),
+    )  # fmt: skip
+    return done.link
