@@ -146,7 +146,7 @@ def load_dataset(
         val_fraction: part of the training data, in `[0, 1)`; 0 gives an empty val.
         test_fraction: part of all images, in `(0, 1)`, for data without a test part of its own (digits, caltech101, a
             flat image folder); None: 0.2. An error for data that comes with one.
-        subset: how many images to keep of each part, for instance `{"train": 1000, "test": 500}`; stratified and seeded;
+        subset: how many images to keep of each part, for instance `{"train": 1000, "test": 500}`; stratified, seeded;
             a part that is not named stays whole.
         seed: of the cuts and subsets; has nothing to do with the seed of training.
         cache_dir: None: `$ECCSNN_CACHE`, else `~/.cache/eccsnn`.

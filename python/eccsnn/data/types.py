@@ -55,7 +55,7 @@ class ImageSet:
         return len(self.labels)
 
     def __repr__(self) -> str:
-        return f"ImageSet({len(self)} images of {list(self.shape)}, classes {self.classes})"
+        return f"ImageSet({len(self)} images of {list(self.shape)} in {len(self.classes)} classes)"
 
     @property
     def shape(self) -> tuple[int, int, int]:
