@@ -52,7 +52,7 @@ def load_cpu() -> Library:
         ) from error
     try:
         torch.ops.eccsnn.isa()
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # ECCSNN_ISA asks for what is not there
         raise BuildError(str(error).splitlines()[0]) from error
     return Library("cpu", path, True, f"loaded under torch {torch.__version__}")
 
@@ -66,7 +66,7 @@ def load_cuda() -> Library:
     """
     path = _find("eccsnn._ops_cuda")
     if path is None:
-        return Library("cuda", None, False, "not built (see eccsnn info: how it was built)")
+        return Library("cuda", None, False, "not built")
     if torch.version.cuda is None:
         return Library("cuda", path, False, f"torch {torch.__version__} was built without CUDA")
     try:

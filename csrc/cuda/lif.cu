@@ -1,0 +1,291 @@
+// Forward and backward of the LIF neuron on the GPU: one thread carries a few neighbouring neurons through all
+// timesteps, with the membrane in registers. Compiled with --fmad=false and IEEE division: the forward pass has the bits
+// of the CPU's. Equations: eccsnn/lif.h.
+#include "lif.h"
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace eccsnn {
+namespace {
+
+constexpr double kPi = 3.14159265358979323846;
+
+template <class E>
+struct Element {
+  using Compute = E;
+  static __device__ E load(E e) { return e; }
+  static __device__ E store(E c) { return c; }
+};
+template <>
+struct Element<__nv_bfloat16> {
+  using Compute = float;
+  static __device__ float load(__nv_bfloat16 e) { return __bfloat162float(e); }
+  static __device__ __nv_bfloat16 store(float c) { return __float2bfloat16_rn(c); }
+};
+template <>
+struct Element<__half> {
+  using Compute = float;
+  static __device__ float load(__half e) { return __half2float(e); }
+  static __device__ __half store(float c) { return __float2half_rn(c); }
+};
+
+// kCount neighbouring elements, moved by as few instructions as their alignment allows.
+template <class E, int kCount>
+struct alignas(sizeof(E) * kCount > 16 ? 16 : sizeof(E) * kCount) Pack {
+  E e[kCount];
+};
+template <int kCount, class E>
+__device__ Pack<E, kCount> load_pack(const void* array, std::int64_t index) {
+  return *reinterpret_cast<const Pack<E, kCount>*>(static_cast<const E*>(array) + index);
+}
+template <class E, int kCount>
+__device__ void store_pack(void* array, std::int64_t index, const Pack<E, kCount>& pack) {
+  *reinterpret_cast<Pack<E, kCount>*>(static_cast<E*>(array) + index) = pack;
+}
+
+// Parameters in the membrane's type.
+template <class C>
+struct Neuron {
+  C tau, v_threshold, v_reset, alpha, atan_scale, atan_peak, rect_half_width, rect_height;
+  double alpha_exact;
+  const C* tau_on_device;
+
+  Neuron(const LifParams& p, const void* tau_pointer)
+      : tau(static_cast<C>(p.tau)),
+        v_threshold(static_cast<C>(p.v_threshold)),
+        v_reset(p.hard_reset ? static_cast<C>(p.v_reset) : C{0}),
+        alpha(static_cast<C>(p.alpha)),
+        atan_scale(static_cast<C>(kPi / 2 * p.alpha)),
+        atan_peak(static_cast<C>(p.alpha / 2)),
+        rect_half_width(static_cast<C>(p.alpha / 2)),
+        rect_height(static_cast<C>(1 / p.alpha)),
+        alpha_exact(p.alpha),
+        tau_on_device(static_cast<const C*>(tau_pointer)) {}
+
+  __device__ C get_tau() const { return tau_on_device == nullptr ? tau : *tau_on_device; }
+};
+
+template <class C>
+__device__ C fire(C h, const Neuron<C>& n, Surrogate surrogate, bool smooth) {
+  if constexpr (sizeof(C) == 8) {
+    if (smooth) {
+      const double u = h - n.v_threshold;
+      if (surrogate == Surrogate::kAtan) return ::atan(kPi / 2 * n.alpha_exact * u) / kPi + 0.5;
+      if (surrogate == Surrogate::kSigmoid) return 1.0 / (1.0 + ::exp(-n.alpha_exact * u));
+      const double s = u / n.alpha_exact + 0.5;
+      return s < 0.0 ? 0.0 : s > 1.0 ? 1.0 : s;
+    }
+  }
+  return h >= n.v_threshold ? C{1} : C{0};
+}
+
+template <bool kHard, class C>
+__device__ C reset(C h, C s, const Neuron<C>& n) {
+  return kHard ? s * n.v_reset + (C{1} - s) * h : h - s * n.v_threshold;
+}
+
+__device__ float exponential(float a) { return ::expf(a); }
+__device__ double exponential(double a) { return ::exp(a); }
+
+template <class C>
+__device__ C surrogate_derivative(C u, const Neuron<C>& n, Surrogate surrogate) {
+  if (surrogate == Surrogate::kAtan) {
+    const C scaled = u * n.atan_scale;
+    return n.atan_peak / (C{1} + scaled * scaled);
+  }
+  const C magnitude = u < C{0} ? -u : u;
+  if (surrogate == Surrogate::kSigmoid) {
+    const C e = exponential(-(magnitude * n.alpha));
+    const C one_plus = C{1} + e;
+    return n.alpha * e / (one_plus * one_plus);
+  }
+  return magnitude < n.rect_half_width ? n.rect_height : C{0};
+}
+
+template <class E, bool kHard, int kCount>
+__global__ void __launch_bounds__(kLifCudaThreads)
+    forward_kernel(LifForward a, Neuron<typename Element<E>::Compute> n) {
+  using C = typename Element<E>::Compute;
+  const std::int64_t at = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * kCount;
+  if (at >= a.neurons) return;
+  const C tau = n.get_tau();
+  const bool decay_input = a.params.decay_input;
+  Pack<C, kCount> v;
+  if (a.v_init == nullptr) {
+    for (int k = 0; k < kCount; ++k) v.e[k] = n.v_reset;
+  } else {
+    v = load_pack<kCount, C>(a.v_init, at);
+  }
+  for (std::int64_t t = 0; t < a.timesteps; ++t) {
+    const auto x = load_pack<kCount, E>(a.x, t * a.x_step + at);
+    Pack<C, kCount> h;
+    Pack<E, kCount> spikes;
+#pragma unroll
+    for (int k = 0; k < kCount; ++k) {
+      const C input = Element<E>::load(x.e[k]);
+      const C above = v.e[k] - n.v_reset;
+      h.e[k] = decay_input ? v.e[k] + (input - above) / tau : v.e[k] - above / tau + input;
+      const C s = fire(h.e[k], n, a.params.surrogate, a.params.smooth);
+      v.e[k] = reset<kHard>(h.e[k], s, n);
+      spikes.e[k] = Element<E>::store(s);
+    }
+    store_pack(a.spikes, t * a.neurons + at, spikes);
+    if (a.h != nullptr) store_pack(a.h, t * a.neurons + at, h);
+  }
+  store_pack(a.v_final, at, v);
+}
+
+// Sum over the threads of a block in a fixed order; valid in thread 0.
+__device__ double block_sum(double value) {
+  __shared__ double sums[kLifCudaThreads];
+  sums[threadIdx.x] = value;
+  __syncthreads();
+  for (int half = kLifCudaThreads / 2; half > 0; half /= 2) {
+    if (static_cast<int>(threadIdx.x) < half) sums[threadIdx.x] += sums[threadIdx.x + half];
+    __syncthreads();
+  }
+  return sums[0];
+}
+
+template <class E, bool kHard, int kCount>
+__global__ void __launch_bounds__(kLifCudaThreads)
+    backward_kernel(LifBackward a, Neuron<typename Element<E>::Compute> n) {
+  using C = typename Element<E>::Compute;
+  const std::int64_t at = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * kCount;
+  const Surrogate surrogate = a.params.surrogate;
+  const bool smooth = a.params.smooth;
+  const bool decay_input = a.params.decay_input;
+  const bool need_tau = a.grad_tau != nullptr;
+  double sum = 0.0;
+  if (at < a.neurons) {
+    const C tau = n.get_tau();
+    Pack<C, kCount> grad_v = {};
+    if (a.grad_v_final != nullptr) grad_v = load_pack<kCount, C>(a.grad_v_final, at);
+    Pack<C, kCount> grad_tau = {};
+    for (std::int64_t t = a.timesteps - 1; t >= 0; --t) {
+      const auto h = load_pack<kCount, C>(a.h, t * a.neurons + at);
+      const auto grad_spikes = load_pack<kCount, E>(a.grad_spikes, t * a.neurons + at);
+      Pack<C, kCount> before = {};  // membrane before this timestep's charge
+      if (need_tau && t > 0) {
+        before = load_pack<kCount, C>(a.h, (t - 1) * a.neurons + at);
+        for (int k = 0; k < kCount; ++k) {
+          before.e[k] = reset<kHard>(before.e[k], fire(before.e[k], n, surrogate, smooth), n);
+        }
+      } else if (need_tau && a.v_init != nullptr) {
+        before = load_pack<kCount, C>(a.v_init, at);
+      } else {
+        for (int k = 0; k < kCount; ++k) before.e[k] = n.v_reset;
+      }
+      Pack<E, kCount> grad_x;
+#pragma unroll
+      for (int k = 0; k < kCount; ++k) {
+        const C s = fire(h.e[k], n, surrogate, smooth);
+        const C ds_dh = surrogate_derivative(h.e[k] - n.v_threshold, n, surrogate);
+        C dv_dh = kHard ? C{1} - s : C{1};
+        if (!a.detach_reset) dv_dh += kHard ? (n.v_reset - h.e[k]) * ds_dh : -n.v_threshold * ds_dh;
+        const C grad_h = Element<E>::load(grad_spikes.e[k]) * ds_dh + grad_v.e[k] * dv_dh;
+        const C leak = grad_h / tau;
+        if (need_tau) {
+          grad_tau.e[k] += decay_input ? -(grad_h * (h.e[k] - before.e[k]) / tau)
+                                       : grad_h * ((before.e[k] - n.v_reset) / tau) / tau;
+        }
+        grad_x.e[k] = Element<E>::store(decay_input ? leak : grad_h);
+        grad_v.e[k] = grad_h - leak;
+      }
+      store_pack(a.grad_x, t * a.neurons + at, grad_x);
+    }
+    if (a.grad_v_init != nullptr) store_pack(a.grad_v_init, at, grad_v);
+    for (int k = 0; k < kCount; ++k) sum += static_cast<double>(grad_tau.e[k]);
+  }
+  if (need_tau) {
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) a.grad_tau[blockIdx.x] = sum;
+  }
+}
+
+// Widest pack of `E` (and of the membrane's type beside it) that divides the rows and suits every pointer's alignment.
+template <class E>
+constexpr int kWide = sizeof(E) == 8 ? 2 : 4;
+
+bool aligned(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0; }
+
+unsigned blocks_for(std::int64_t neurons, int per_thread) {
+  const std::int64_t per_block = static_cast<std::int64_t>(kLifCudaThreads) * per_thread;
+  return static_cast<unsigned>((neurons + per_block - 1) / per_block);
+}
+
+template <class E, bool kHard>
+cudaError_t forward_of(const LifForward& a, const void* tau, cudaStream_t stream) {
+  const Neuron<typename Element<E>::Compute> n(a.params, tau);
+  constexpr int wide = kWide<E>;
+  if (a.neurons % wide == 0 && a.x_step % wide == 0 && aligned(a.x) && aligned(a.v_init) && aligned(a.spikes) &&
+      aligned(a.h) && aligned(a.v_final)) {
+    forward_kernel<E, kHard, wide><<<blocks_for(a.neurons, wide), kLifCudaThreads, 0, stream>>>(a, n);
+  } else {
+    forward_kernel<E, kHard, 1><<<blocks_for(a.neurons, 1), kLifCudaThreads, 0, stream>>>(a, n);
+  }
+  return cudaGetLastError();
+}
+
+template <class E, bool kHard>
+cudaError_t backward_of(const LifBackward& a, const void* tau, cudaStream_t stream) {
+  const Neuron<typename Element<E>::Compute> n(a.params, tau);
+  constexpr int wide = kWide<E>;
+  // With grad_tau one neuron a thread: its partial sums are counted so.
+  if (a.grad_tau == nullptr && a.neurons % wide == 0 && aligned(a.grad_spikes) && aligned(a.grad_v_final) &&
+      aligned(a.h) && aligned(a.grad_x) && aligned(a.grad_v_init)) {
+    backward_kernel<E, kHard, wide><<<blocks_for(a.neurons, wide), kLifCudaThreads, 0, stream>>>(a, n);
+  } else {
+    backward_kernel<E, kHard, 1><<<blocks_for(a.neurons, 1), kLifCudaThreads, 0, stream>>>(a, n);
+  }
+  return cudaGetLastError();
+}
+
+template <class E>
+cudaError_t forward_reset(const LifForward& a, const void* tau, cudaStream_t stream) {
+  return a.params.hard_reset ? forward_of<E, true>(a, tau, stream) : forward_of<E, false>(a, tau, stream);
+}
+template <class E>
+cudaError_t backward_reset(const LifBackward& a, const void* tau, cudaStream_t stream) {
+  return a.params.hard_reset ? backward_of<E, true>(a, tau, stream) : backward_of<E, false>(a, tau, stream);
+}
+
+}  // namespace
+
+std::int64_t lif_backward_cuda_partials(std::int64_t neurons) { return blocks_for(neurons, 1); }
+
+cudaError_t lif_forward_cuda(const LifForward& args, const void* tau, cudaStream_t stream) {
+  if (args.neurons == 0) return cudaSuccess;
+  switch (args.dtype) {
+    case DType::kFloat32:
+      return forward_reset<float>(args, tau, stream);
+    case DType::kFloat64:
+      return forward_reset<double>(args, tau, stream);
+    case DType::kBFloat16:
+      return forward_reset<__nv_bfloat16>(args, tau, stream);
+    case DType::kFloat16:
+      return forward_reset<__half>(args, tau, stream);
+  }
+  return cudaErrorInvalidValue;
+}
+
+cudaError_t lif_backward_cuda(const LifBackward& args, const void* tau, cudaStream_t stream) {
+  if (args.neurons == 0) return cudaSuccess;
+  switch (args.dtype) {
+    case DType::kFloat32:
+      return backward_reset<float>(args, tau, stream);
+    case DType::kFloat64:
+      return backward_reset<double>(args, tau, stream);
+    case DType::kBFloat16:
+      return backward_reset<__nv_bfloat16>(args, tau, stream);
+    case DType::kFloat16:
+      return backward_reset<__half>(args, tau, stream);
+  }
+  return cudaErrorInvalidValue;
+}
+
+}  // namespace eccsnn
