@@ -1,0 +1,55 @@
+"""Every shipped configuration is valid; every debug one runs from end to end, on data made here in the original layouts."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from eccsnn.data import build_scenario
+from eccsnn.experiments import run_config
+from eccsnn.experiments.schema import load_config, shipped_configs
+from PIL import Image
+
+CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "caltech101": 101, "tiny_imagenet": 200}
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_scenario_fits_the_data(name):
+    config = load_config(name)
+    assert build_scenario(config.scenario, CLASSES[config.data.name]).tasks
+
+
+def test_each_experiment_comes_in_three_sizes():
+    names = {name.rsplit("_", 1)[0] for name in shipped_configs()}
+    for name in names & {"ecc_snn/cifar10", "ecc_snn/caltech101"}:
+        assert {f"{name}_{size}" for size in ("debug", "small", "full")} <= shipped_configs().keys()
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    cifar = tmp_path_factory.mktemp("cifar") / "cifar-10-batches-py"
+    cifar.mkdir()
+    for name, count in [*((f"data_batch_{i}", 80) for i in range(1, 6)), ("test_batch", 80)]:
+        batch = {b"data": rng.integers(0, 255, (count, 3072)).astype(np.uint8), b"labels": [i % 10 for i in range(count)]}
+        (cifar / name).write_bytes(pickle.dumps(batch))
+    (cifar / "batches.meta").write_bytes(pickle.dumps({b"label_names": [f"class{i}".encode() for i in range(10)]}))
+    caltech = tmp_path_factory.mktemp("caltech")
+    for c in range(101):
+        folder = caltech / "caltech101" / "101_ObjectCategories" / f"class_{c:03d}"
+        folder.mkdir(parents=True)
+        for i in range(1, 9):
+            Image.fromarray(rng.integers(0, 255, (20, 24, 3)).astype(np.uint8)).save(folder / f"image_{i:04d}.jpg")
+    return {"cifar10": cifar.parent, "caltech101": caltech, "digits": None}
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_configs() if name.endswith("_debug")])
+def test_debug_config_runs(name, roots, tmp_path, monkeypatch):
+    monkeypatch.setenv("ECCSNN_CACHE", str(tmp_path / "cache"))
+    root = roots[load_config(name).data.name]
+    overrides = [] if root is None else [f"data.root={root}"]
+    run = run_config(name, overrides, runs_dir=tmp_path / "runs")
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+    results = json.loads((run / "results.json").read_text())
+    assert results["link"]["fallbacks"] == 0
+    assert len(results["execution"]) == len(results["scenario"]["tasks"])

@@ -1,0 +1,186 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from eccsnn.errors import CheckpointError, ConfigError
+from eccsnn.experiments import load, run_config
+
+TINY = [
+    "data.subset={train: 120, val: 40, test: 40}", "cloud.training.epochs=1", "edge.training.epochs=1", "update.training.epochs=1",
+    "edge.model.timesteps=2", "link.enabled=false", "scenario=B6-Inc4",
+]  # fmt: skip
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def comparable(records):
+    return [{k: v for k, v in r.items() if k not in ("time", "seconds", "samples_per_second")} for r in records]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def finished(runs):
+    return run_config("ecc_snn/digits_debug", TINY, runs_dir=runs)
+
+
+def test_run_directory_holds_what_is_needed_to_repeat_it(finished):
+    info = json.loads((finished / "run.json").read_text())
+    assert info["status"] == "finished"
+    assert [stage["name"] for stage in info["stages"]] == ["cloud", "edge", "update_1", "logits", "counts"]
+    assert {"torch", "eccsnn", "python"} <= info["versions"].keys()
+    assert info["hardware"]["isa"]
+    assert (finished / "config.yaml").is_file()
+    assert {p.name for p in (finished / "models").iterdir()} == {f"{m}.safetensors" for m in ("cloud", "edge", "edge_0", "edge_1")}
+    assert any((finished / "tensorboard").iterdir())
+    assert {r["stage"] for r in lines(finished / "metrics.jsonl")} == {"cloud", "edge", "update_1"}
+
+
+def test_results_are_consistent(finished):
+    results = json.loads((finished / "results.json").read_text())
+    assert results["scenario"]["tasks"] == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9]]
+    assert [len(row) for row in results["update"]["accuracy_matrix"]] == [1, 2]
+    for step in results["execution"]:
+        for part in step["sets"].values():
+            for curve in part["curves"].values():
+                rates = curve["upload_rate"]
+                assert rates == sorted(rates, reverse=True)
+                assert curve["accuracy"][-1] == pytest.approx(part["edge_accuracy"])
+            chosen = part["chosen"]
+            assert chosen["chosen_on"] == "validation"
+            at = part["curves"]["entropy"]["threshold"].index(chosen["threshold"])
+            assert part["curves"]["entropy"]["accuracy"][at] == chosen["accuracy"]
+    # an edge that has learnt six of ten classes cannot be right on the others
+    first = results["execution"][0]["sets"]["all"]
+    assert first["edge_accuracy"] <= 0.7
+    assert np.sum(results["update"]["confusion"]) == results["data"]["test"]
+    assert {row["provenance"] for row in results["costs"]} <= {"measured", "modelled", "published", "modelled + published"}
+
+
+def test_running_again_reuses_every_stage_and_gives_the_same_results(finished, runs):
+    before = json.loads((finished / "results.json").read_text())
+    records = lines(finished / "metrics.jsonl")
+    again = run_config("ecc_snn/digits_debug", TINY, runs_dir=runs)
+    assert again == finished
+    assert all(stage["reused"] for stage in json.loads((again / "run.json").read_text())["stages"])
+    assert json.loads((again / "results.json").read_text()) == before
+    assert comparable(lines(again / "metrics.jsonl")) == comparable(records)
+
+
+def test_another_seed_reuses_the_teacher_only(finished, runs):
+    other = run_config("ecc_snn/digits_debug", [*TINY, "seed=1"], runs_dir=runs)
+    stages = {s["name"]: s["reused"] for s in json.loads((other / "run.json").read_text())["stages"]}
+    assert stages == {"cloud": True, "edge": False, "update_1": False, "logits": False, "counts": False}
+
+
+def test_the_same_seed_in_another_place_gives_the_same_numbers(finished, tmp_path):
+    other = run_config("ecc_snn/digits_debug", TINY, runs_dir=tmp_path)
+    assert json.loads((other / "results.json").read_text()) == json.loads((finished / "results.json").read_text())
+
+
+def test_a_teacher_without_weight_is_not_part_of_an_edge(runs):
+    plain = [*TINY, "edge.distillation={logit_weight: 0, feature_weight: 0}", "update.enabled=false"]
+    run_config("ecc_snn/digits_debug", plain, runs_dir=runs)
+    other = run_config("ecc_snn/digits_debug", [*plain, "cloud.seed=5"], runs_dir=runs)
+    stages = {s["name"]: s["reused"] for s in json.loads((other / "run.json").read_text())["stages"]}
+    assert stages["cloud"] is False
+    assert stages["edge"] is True
+
+
+def test_loaded_run_predicts_and_steps(finished):
+    import torch
+
+    run = load(finished)
+    images = np.random.default_rng(0).integers(0, 255, (5, 3, 32, 32)).astype(np.uint8)
+    prediction = run.predict(images)
+    assert prediction.labels.shape == (5,)
+    assert ((0 <= prediction.ambiguity) & (prediction.ambiguity <= 1)).all()
+    assert (prediction.upload == (prediction.ambiguity > run.threshold)).all()
+    state = run.init_state(1)
+    x = torch.zeros(1, 3, 32, 32)
+    total = 0
+    for _ in range(run.model.timesteps):
+        logits, state = run.step(x, state)
+        total = total + logits
+    torch.testing.assert_close(total / run.model.timesteps, run(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 16, 16), (5, 1, 32, 32), (3, 32, 32)])
+def test_loaded_run_rejects_other_shapes(finished, shape):
+    with pytest.raises(ValueError, match=r"expected uint8 \[N, 3, 32, 32\]"):
+        load(finished).predict(np.zeros(shape, np.uint8))
+
+
+def test_unfinished_run_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="is not a finished run"):
+        load(tmp_path)
+
+
+def test_truncated_model_is_a_clear_error(finished, tmp_path):
+    import shutil
+
+    copy = tmp_path / "run"
+    shutil.copytree(finished, copy)
+    model = copy / "models" / "edge.safetensors"
+    data = model.read_bytes()
+    model.unlink()
+    model.write_bytes(data[: len(data) // 2])
+    with pytest.raises(CheckpointError, match="not a complete checkpoint"):
+        load(copy)
+
+
+def test_cuda_without_gpu_is_a_clear_error(tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ConfigError, match="torch sees no GPU"):
+        run_config("ecc_snn/digits_debug", ["device=cuda"], runs_dir=tmp_path)
+
+
+def test_unknown_feature_map_names_the_known_ones(tmp_path):
+    with pytest.raises(ValueError, match="teacher_map is 'pool9'.*pool3"):
+        run_config("ecc_snn/digits_debug", [*TINY, "edge.distillation.teacher_map=pool9"], runs_dir=tmp_path)
+
+
+def test_failure_is_recorded_in_the_run(tmp_path):
+    with pytest.raises(ValueError, match="student_map"):
+        run_config("ecc_snn/digits_debug", [*TINY, "edge.distillation.student_map=none"], runs_dir=tmp_path)
+    (info,) = tmp_path.glob("ecc_snn/digits_debug/*/run.json")
+    recorded = json.loads(info.read_text())
+    assert recorded["status"] == "failed"
+    assert "student_map" in recorded["error"]
+
+
+def test_killed_at_some_moments_the_run_resumes_to_the_same_numbers(finished, tmp_path):
+    """kill -9 whenever the run has written a little more; in the end the results are those of an uninterrupted run."""
+    command = [sys.executable, "-m", "eccsnn.cli", "run", "ecc_snn/digits_debug", *TINY, "checkpoint_seconds=0.01", "--no-report", "--runs-dir", str(tmp_path)]
+
+    def written():
+        return sum(1 for _ in tmp_path.rglob("checkpoint.safetensors")), len(list(tmp_path.glob("stages/*/*/stage.json")))
+
+    kills = 0
+    while kills < 4:
+        before = written()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and written() == before:
+            time.sleep(0.01)  # polls for progress of another process; no assertion depends on time
+        if process.poll() is not None:
+            break
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        kills += 1
+    assert kills >= 2
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    (results,) = tmp_path.glob("ecc_snn/digits_debug/*/results.json")
+    assert json.loads(results.read_text()) == json.loads((finished / "results.json").read_text())

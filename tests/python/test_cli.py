@@ -1,0 +1,105 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TINY = [
+    "data.subset={train: 120, val: 40, test: 40}", "cloud.training.epochs=1", "edge.training.epochs=1", "update.enabled=false",
+    "link.images=6",
+]  # fmt: skip
+
+
+def call(*arguments, code=0):
+    done = subprocess.run([sys.executable, "-m", "eccsnn.cli", *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    done = call("run", "ecc_snn/digits_debug", *TINY, "--runs-dir", runs)
+    (path,) = (runs / "ecc_snn" / "digits_debug").iterdir()
+    assert str(path) in done.stdout
+    assert "report.html" in done.stdout
+    return path
+
+
+def test_run_writes_a_report_and_measures_the_link(run):
+    assert (run / "report.html").stat().st_size > 10_000
+    link = json.loads((run / "results.json").read_text())["link"]
+    assert link["provenance"] == "measured"
+    assert link["requests"] == 6
+    assert link["uploaded"] + link["fallbacks"] <= 6
+    assert link["fallbacks"] == 0
+
+
+def test_info():
+    assert "torch" in call("info").stdout
+    info = json.loads(call("info", "--json").stdout)
+    assert info["versions"]["eccsnn"]
+    assert info["hardware"]["isa"]
+
+
+@pytest.mark.parametrize(("what", "expected"), [("models", "spiking_vgg9"), ("datasets", "tiny_imagenet"), ("configs", "ecc_snn/digits_small")])
+def test_list(what, expected):
+    assert expected in call("list", what).stdout
+
+
+def test_list_of_something_else():
+    assert "expected models, datasets or configs" in call("list", "cats", code=1).stderr
+
+
+def test_predict(run, tmp_path):
+    image = tmp_path / "a.png"
+    Image.fromarray(np.zeros((40, 30, 3), np.uint8)).save(image)
+    row = json.loads(call("predict", run, image, "--json").stdout)
+    assert row["decision"] in ("edge", "upload")
+    assert (row["cloud_label"] is None) == (row["decision"] == "edge")
+    broken = tmp_path / "b.png"
+    broken.write_bytes(image.read_bytes()[:30])
+    assert "b.png cannot be read as an image" in call("predict", run, broken, code=1).stderr
+
+
+def test_edge_without_a_cloud_answers_itself(run, tmp_path):
+    out = tmp_path / "out.jsonl"
+    done = call("edge", run, "--cloud", "127.0.0.1:1", "--limit", 3, "--threshold", 0, "--timeout-s", 0.5, "--out", out)
+    summary = json.loads(done.stdout)
+    assert summary["fallbacks"] == 3
+    assert summary["fallback_reasons"]
+    assert [json.loads(line)["source"] for line in out.read_text().splitlines()] == ["edge_fallback"] * 3
+
+
+def test_edge_and_cloud_as_two_processes(run):
+    server = subprocess.Popen([sys.executable, "-m", "eccsnn.cli", "serve", str(run), "--port", "0"], stdout=subprocess.PIPE, text=True)
+    try:
+        line = server.stdout.readline()
+        port = json.loads(line[line.index("{") :])["port"]
+        summary = json.loads(call("edge", run, "--cloud", f"127.0.0.1:{port}", "--limit", 4, "--threshold", 0).stdout)
+    finally:
+        server.terminate()
+        assert server.wait(30) == 0
+    assert summary["uploaded"] == 4
+    assert summary["payload_bytes_up"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "ecc_snn/digits_debgu"], "Did you mean"),
+        (["run", "ecc_snn/digits_debug", "edge.model.timestep=3"], "did you mean edge.model.timesteps?"),
+        (["predict", "nowhere", "x.png"], "is not a finished run"),
+        (["report", "nowhere"], "nowhere"),
+        (["run", "ecc_snn/cifar10_debug"], "root"),
+    ],
+)
+def test_errors_are_one_clear_line(arguments, message):
+    assert message in call(*arguments, code=1).stderr.replace("\n", " ")
+
+
+def test_usage_errors():
+    assert call("run", code=2).stderr
