@@ -1,0 +1,139 @@
+"""What came out of a run, in sentences made from its numbers; also where it disappoints."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from eccsnn.report.execution import SETS, Evaluation, cost_provenance, first_and_last, measure_name, only_costs
+from eccsnn.report.load import Run
+from eccsnn.report.values import dig, duration, finite, percent, points, provenance, quantity
+
+RESUME = "`eccsnn run` with the same arguments goes on from the last checkpoint."
+STATUS_TEXT = {
+    "running": "This run has not finished: it is still going on, or was killed before it could say so. "
+    f"What is shown is what there was when this page was made. {RESUME}",
+    "interrupted": f"This run was interrupted and is not complete. {RESUME}",
+    "failed": "This run failed. What it had measured before is shown; do not read it as a result.",
+}
+
+
+def status_text(run: Run) -> str:
+    """Why a run is not a result, or an empty text for a finished run."""
+    return STATUS_TEXT.get(run.status, "")
+
+
+def summary(run: Run) -> list[str]:
+    """A few plain sentences; each is left out when the run has no numbers for it."""
+    sentences = [_models(run)]
+    shown = first_and_last(run)
+    sentences += [_accuracy(e) for e in shown]
+    sentences += [_costs(run, e) for e in shown[-1:]]
+    sentences += [_update(run), _link(run), _progress(run)]
+    return [sentence for sentence in sentences if sentence]
+
+
+def _models(run: Run) -> str:
+    edge, cloud = dig(run.results, "edge"), dig(run.results, "cloud")
+    if not dig(edge, "model") or not dig(cloud, "model"):
+        return ""
+    tasks = dig(run.results, "scenario", "tasks")
+    first = ""
+    if isinstance(tasks, list) and tasks:
+        name = dig(run.results, "scenario", "name")
+        first = f" The edge starts with {len(tasks[0])} of {sum(len(task) for task in tasks)} classes"
+        first += f" ({name})." if name else "."
+    return (
+        f"A spiking network on the edge ({edge['model']}, {quantity(dig(edge, 'parameters'))} parameters) answers what "
+        f"it is sure of and sends the rest to a network in the cloud ({cloud['model']}, "
+        f"{quantity(dig(cloud, 'parameters'))} parameters).{first}"
+    )
+
+
+def _accuracy(e: Evaluation) -> str:
+    chosen, edge, cloud = e.chosen, e.value("edge_accuracy"), e.value("cloud_accuracy")
+    together = finite(chosen.get("accuracy"))
+    if edge is None or cloud is None:
+        return ""
+    start = (
+        f"On {SETS[e.set_name]} ({quantity(e.record.get('samples'))} test images, {e.stage_label}) the edge alone is "
+        f"right for {percent(edge)} and the cloud alone for {percent(cloud)}."
+    )
+    if together is None:
+        return start
+    text = (
+        f"{start} Together they are right for {percent(together)} while {percent(chosen.get('upload_rate'))} of the "
+        f"images are uploaded ({measure_name(e.measure)}, threshold {quantity(chosen.get('threshold'))}): "
+        f"{_compared(together - edge, 'the edge alone')} and {_compared(together - cloud, 'the cloud alone')}."
+    )
+    if together < edge:
+        text += " Uploading does not pay here: the edge alone is better."
+    return text
+
+
+def _compared(difference: float, other: str) -> str:
+    if abs(difference) < 5e-5:
+        return f"the same as {other}"
+    return f"{points(abs(difference))[1:]} {'more' if difference > 0 else 'less'} than {other}"
+
+
+def _costs(run: Run, e: Evaluation) -> str:
+    parts = []
+    for key, name, unit in (
+        ("energy_mj", "energy", "mJ"),
+        ("latency_ms", "latency", "ms"),
+        ("payload_bytes", "upload", "bytes"),
+    ):
+        value, cloud = finite(e.chosen.get(key)), only_costs(run, e, "cloud")[key]
+        if value is None:
+            continue
+        text = f"{name} {quantity(value)} {unit} ({cost_provenance(run, key)})"
+        if cloud:
+            change = f"{abs(value / cloud - 1):.1%} {'less' if value < cloud else 'more'} than cloud-only"
+            text += f", {change}"
+        parts.append(text)
+    if not parts:
+        return ""
+    profile = f", device profile “{run.results['profile']}”" if run.results.get("profile") else ""
+    where = f"{SETS[e.set_name]}, {e.stage_label}{profile}"
+    return f"Mean cost of an image at the chosen threshold ({where}): {'; '.join(parts)}."
+
+
+def _update(run: Run) -> str:
+    update = run.results.get("update")
+    if not isinstance(update, Mapping) or finite(update.get("last_accuracy")) is None:
+        return ""
+    text = (
+        f"After learning all tasks on the device ({update.get('learner', 'learner not recorded')}) the edge alone is "
+        f"right for {percent(update.get('last_accuracy'))}; average incremental accuracy "
+        f"{percent(update.get('average_incremental_accuracy'))}"
+    )
+    forgetting = finite(update.get("forgetting"))
+    return text + ("." if forgetting is None else f", forgetting {percent(forgetting)}.")
+
+
+def _link(run: Run) -> str:
+    link = run.results.get("link")
+    if not isinstance(link, Mapping) or finite(link.get("requests")) is None:
+        return ""
+    transport = link.get("transport", "transport not recorded")
+    text = (
+        f"Over a link between two processes ({transport}; {provenance(link.get('provenance'))}), "
+        f"{quantity(link.get('uploaded'))} of {quantity(link.get('requests'))} images were uploaded, with "
+        f"{quantity(link.get('wire_bytes_up'))} bytes each on the wire; the median latency was "
+        f"{quantity(dig(link, 'latency_ms', 'edge_median'))} ms for the edge's answers and "
+        f"{quantity(dig(link, 'latency_ms', 'cloud_median'))} ms for the cloud's."
+    )
+    fallbacks = finite(link.get("fallbacks"))
+    if fallbacks:
+        text += f" For {quantity(fallbacks)} images the cloud was not reached and the edge's own answer counted."
+    return text
+
+
+def _progress(run: Run) -> str:
+    if run.status == "finished" or not run.epochs:
+        return ""
+    last: Mapping[str, Any] = run.epochs[-1]
+    of = f" of {last['epochs']}" if last.get("epochs") else ""
+    spent = sum(finite(epoch.get("seconds")) or 0.0 for epoch in run.epochs)
+    return (
+        f"Last recorded: stage {last.get('stage')}, epoch {last.get('epoch')}{of}, after {duration(spent)} of training."
+    )

@@ -1,0 +1,217 @@
+"""Figures of training and of the class-incremental update."""
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+import plotly.graph_objects as go
+
+from eccsnn.report.figures import (
+    BORDER,
+    FRACTION,
+    PALETTE,
+    Figure,
+    Variant,
+    heatmap_height,
+    label,
+    line,
+    plot,
+)
+from eccsnn.report.load import Run
+from eccsnn.report.tables import Table
+from eccsnn.report.values import dig, finite, percent, quantity
+
+NOT_LOSSES = frozenset(
+    {"epoch", "epochs", "seconds", "lr", "step", "steps", "samples_per_second", "images_per_second", "seed", "task"}
+)
+MOST_LABELLED_CELLS = 400
+
+
+def update_figures(run: Run) -> list[Figure]:
+    """The accuracy matrix and the confusion over tasks, as far as the run has them."""
+    return [figure for figure in (_accuracy_matrix(run), _confusion(run)) if figure is not None]
+
+
+def training_figures(run: Run) -> list[Figure]:
+    """Accuracy and losses over epochs, stage by stage."""
+    return [figure for figure in (_accuracies(run), _losses(run)) if figure is not None]
+
+
+def firing_rate_figure(run: Run) -> Figure | None:
+    """Mean firing rate of each spiking layer."""
+    rates = dig(run.results, "edge", "firing_rates")
+    if not isinstance(rates, Mapping) or not rates:
+        return None
+    figure = plot("", "spikes / neuron / timestep", bargap=0.35)
+    figure.add_trace(
+        go.Bar(
+            x=[label(name) for name in rates],
+            y=[finite(rate) for rate in rates.values()],
+            marker={"color": PALETTE[2]},
+            hovertemplate="%{x}: %{y:.4f}<extra></extra>",
+            texttemplate="%{y:.3f}" if len(rates) <= 12 else None,
+            textposition="outside",
+            cliponaxis=False,
+        )
+    )
+    figure.update_xaxes(type="category")
+    figure.update_yaxes(rangemode="tozero")
+    table = Table("Firing rates", ["Layer", "Rate"], [[name, quantity(rate)] for name, rate in rates.items()])
+    caption = "Share of neurons that spike in a timestep, mean over test images: fewer spikes are fewer operations."
+    return Figure("Firing rates", caption, [Variant("", figure, table)])
+
+
+def stages_of(epochs: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Epoch lines grouped by stage, in the order in which the stages began."""
+    stages: dict[str, list[Mapping[str, Any]]] = {}
+    for epoch in epochs:
+        stages.setdefault(str(epoch.get("stage")), []).append(epoch)
+    return stages
+
+
+def _accuracy_matrix(run: Run) -> Figure | None:
+    matrix = dig(run.results, "update", "accuracy_matrix")
+    if not isinstance(matrix, list) or not matrix:
+        return None
+    size = max(len(row) for row in matrix)
+    values = [[finite(row[u]) if u < len(row) else None for u in range(size)] for row in matrix]
+    figure = plot("accuracy on the classes of", "", height=heatmap_height(len(matrix)))
+    figure.add_trace(
+        go.Heatmap(
+            x=[f"task {u + 1}" for u in range(size)],
+            y=[f"after task {t + 1}" for t in range(len(matrix))],
+            z=values,
+            zmin=0,
+            zmax=1,
+            xgap=2,
+            ygap=2,
+            hoverongaps=False,
+            texttemplate="%{z:.1%}" if size * len(matrix) <= MOST_LABELLED_CELLS else None,
+            hovertemplate="%{y}, %{x}: %{z:.2%}<extra></extra>",
+            colorbar={"tickformat": FRACTION, "thickness": 10},
+        )
+    )
+    figure.update_yaxes(autorange="reversed")
+    rows = [[f"after task {t + 1}", *(percent(value) for value in row)] for t, row in enumerate(values)]
+    table = Table("Accuracy matrix", ["", *(f"Task {u + 1}" for u in range(size))], rows)
+    caption = "Down a column: what happens to a task's classes while later ones are learnt (argmax over all heads)."
+    return Figure("Accuracy matrix", caption, [Variant("", figure, table)])
+
+
+def _confusion(run: Run) -> Figure | None:
+    confusion = dig(run.results, "update", "confusion")
+    if not isinstance(confusion, list) or not confusion:
+        return None
+    counts = [[finite(value) or 0.0 for value in row] for row in confusion]
+    shares = [[value / total if (total := sum(row)) else None for value in row] for row in counts]
+    tasks = dig(run.results, "scenario", "tasks")
+    tasks = tasks if isinstance(tasks, list) else []
+    # Rows and columns stand for the classes in the order in which they were learnt.
+    ids = [index for task in tasks for index in task]
+    ids = ids[: len(counts)] if len(ids) >= len(counts) else list(range(len(counts)))
+    classes = [run.class_name(index) for index in ids]
+    names = [
+        label(name if classes.count(name) == 1 else f"{name} ({index})")
+        for name, index in zip(classes, ids, strict=True)
+    ]
+    figure = plot("predicted", "true", height=heatmap_height(len(counts), least=340))
+    figure.add_trace(
+        go.Heatmap(
+            x=names,
+            y=names,
+            z=shares,
+            text=[[f"{value:,.0f}" if value else "" for value in row] for row in counts],
+            zmin=0,
+            zmax=1,
+            hoverongaps=False,
+            texttemplate="%{text}" if len(counts) <= 15 else None,
+            hovertemplate="true %{y}, predicted %{x}: %{text} images (%{z:.1%})<extra></extra>",
+            colorbar={"tickformat": FRACTION, "thickness": 10},
+        )
+    )
+    for end in list(accumulate(len(task) for task in tasks))[:-1]:
+        position = end - 0.5
+        for x0, x1, y0, y1 in (
+            (position, position, -0.5, len(counts) - 0.5),
+            (-0.5, len(counts) - 0.5, position, position),
+        ):
+            figure.add_shape(type="line", x0=x0, x1=x1, y0=y0, y1=y1, line={"color": BORDER, "width": 2})
+    figure.update_xaxes(type="category", constrain="domain")
+    figure.update_yaxes(type="category", autorange="reversed")
+    rows = [[name, *(quantity(value) for value in row)] for name, row in zip(classes, counts, strict=True)]
+    table = Table("Confusion, images", ["True \\ predicted", *classes], rows)
+    caption = "Colour: share of the true class; classes in the order learnt, orange lines are task borders."
+    return Figure("Confusion after the last task", caption, [Variant("", figure, table)])
+
+
+def _accuracies(run: Run) -> Figure | None:
+    variants = []
+    for stage, epochs in stages_of(run.epochs).items():
+        figure = plot("epoch", "accuracy")
+        for name, key, colour, dash in (
+            ("training", "accuracy", PALETTE[0], "dot"),
+            ("validation", "val_accuracy", PALETTE[3], "solid"),
+        ):
+            if any(finite(epoch.get(key)) is not None for epoch in epochs):
+                figure.add_trace(_over_epochs(name, epochs, key, colour, dash, "%{y:.2%} after epoch %{x}"))
+        if figure.data:
+            figure.update_yaxes(tickformat=FRACTION)
+            figure.update_layout(showlegend=True)
+            variants.append(Variant(f"stage {stage}", figure, _epoch_table(stage, epochs)))
+    if not variants:
+        return None
+    return Figure("Accuracy over training", "Nothing is ever selected on test data.", variants, selected=0)
+
+
+def _losses(run: Run) -> Figure | None:
+    variants = []
+    for stage, epochs in stages_of(run.epochs).items():
+        figure = plot("epoch", "loss")
+        for i, key in enumerate(_loss_names(epochs)):
+            dash = "solid" if key == "loss" else "dash"
+            colour = PALETTE[i % len(PALETTE)]
+            figure.add_trace(
+                _over_epochs(key.replace("_", " "), epochs, key, colour, dash, "%{y:.4f} after epoch %{x}")
+            )
+        if figure.data:
+            figure.update_layout(showlegend=True)
+            variants.append(Variant(f"stage {stage}", figure))
+    if not variants:
+        return None
+    caption = "The total loss and the terms it is made of, mean over an epoch."
+    return Figure("Losses over training", caption, variants, selected=0)
+
+
+def _over_epochs(
+    name: str, epochs: Sequence[Mapping[str, Any]], key: str, colour: str, dash: str, hover: str
+) -> go.Scatter:
+    return line(
+        name,
+        [epoch["epoch"] for epoch in epochs],
+        [finite(epoch.get(key)) for epoch in epochs],
+        colour,
+        dash,
+        mode="lines+markers" if len(epochs) <= 30 else "lines",
+        hovertemplate=hover,
+    )
+
+
+def _loss_names(epochs: Sequence[Mapping[str, Any]]) -> list[str]:
+    names = dict.fromkeys(key for epoch in epochs for key, value in epoch.items() if finite(value) is not None)
+    return [key for key in names if key not in NOT_LOSSES and "accuracy" not in key]
+
+
+def _epoch_table(stage: str, epochs: Sequence[Mapping[str, Any]]) -> Table:
+    losses = _loss_names(epochs)
+    columns = ["Epoch", "Accuracy", "Validation accuracy", *(key.replace("_", " ") for key in losses), "Learning rate"]
+    rows = [
+        [
+            quantity(epoch["epoch"]),
+            percent(epoch.get("accuracy")),
+            percent(epoch.get("val_accuracy")),
+            *(quantity(epoch.get(key)) for key in losses),
+            quantity(epoch.get("lr")),
+        ]
+        for epoch in epochs
+    ]
+    return Table(f"Stage {stage}", columns, rows)
