@@ -67,9 +67,7 @@ def edge_energy_mj(
     """
     if profile.model == "per_image":
         if memory:
-            raise ValueError(
-                f"profile {profile.name!r} holds whole figures for an image; memory=True has nothing to add to"
-            )
+            raise ValueError(f"profile {profile.name!r} holds whole figures for an image; use it with memory=False")
         return profile.per_image("edge_energy", image_size)
     return arithmetic_energy_mj(profile, macs=macs, synops=synops, precision=precision, memory=memory)
 

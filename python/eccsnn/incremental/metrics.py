@@ -3,7 +3,7 @@
 Everything starts from the accuracy matrix A: A[t][u] is the accuracy on the test samples of task u after task t was
 learnt, with the model choosing among all classes it has learnt (task-agnostic). Rows have t + 1 entries, or one for
 every task where forward transfer is wanted. Tasks may differ in size (B50-Inc10, or a last task with the remainder), so
-every mean below says what it weighs: samples or tasks. `DEFINITIONS` holds the sentences that belong beside the numbers.
+every mean below says what it weighs: samples or tasks. `DEFINITIONS` holds the sentences that go with the numbers.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def ambiguity(
     if values.shape[1] < 2:
         raise ValueError("logits have one class; ambiguity needs at least two (a single answer cannot be doubted)")
     if measure == "random":
-        return np.random.default_rng(seed).random(values.shape[0])
+        return np.random.default_rng(seed).random(size=(len(values),))
     if over == "all" or any(part.stop - part.start == 1 for part in slices):
         slices = [slice(0, values.shape[1])]
     per_head = [_MEASURE[measure](_log_softmax(values[:, part])) for part in slices]
