@@ -77,7 +77,7 @@ def make_cifar(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def pickle_py2() -> Callable[[Any], bytes]:
-    """A pickler that writes what Python 2 wrote in 2009, opcode by opcode: byte strings and arrays as in the originals."""
+    """Pickles as Python 2 did in 2009, opcode by opcode: byte strings and arrays as in the original files."""
 
     def integer(value: int) -> bytes:
         return b"K" + bytes([value]) if 0 <= value < 256 else b"J" + value.to_bytes(4, "little", signed=True)
