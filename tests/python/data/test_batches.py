@@ -114,6 +114,12 @@ def test_every_crop_is_a_window_of_the_padded_image(images, dtype, size):
     assert {flip for _, _, flip in places} == {False, True}
 
 
+def test_all_places_of_the_crop_occur():
+    ramp = torch.arange(1, 65, dtype=torch.uint8).view(1, 1, 8, 8).expand(200, 1, 8, 8)  # padded by 1 px: 3 x 3 places
+    got = augment_images(ramp, "crop_flip", seed=0, epoch=0, step=0)
+    assert len({image.numpy().tobytes() for image in got}) == 3 * 3 * 2
+
+
 def test_flip_mirrors_about_half_of_the_images_and_changes_nothing_else(images):
     original = torch.from_numpy(images.images.copy())
     kept = original.clone()
