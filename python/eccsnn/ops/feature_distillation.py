@@ -2,8 +2,8 @@
 
     counts[n, c, i, j] = sum over t, a < k, b < k of spikes[t, n, c, i k + a, j k + b]
 
-which an ANN's pooled feature map is compared with, after a projection. Projection, normalisation and the error itself are
-ordinary layers on top (``eccsnn.training``).
+which an ANN's pooled feature map is compared with, after a projection. Projection, normalisation and the error itself
+are ordinary layers on top (``eccsnn.training``). `reference_distillation` says the same in plain torch.
 
 Source: ECC-SNN (arXiv 2505.20835), the feature term of joint training, in the order of the paper's text: time first.
 """

@@ -2,8 +2,9 @@
 
     loss = T^2 KL(p || q) = T^2 sum_k p_k (log p_k - log q_k)        d loss / d student_k = T (q_k - p_k)
 
-Source: Hinton, Vinyals, Dean 2015 (arXiv 1503.02531), section 2; ECC-SNN (arXiv 2505.20835), L_KD, where an edge network
-that has learnt some classes is taught by a cloud network that knows all.
+Source: Hinton, Vinyals, Dean 2015 (arXiv 1503.02531), section 2; ECC-SNN (arXiv 2505.20835), L_KD, where an edge
+network that has learnt some classes is taught by a cloud network that knows all. `reference_distillation` says the same
+in plain torch.
 """
 
 import math
@@ -27,9 +28,10 @@ def logit_distillation(student: Tensor, teacher: Tensor, class_ids: Tensor | Non
     Args:
         student: Logits ``[N, K]``, K >= 1; float32, float64, float16 or bfloat16.
         teacher: Logits ``[N, M]``. Another dtype than the student's is allowed; both are promoted to the common one.
-        class_ids: int64 ``[K]``, the teacher's column of each of the student's classes; the teacher is renormalised over
-            them. None when the columns agree (K = M). Best left on the CPU: there the ids are checked before every call.
-            Ids on a CUDA device are not (that would wait for the device); an id out of range then gives NaN losses.
+        class_ids: int64 ``[K]``, the teacher's column of each of the student's classes; the teacher is renormalised
+            over them. None when the columns agree (K = M). Best left on the CPU, whatever the logits' device: there
+            the ids are checked at every call. Ids on a CUDA device are not, since that would wait for the device; an
+            id out of range then gives NaN losses.
         temperature: T > 0.
 
     Returns:
@@ -86,9 +88,7 @@ def _accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 @torch.library.register_fake("eccsnn::logit_distillation")
-def _loss_fake(
-    student: Tensor, teacher: Tensor, class_ids: Tensor | None, temperature: float
-) -> tuple[Tensor, Tensor]:
+def _loss_fake(student: Tensor, teacher: Tensor, class_ids: Tensor | None, temperature: float) -> tuple[Tensor, Tensor]:
     dtype = _accumulate_dtype(student.dtype)
     return student.new_empty(student.shape[0], dtype=dtype), student.new_empty(student.shape, dtype=dtype)
 

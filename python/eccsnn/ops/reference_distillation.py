@@ -10,7 +10,7 @@ __all__ = ["logit_distillation", "pack_spikes", "spike_count_pool", "unpack_spik
 
 
 def pack_spikes(spikes: Tensor) -> Tensor:
-    """Packs spikes ``[T, N, C, H, W]`` or ``[T, N, C]`` eight channels to a byte: bit i of byte j is channel 8 j + i."""
+    """Packs ``[T, N, C, H, W]`` or ``[T, N, C]`` eight channels to a byte: bit i of byte j is channel 8 j + i."""
     bits = spikes.movedim(2, -1)
     if ((bits != 0) & (bits != 1)).any():
         raise ValueError("spikes hold a value that is neither 0 nor 1")
