@@ -104,6 +104,17 @@ class CloudClient:
             raise self._translate(error, timeout_s) from error
         return messages.parse_info(raw)
 
+    def wait_ready(self, timeout_s: float) -> None:
+        """Wait until the connection stands; calls do not need it, they connect by themselves.
+
+        Raises:
+            CloudTimeoutError: it does not stand after `timeout_s`.
+        """
+        try:
+            grpc.channel_ready_future(self._channel).result(timeout_s)
+        except grpc.FutureTimeoutError:
+            raise CloudTimeoutError(f"no connection to {self.address} within {timeout_s:g} s") from None
+
     def close(self) -> None:
         """Close the connection."""
         self._channel.close()

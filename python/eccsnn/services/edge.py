@@ -356,7 +356,8 @@ def run_edge(
         model_id: the cloud model that is meant; empty: any.
         edge_id: name of this edge.
         shape: delay and rate to put on the link; None: as it is.
-        count_wire: count the bytes on the TCP connection, through a proxy on this machine that adds some 0.1 ms a hop.
+        count_wire: count the bytes on the TCP connection, through a proxy on this machine; the latencies then include
+            the proxy, about half a millisecond a request.
         warm_up: how often the first image is uploaded before anything is counted; 0: not at all.
         on_result: called after each image with its index and result.
 
@@ -403,7 +404,8 @@ def run_edge(
         results,
         labels=labels,
         image_codec=codec if codec != "jpeg" else f"jpeg (quality {quality})",
-        transport=f"gRPC over {'TLS over ' if tls_root is not None else ''}TCP, {_place(host)}",
+        transport=f"gRPC over {'TLS over ' if tls_root is not None else ''}TCP, {_place(host)}"
+        + (", through a counting proxy" if shaper is not None else ""),
         shape=shape or LinkShape(),
         wire=wire,
     )

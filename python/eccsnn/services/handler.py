@@ -138,6 +138,7 @@ class CloudHandler:
         request: pb.InferRequest | None = None
         try:
             request = messages.parse_request(raw)
+            messages.check_request(request)
             return await self._remember(request, raw, time_remaining_s)
         except RequestError as error:
             return messages.error_response(request, error, self.model.model_id).SerializeToString()

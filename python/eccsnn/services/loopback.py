@@ -87,14 +87,17 @@ class CloudProcess:
         Raises:
             CloudUnavailableError: it ended or was silent for too long before it listened.
         """
-        self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env=self._env,
-            text=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                env=self._env,
+                text=True,
+            )
+        except OSError as error:
+            raise CloudUnavailableError(f"the cloud process {self._command!r} did not start: {error}") from error
         lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=_pump, args=(self._process.stdout, lines), daemon=True).start()
         try:
@@ -110,11 +113,33 @@ class CloudProcess:
         self.stop()
         raise CloudUnavailableError(f"the cloud process {' '.join(self._command)!r} did not start: {reason}")
 
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
     def kill(self) -> None:
         """End it at once, as a crash would."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Wait for its end; its exit status, or None when it never ran.
+
+        Raises:
+            TimeoutError: it still runs.
+        """
+        try:
+            return self._process.wait(timeout_s) if self._process is not None else None
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(f"the cloud process still runs after {timeout_s:g} s") from error
+
+    def close_stdin(self) -> None:
+        """Close its standard input, as the end of this process would."""
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
 
     def stop(self) -> int | None:
         """End it in good order; its exit status, or None when it never ran."""
@@ -128,9 +153,7 @@ class CloudProcess:
             _LOG.warning("the cloud process did not end within %g s; killing it", self._stop_timeout_s)
             process.kill()
             process.wait()
-        if process.stdin is not None:
-            with contextlib.suppress(OSError):
-                process.stdin.close()
+        self.close_stdin()
         return process.returncode
 
 

@@ -159,17 +159,25 @@ def image_request(
 
 
 def parse_request(raw: bytes) -> pb.InferRequest:
-    """Parse and check a request; its payload is decoded later.
+    """Parse a request; `check_request` says whether it can be served.
 
     Raises:
-        RequestError: not an InferRequest, a field is missing or out of range, or the payload is of a kind not served.
+        RequestError: not an InferRequest.
     """
     try:
-        request = pb.InferRequest.FromString(raw)
+        return pb.InferRequest.FromString(raw)
     except DecodeError as error:
         raise RequestError(
             pb.ERROR_CODE_MALFORMED, f"{len(raw)} bytes are no {SERVICE} request ({error}); send an InferRequest"
         ) from error
+
+
+def check_request(request: pb.InferRequest) -> None:
+    """Check everything but the payload's own bytes, which are decoded later.
+
+    Raises:
+        RequestError: a field is missing or out of range, or the payload is of a kind that is not served.
+    """
     for what, text in (("edge_id", request.edge_id), ("session", request.session)):
         if not 1 <= len(text) <= MAX_NAME_CHARS:
             raise RequestError(
@@ -202,7 +210,6 @@ def parse_request(raw: bytes) -> pb.InferRequest:
             pb.ERROR_CODE_UNSUPPORTED_PAYLOAD,
             f"image codec {request.image.codec} is unknown; expected one of {', '.join(images.CODECS)}",
         )
-    return request
 
 
 def name_of(request: pb.InferRequest) -> Name:

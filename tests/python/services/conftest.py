@@ -1,0 +1,107 @@
+"""Parts of the service tests: models whose answers are known, images, certificates, a module for child processes."""
+
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import eccsnn
+import numpy as np
+import pytest
+
+SHAPE = (3, 8, 8)
+CLASSES = (10, 11, 12, 13)
+MAKE_CERTIFICATE = [
+    "openssl",
+    "req",
+    "-x509",
+    "-newkey",
+    "ec",
+    "-pkeyopt",
+    "ec_paramgen_curve:prime256v1",
+    "-nodes",
+    "-days",
+    "2",
+    "-subj",
+    "/CN=eccsnn-test",
+    "-addext",
+    "subjectAltName=DNS:localhost,IP:127.0.0.1",
+]
+
+
+def first_pixel_predict(batch: np.ndarray) -> np.ndarray:
+    """Logits whose largest is at (first value of the image) modulo 4, so every answer can be checked."""
+    logits = np.zeros((len(batch), len(CLASSES)), dtype=np.float32)
+    logits[np.arange(len(batch)), batch[:, 0, 0, 0] % len(CLASSES)] = 1.0
+    return logits
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Files of a self-signed certificate for localhost and 127.0.0.1."""
+
+    certificate: Path
+    key: Path
+
+
+@pytest.fixture
+def image() -> Callable[[int], np.ndarray]:
+    """Makes the image that `first_pixel_predict` puts into class 10 + (value modulo 4)."""
+
+    def make(value: int) -> np.ndarray:
+        pixels = np.full(SHAPE, 128, dtype=np.uint8)
+        pixels[0, 0, 0] = value
+        return pixels
+
+    return make
+
+
+@pytest.fixture
+def predict() -> Callable[[np.ndarray], np.ndarray]:
+    """See `first_pixel_predict`."""
+    return first_pixel_predict
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """Made with the openssl program."""
+    if shutil.which("openssl") is None:
+        pytest.skip("the openssl program is needed to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    made = Certificate(folder / "cert.pem", folder / "key.pem")
+    subprocess.run(
+        [*MAKE_CERTIFICATE, "-keyout", str(made.key), "-out", str(made.certificate)],
+        check=True,
+        capture_output=True,
+    )
+    return made
+
+
+@pytest.fixture
+def child_env(tmp_path: Path) -> dict[str, str]:
+    """Environment in which a child process finds eccsnn and the module `cloud_factories`."""
+    (tmp_path / "cloud_factories.py").write_text(
+        textwrap.dedent(
+            """
+            import numpy as np
+
+            def first_pixel(offset=0):
+                def predict(batch):
+                    logits = np.zeros((len(batch), 4), dtype=np.float32)
+                    logits[np.arange(len(batch)), (batch[:, 0, 0, 0] + offset) % 4] = 1.0
+                    return logits
+                return {"predict": predict, "class_ids": [10, 11, 12, 13], "model_id": "first-pixel"}
+
+            def broken():
+                raise RuntimeError("no weights here")
+
+            def not_a_dict():
+                return 5
+            """
+        )
+    )
+    package = str(Path(eccsnn.__file__).parents[1])
+    return {"PYTHONPATH": f"{tmp_path}:{package}:" + ":".join(p for p in sys.path if p)}
