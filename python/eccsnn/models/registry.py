@@ -94,8 +94,8 @@ def build_model(
         timesteps: T of an SNN; an ANN has none and ignores it.
         neuron: Keys of `eccsnn.nn.NEURON_KEYS` for the neurons of an SNN; see `eccsnn.nn.complete_neuron_config`.
         pretrained: Whether torchvision or timm downloads the weights of the trunk.
-        options: What single models take besides: `dropout` (vgg16); `freeze_trunk`, `input_mean` and `input_std`
-            (vit_b16, torchvision/..., timm/...).
+        options: What single models take besides: `norm_gain` (SNNs); `dropout` (vgg16); `freeze_trunk`, `input_mean`
+            and `input_std` (vit_b16, torchvision/..., timm/...).
 
     Returns:
         The model in training mode, on the CPU.

@@ -72,9 +72,10 @@ class SEWResNet(SpikingModel):
     Args:
         spec: The resolved arguments of `build_model`.
         depth: 10, 18, 34 or 50.
+        norm_gain: See `eccsnn.models.base.kaiming_init`.
     """
 
-    def __init__(self, spec: dict[str, Any], depth: int) -> None:
+    def __init__(self, spec: dict[str, Any], depth: int, norm_gain: float = 1.0) -> None:
         super().__init__(spec)
         width, neuron = spec["width"], spec["neuron"]
         self.small = self.image_size <= SMALL_IMAGE
@@ -106,7 +107,7 @@ class SEWResNet(SpikingModel):
             name = f"stage{index + 1}"
             self.stage_ends[len(self.blocks) - 1] = name
             self.feature_maps[name] = FeatureMap(in_channels, self.image_size // size, max_count)
-        kaiming_init(self)
+        kaiming_init(self, norm_gain)
         self.head = TaskHeads(in_channels, spec["tasks"])
         self.finish()
 

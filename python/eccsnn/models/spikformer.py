@@ -73,9 +73,10 @@ class Spikformer(SpikingModel):
 
     Args:
         spec: The resolved arguments of `build_model`.
+        norm_gain: See `eccsnn.models.base.kaiming_init`.
     """
 
-    def __init__(self, spec: dict[str, Any]) -> None:
+    def __init__(self, spec: dict[str, Any], norm_gain: float = 1.0) -> None:
         super().__init__(spec)
         width, neuron = spec["width"], spec["neuron"]
         poolings = 2 if self.image_size <= 32 else 3 if self.image_size <= 64 else 4
@@ -98,7 +99,7 @@ class Spikformer(SpikingModel):
                 size //= 2
         self.position = ConvLIF(dim, dim, size, neuron)
         self.blocks = nn.ModuleList([EncoderBlock(dim, size, neuron) for _ in range(DEPTH)])
-        kaiming_init(self)
+        kaiming_init(self, norm_gain)
         stride = self.image_size // size
         self.feature_maps["patches"] = FeatureMap(dim, stride, max_count=1)
         self.feature_maps["embedded"] = FeatureMap(dim, stride, max_count=2)

@@ -19,6 +19,8 @@ LAYOUTS: dict[int, list[list[int]]] = {
 }
 HIDDEN_LAYERS = {9: 1, 16: 2}
 HIDDEN_FEATURES = 1024
+ACTIVE_INPUTS = 1 / 8
+"""Part of a hidden layer's inputs that is expected to spike when training starts."""
 
 
 class HiddenLIF(nn.Module):
@@ -27,8 +29,9 @@ class HiddenLIF(nn.Module):
     def __init__(self, in_features: int, features: int, neuron: dict[str, Any]) -> None:
         super().__init__()
         self.linear = nn.Linear(in_features, features)
-        # He's, not torch's smaller default: sparse spikes through 4096 x 0.009 weights hardly reach the threshold.
-        nn.init.kaiming_normal_(self.linear.weight, nonlinearity="relu")
+        # He's rule is for inputs of which half are active; there is no batch norm here that would lift a current made
+        # of one spike in eight to the threshold, and a second hidden layer would never fire.
+        nn.init.normal_(self.linear.weight, std=(ACTIVE_INPUTS * in_features) ** -0.5)
         nn.init.zeros_(self.linear.bias)
         self.lif = Neurons((features,), neuron)
 
@@ -46,9 +49,10 @@ class SpikingVGG(SpikingModel):
     Args:
         spec: The resolved arguments of `build_model`.
         depth: 9 or 16.
+        norm_gain: See `eccsnn.models.base.kaiming_init`.
     """
 
-    def __init__(self, spec: dict[str, Any], depth: int) -> None:
+    def __init__(self, spec: dict[str, Any], depth: int, norm_gain: float = 1.0) -> None:
         super().__init__(spec)
         layout, width, neuron = LAYOUTS[depth], spec["width"], spec["neuron"]
         size = self.image_size
@@ -57,7 +61,7 @@ class SpikingVGG(SpikingModel):
                 f"{spec['name']}: image_size is {size}, expected a multiple of {2 ** len(layout)} "
                 f"({len(layout)} poolings halve it)"
             )
-        self.convs = nn.ModuleDict()
+        convs: dict[str, ConvLIF] = {}
         self.pool_after: set[str] = set()
         in_channels, total = self.in_channels, sum(len(row) for row in layout)
         for row in layout:
@@ -69,12 +73,13 @@ class SpikingVGG(SpikingModel):
                 if index == 1:
                     self.stem = layer
                 else:
-                    self.convs[name] = layer
+                    convs[name] = layer
                 self.feature_maps[name] = FeatureMap(channels, self.image_size // size, max_count=1)
                 in_channels = channels
             self.pool_after.add(name)
             size //= 2
-        kaiming_init(self)
+        self.convs = nn.ModuleDict(convs)
+        kaiming_init(self, norm_gain)
         features = in_channels * size * size
         self.hidden = nn.ModuleList()
         for _ in range(HIDDEN_LAYERS[depth]):

@@ -89,34 +89,5 @@ class TaskHeads(nn.Module):
             raise ValueError(f"TaskHeads: logits have shape {list(logits.shape)}, expected [..., {sum(sizes)}]")
         return list(logits.split(sizes, dim=-1))
 
-    def positions(self, labels: Tensor) -> Tensor:
-        """Translates class ids into positions among the logits.
-
-        Args:
-            labels: Class ids, int64, any shape.
-
-        Returns:
-            int64 of the same shape, as cross-entropy wants them.
-
-        Raises:
-            ValueError: A label that no head knows.
-
-        Example:
-            >>> import torch
-            >>> TaskHeads(8, [[0, 1], [7, 4]]).positions(torch.tensor([4, 0, 7]))
-            tensor([3, 0, 2])
-        """
-        class_ids = self.class_ids
-        if labels.numel() == 0:
-            return labels.long()
-        table = torch.full((max(class_ids) + 2,), -1, dtype=torch.int64)  # the last entry catches ids above
-        table[class_ids] = torch.arange(len(class_ids))
-        labels = labels.long()
-        where = table.to(labels.device)[labels.clamp(-1, len(table) - 1)]
-        if bool((where < 0).any()):
-            unknown = sorted(set(labels[where < 0].flatten().tolist()))
-            raise ValueError(f"TaskHeads: labels {unknown} belong to no head; the heads know {class_ids}")
-        return where
-
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, tasks={[list(task) for task in self.tasks]}"

@@ -1,0 +1,55 @@
+import pytest
+import torch
+from eccsnn.models import build_model
+from eccsnn.models.sew_resnet import SEWBlock
+from eccsnn.models.spiking import Pass
+
+
+def count(name: str, **options) -> int:
+    return sum(p.numel() for p in build_model(name, num_classes=10, **options).parameters())
+
+
+@pytest.mark.parametrize(("spiking", "ann"), [(f"sew_resnet{d}", f"resnet{d}") for d in (18, 34, 50)])
+@pytest.mark.parametrize("image_size", [32, 224])
+def test_it_has_the_parameters_of_the_resnet_of_the_same_depth(spiking, ann, image_size):
+    options = {"width": 0.25, "image_size": image_size}
+    assert count(spiking, **options) == count(ann, **options)
+
+
+def test_depth_10_is_one_basic_block_a_stage():
+    stem = 3 * 64 * 9 + 2 * 64
+    stages = 2 * 9 * 64 * 64 + 4 * 64
+    for c in (64, 128, 256):
+        stages += 9 * (c * 2 * c + 4 * c * c) + 8 * c + (2 * c * c + 4 * c)
+    assert count("sew_resnet10") == stem + stages + 512 * 10 + 10 == 4_903_242
+
+
+def test_a_silent_residual_leaves_the_input_as_it_is():
+    block = SEWBlock(8, 8, 4, 1, False, {})
+    torch.nn.init.zeros_(block.convs[-1].bn.weight)
+    x = torch.randint(0, 3, (2, 3, 8, 4, 4)).float()
+    assert torch.equal(block(x, Pass()), x)
+
+
+def test_the_bound_of_the_sums_grows_by_one_a_block():
+    bounds = {
+        name: fmap.max_count
+        for name, fmap in build_model("sew_resnet18", num_classes=2, width=0.1).feature_maps.items()
+    }
+    assert bounds == {"stem": 1, "stage1": 3, "stage2": 3, "stage3": 3, "stage4": 3}
+    fifty = build_model("sew_resnet50", num_classes=2, width=0.1).feature_maps
+    assert [fifty[f"stage{i}"].max_count for i in (1, 2, 3, 4)] == [4, 5, 7, 4]
+
+
+def test_large_images_take_the_imagenet_stem():
+    model = build_model("sew_resnet18", num_classes=2, width=0.1, image_size=224)
+    assert model.stem.conv.kernel_size == (7, 7)
+    assert {name: fmap.stride for name, fmap in model.feature_maps.items()} == {
+        "stem": 2, "stage1": 4, "stage2": 8, "stage3": 16, "stage4": 32,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("size", "multiple"), [(28, 8), (100, 32)])
+def test_an_image_that_does_not_divide_evenly_is_refused(size, multiple):
+    with pytest.raises(ValueError, match=f"image_size is {size}, expected a multiple of {multiple}"):
+        build_model("sew_resnet18", num_classes=2, image_size=size)
