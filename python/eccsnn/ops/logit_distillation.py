@@ -109,16 +109,15 @@ def _loss_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]
 def _loss_backward(ctx: Any, grad_loss: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
     if grad_loss is None:
         return None, None, None, None
+    if torch.is_grad_enabled():
+        # The saved gradient does not know how it depends on the student: better an error than a derivative that
+        # silently lacks a term.
+        raise NotImplementedError(
+            "logit_distillation has no second derivative, but create_graph=True asks for one; "
+            "use eccsnn.ops.reference_distillation.logit_distillation"
+        )
     (gradient,) = ctx.saved_tensors
     return torch.ops.eccsnn.logit_distillation_backward(grad_loss, gradient, ctx.dtype), None, None, None
 
 
-def _loss_double_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    # The saved gradient does not know how it depends on the student: better an error than a wrong second derivative.
-    raise NotImplementedError(
-        "logit_distillation has no second derivative; use eccsnn.ops.reference_distillation.logit_distillation"
-    )
-
-
 torch.library.register_autograd("eccsnn::logit_distillation", _loss_backward, setup_context=_loss_setup)
-torch.library.register_autograd("eccsnn::logit_distillation_backward", _loss_double_backward)
