@@ -25,7 +25,7 @@ def summary(run: Run) -> list[str]:
     """A few plain sentences; each is left out when the run has no numbers for it."""
     sentences = [_models(run)]
     shown = first_and_last(run)
-    sentences += [_accuracy(e) for e in shown]
+    sentences += [_silent_layers(run), *(_accuracy(e) for e in shown)]
     sentences += [_costs(run, e) for e in shown[-1:]]
     sentences += [_update(run), _link(run), _progress(run)]
     return [sentence for sentence in sentences if sentence]
@@ -66,7 +66,25 @@ def _accuracy(e: Evaluation) -> str:
     )
     if together < edge:
         text += " Uploading does not pay here: the edge alone is better."
+    rate = finite(chosen.get("upload_rate"))
+    if rate == 1.0:
+        text += " Every image is uploaded, so this is the cloud alone with the edge's work on top."
+    elif rate == 0.0:
+        text += " Nothing is uploaded, so this is the edge alone."
     return text
+
+
+def _silent_layers(run: Run) -> str:
+    rates = dig(run.results, "edge", "firing_rates")
+    if not isinstance(rates, Mapping):
+        return ""
+    silent = [str(name) for name, rate in rates.items() if finite(rate) == 0.0]
+    if not silent:
+        return ""
+    return (
+        f"{len(silent)} of the edge's {len(rates)} spiking layers never spike on the counted images "
+        f"({', '.join(silent)}): what lies behind them cannot tell images apart, so the edge has not learnt yet."
+    )
 
 
 def _compared(difference: float, other: str) -> str:
@@ -87,8 +105,11 @@ def _costs(run: Run, e: Evaluation) -> str:
             continue
         text = f"{name} {quantity(value)} {unit} ({cost_provenance(run, key)})"
         if cloud:
-            change = f"{abs(value / cloud - 1):.1%} {'less' if value < cloud else 'more'} than cloud-only"
-            text += f", {change}"
+            change = value / cloud - 1
+            same = abs(change) < 5e-4
+            text += (
+                ", as cloud-only" if same else f", {abs(change):.1%} {'less' if change < 0 else 'more'} than cloud-only"
+            )
         parts.append(text)
     if not parts:
         return ""
@@ -118,10 +139,15 @@ def _link(run: Run) -> str:
     text = (
         f"Over a link between two processes ({transport}; {provenance(link.get('provenance'))}), "
         f"{quantity(link.get('uploaded'))} of {quantity(link.get('requests'))} images were uploaded, with "
-        f"{quantity(link.get('wire_bytes_up'))} bytes each on the wire; the median latency was "
-        f"{quantity(dig(link, 'latency_ms', 'edge_median'))} ms for the edge's answers and "
-        f"{quantity(dig(link, 'latency_ms', 'cloud_median'))} ms for the cloud's."
+        f"{quantity(link.get('wire_bytes_up'))} bytes each on the wire."
     )
+    latencies = [
+        f"{quantity(value)} ms for the {side}'s answers"
+        for side in ("edge", "cloud")
+        if (value := finite(dig(link, "latency_ms", f"{side}_median"))) is not None
+    ]
+    if latencies:
+        text += f" The median latency was {' and '.join(latencies)}."
     fallbacks = finite(link.get("fallbacks"))
     if fallbacks:
         text += f" For {quantity(fallbacks)} images the cloud was not reached and the edge's own answer counted."

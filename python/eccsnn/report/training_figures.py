@@ -57,7 +57,9 @@ def firing_rate_figure(run: Run) -> Figure | None:
     figure.update_xaxes(type="category")
     figure.update_yaxes(rangemode="tozero")
     table = Table("Firing rates", ["Layer", "Rate"], [[name, quantity(rate)] for name, rate in rates.items()])
-    caption = "Share of neurons that spike in a timestep, mean over test images: fewer spikes are fewer operations."
+    caption = (
+        "Share of neurons that spike in a timestep, mean over the counted images. Fewer spikes are fewer operations."
+    )
     return Figure("Firing rates", caption, [Variant("", figure, table)])
 
 

@@ -49,3 +49,23 @@ def test_a_run_without_results_has_nothing_to_say(tmp_path: Path) -> None:
     path = write_run(tmp_path / "run", run={"status": "running"}, epochs=0)
     (path / "results.json").unlink()
     assert summary(load_run(path)) == []
+
+
+@pytest.mark.parametrize(("rate", "words"), [(1.0, "Every image is uploaded"), (0.0, "Nothing is uploaded"), (0.5, "")])
+def test_a_threshold_that_decides_nothing_is_told(tmp_path: Path, rate: float, words: str) -> None:
+    execution = one_point(0.9, 0.95, 0.95)
+    execution[0]["sets"]["all"]["chosen"]["upload_rate"] = rate  # type: ignore[index]
+    text = " ".join(summary(load_run(write_run(tmp_path / "run", results={"execution": execution}))))
+    assert words in text
+    assert ("so this is" in text) == bool(words)
+
+
+def test_layers_that_never_spike_are_told(tmp_path: Path) -> None:
+    run = load_run(write_run(tmp_path / "run", results={"edge": {"firing_rates": {"lif7": 0.0, "lif8": 0.0}}}))
+    assert "2 of the edge's 8 spiking layers never spike on the counted images (lif7, lif8)" in " ".join(summary(run))
+    assert "never spike" not in " ".join(summary(load_run(write_run(tmp_path / "other"))))
+
+
+def test_a_link_without_answers_by_the_edge_leaves_them_out(tmp_path: Path) -> None:
+    run = load_run(write_run(tmp_path / "run", results={"link": {"latency_ms": {"edge_median": None}}}))
+    assert "The median latency was 11.7 ms for the cloud's answers." in " ".join(summary(run))
