@@ -22,7 +22,9 @@ def main() -> int:
     """Prints what is missing; 0 when nothing is."""
     problems = []
     if sys.version_info < (3, 11):
-        problems.append(f"Python is {sys.version.split()[0]}, expected 3.11 or newer; name another one: make demo PYTHON=python3.12")
+        problems.append(
+            f"Python is {sys.version.split()[0]}, expected 3.11 or newer; name another one: make demo PYTHON=python3.12"
+        )
     try:
         import ensurepip  # noqa: F401 (what `python -m venv` needs)
         import venv  # noqa: F401

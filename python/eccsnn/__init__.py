@@ -18,9 +18,20 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PARTS = (
-    "costs", "data", "experiments", "incremental", "models", "nn", "offload", "ops", "report", "services", "systems", "training",
+    "costs",
+    "data",
+    "experiments",
+    "incremental",
+    "models",
+    "nn",
+    "offload",
+    "ops",
+    "report",
+    "services",
+    "systems",
+    "training",
     "transport",
-)  # fmt: skip
+)
 
 
 def load(run: Path | str) -> LoadedRun:

@@ -1,4 +1,5 @@
-"""The command line: `eccsnn info | list | run | predict | report | serve | edge`. `eccsnn COMMAND --help` explains each."""
+"""The command line: `eccsnn info | list | run | predict | report | serve | edge`. `eccsnn COMMAND --help` explains
+each."""
 
 from __future__ import annotations
 
@@ -70,7 +71,7 @@ def list_(what: Annotated[str, typer.Argument(help="models, datasets or configs"
         for column in ("name", "description", "data.root"):
             table.add_column(column)
         for dataset in list_datasets():
-            table.add_row(dataset.name, dataset.description, dataset.root_layout)
+            table.add_row(dataset.name, dataset.description, dataset.layout or "-")
     elif what == "configs":
         from eccsnn.experiments.schema import load_config, shipped_configs
 
@@ -132,7 +133,14 @@ def predict(
         return
     table = Table("image", "label", "confidence", "ambiguity", "decision", "cloud's label")
     for row in rows:
-        cells = (row["image"], row["label"], f"{row['confidence']:.3f}", f"{row['ambiguity']:.3f}", row["decision"], row["cloud_label"] or "-")
+        cells = (
+            row["image"],
+            row["label"],
+            f"{row['confidence']:.3f}",
+            f"{row['ambiguity']:.3f}",
+            row["decision"],
+            row["cloud_label"] or "-",
+        )
         table.add_row(*cells)
     _OUT.print(table)
 
@@ -154,21 +162,36 @@ def serve(
 @app.command()
 def edge(
     run: RunArgument,
-    images: Annotated[list[Path] | None, typer.Argument(metavar="IMAGE...", help="Image files; none: test images.")] = None,
+    images: Annotated[
+        list[Path] | None, typer.Argument(metavar="IMAGE...", help="Image files; none: test images.")
+    ] = None,
     cloud: Annotated[str, typer.Option(help="HOST:PORT of `eccsnn serve`.")] = "127.0.0.1:50051",
     limit: Annotated[int, typer.Option(help="Test images to send through, when no files are given.")] = 100,
-    threshold: Annotated[float | None, typer.Option(help="Ambiguity above which an image is uploaded; default: the run's.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Ambiguity above which an image is uploaded; default: the run's.")
+    ] = None,
     codec: Annotated[str, typer.Option(help="png, jpeg or raw.")] = "png",
-    timeout_s: Annotated[float, typer.Option(help="Seconds to wait for the cloud before the edge answers itself.")] = 5.0,
+    timeout_s: Annotated[
+        float, typer.Option(help="Seconds to wait for the cloud before the edge answers itself.")
+    ] = 5.0,
     tls_ca: Annotated[Path | None, typer.Option(help="Root certificate of the server, PEM.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write one JSON line an image here.")] = None,
 ) -> None:
-    """Runs the device side: answers what it is sure of, uploads the rest; without a cloud it answers everything itself."""
+    """Runs the device side: answers what it is sure of, uploads the rest; without a cloud it answers everything
+    itself."""
     from eccsnn.experiments.live import edge_run
 
     summary = edge_run(
-        run, images or [], cloud=cloud, limit=limit, threshold=threshold, codec=codec, timeout_s=timeout_s, tls_ca=tls_ca, out=out
-    )  # fmt: skip
+        run,
+        images or [],
+        cloud=cloud,
+        limit=limit,
+        threshold=threshold,
+        codec=codec,
+        timeout_s=timeout_s,
+        tls_ca=tls_ca,
+        out=out,
+    )
     print(json.dumps(summary, indent=1))
 
 

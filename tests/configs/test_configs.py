@@ -1,14 +1,16 @@
-"""Every shipped configuration is valid; every debug one runs from end to end, on data made here in the original layouts."""
+"""Every shipped configuration is valid; every debug one runs from end to end, on data made here in the original
+layouts."""
 
 import json
 import pickle
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from eccsnn.data import build_scenario
 from eccsnn.experiments import run_config
 from eccsnn.experiments.schema import load_config, shipped_configs
-from PIL import Image
 
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "caltech101": 101, "tiny_imagenet": 200}
 
@@ -31,7 +33,10 @@ def roots(tmp_path_factory):
     cifar = tmp_path_factory.mktemp("cifar") / "cifar-10-batches-py"
     cifar.mkdir()
     for name, count in [*((f"data_batch_{i}", 80) for i in range(1, 6)), ("test_batch", 80)]:
-        batch = {b"data": rng.integers(0, 255, (count, 3072)).astype(np.uint8), b"labels": [i % 10 for i in range(count)]}
+        batch = {
+            b"data": rng.integers(0, 255, (count, 3072)).astype(np.uint8),
+            b"labels": [i % 10 for i in range(count)],
+        }
         (cifar / name).write_bytes(pickle.dumps(batch))
     (cifar / "batches.meta").write_bytes(pickle.dumps({b"label_names": [f"class{i}".encode() for i in range(10)]}))
     caltech = tmp_path_factory.mktemp("caltech")

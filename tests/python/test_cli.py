@@ -7,13 +7,18 @@ import pytest
 from PIL import Image
 
 TINY = [
-    "data.subset={train: 120, val: 40, test: 40}", "cloud.training.epochs=1", "edge.training.epochs=1", "update.enabled=false",
+    "data.subset={train: 120, val: 40, test: 40}",
+    "cloud.training.epochs=1",
+    "edge.training.epochs=1",
+    "update.enabled=false",
     "link.images=6",
-]  # fmt: skip
+]
 
 
 def call(*arguments, code=0):
-    done = subprocess.run([sys.executable, "-m", "eccsnn.cli", *map(str, arguments)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "eccsnn.cli", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -45,7 +50,10 @@ def test_info():
     assert info["hardware"]["isa"]
 
 
-@pytest.mark.parametrize(("what", "expected"), [("models", "spiking_vgg9"), ("datasets", "tiny_imagenet"), ("configs", "ecc_snn/digits_small")])
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [("models", "spiking_vgg9"), ("datasets", "tiny_imagenet"), ("configs", "ecc_snn/digits_small")],
+)
 def test_list(what, expected):
     assert expected in call("list", what).stdout
 
@@ -75,7 +83,9 @@ def test_edge_without_a_cloud_answers_itself(run, tmp_path):
 
 
 def test_edge_and_cloud_as_two_processes(run):
-    server = subprocess.Popen([sys.executable, "-m", "eccsnn.cli", "serve", str(run), "--port", "0"], stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "eccsnn.cli", "serve", str(run), "--port", "0"], stdout=subprocess.PIPE, text=True
+    )
     try:
         line = server.stdout.readline()
         port = json.loads(line[line.index("{") :])["port"]

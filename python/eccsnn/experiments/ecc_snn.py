@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from eccsnn.data import Scenario, Splits, build_scenario
 from eccsnn.experiments import ecc_snn_results as results
@@ -61,9 +60,13 @@ def _common(config: EccSnnConfig, splits: Splits) -> dict[str, Any]:
 
 def _fit_options(config: EccSnnConfig, folder: Path, progress: StageProgress) -> dict[str, Any]:
     return {
-        "augment": config.data.augment, "device": config.device, "precision": config.precision,
-        "checkpoint": folder / "checkpoint.safetensors", "checkpoint_seconds": config.checkpoint_seconds, "progress": progress,
-    }  # fmt: skip
+        "augment": config.data.augment,
+        "device": config.device,
+        "precision": config.precision,
+        "checkpoint": folder / "checkpoint.safetensors",
+        "checkpoint_seconds": config.checkpoint_seconds,
+        "progress": progress,
+    }
 
 
 def _cloud(run: Run, splits: Splits) -> Artefact:
@@ -72,9 +75,12 @@ def _cloud(run: Run, splits: Splits) -> Artefact:
 
     def build(folder: Path, progress: StageProgress) -> None:
         model, _ = ecc_snn.train_cloud(
-            splits, model=config.cloud.model.model_dump(), training=config.cloud.training.model_dump(), seed=config.cloud.seed,
+            splits,
+            model=config.cloud.model.model_dump(),
+            training=config.cloud.training.model_dump(),
+            seed=config.cloud.seed,
             **_fit_options(config, folder, progress),
-        )  # fmt: skip
+        )
         save_model(folder / _MODEL, model)
 
     return run.stage("cloud", inputs, _TRAINING_CODE, build)
@@ -83,22 +89,34 @@ def _cloud(run: Run, splits: Splits) -> Artefact:
 def _edge(run: Run, splits: Splits, scenario: Scenario, cloud: Artefact) -> Artefact:
     config: EccSnnConfig = run.config
     distillation = config.edge.distillation.model_dump(mode="json")
-    used = {}  # only what has a weight is part of the key: an undistilled edge does not depend on the teacher
+    used: dict[
+        str, Any
+    ] = {}  # what has no weight is no part of the key: an undistilled edge has no teacher
     if distillation["logit_weight"] > 0:
         used |= {key: distillation[key] for key in ("logit_weight", "temperature")}
     if distillation["feature_weight"] > 0:
         used |= {key: distillation[key] for key in ("feature_weight", "feature_order", "student_map", "teacher_map")}
     inputs = _common(config, splits) | {
-        "seed": config.seed, "classes": scenario.tasks[0], "model": config.edge.model.model_dump(mode="json"),
-        "training": config.edge.training.model_dump(mode="json"), "distillation": used, "cloud": cloud.key if used else None,
-    }  # fmt: skip
+        "seed": config.seed,
+        "classes": scenario.tasks[0],
+        "model": config.edge.model.model_dump(mode="json"),
+        "training": config.edge.training.model_dump(mode="json"),
+        "distillation": used,
+        "cloud": cloud.key if used else None,
+    }
 
     def build(folder: Path, progress: StageProgress) -> None:
         teacher = load_model(cloud.path / _MODEL) if used else None
         model, _ = ecc_snn.train_edge(
-            splits, scenario.tasks[0], teacher, model=config.edge.model.model_dump(), training=config.edge.training.model_dump(),
-            distillation=distillation, seed=config.seed, **_fit_options(config, folder, progress),
-        )  # fmt: skip
+            splits,
+            scenario.tasks[0],
+            teacher,
+            model=config.edge.model.model_dump(),
+            training=config.edge.training.model_dump(),
+            distillation=distillation,
+            seed=config.seed,
+            **_fit_options(config, folder, progress),
+        )
         save_model(folder / _MODEL, model)
 
     return run.stage("edge", inputs, _TRAINING_CODE, build)
@@ -110,14 +128,23 @@ def _update(run: Run, splits: Splits, scenario: Scenario, task: int, edge: Artef
     classes = scenario.tasks[task]
     needs_cloud = update["logit_weight"] > 0
     inputs = _common(config, splits) | {
-        "seed": config.seed, "edge": edge.key, "cloud": cloud.key if needs_cloud else None, "classes": classes, **update,
-    }  # fmt: skip
+        "seed": config.seed,
+        "edge": edge.key,
+        "cloud": cloud.key if needs_cloud else None,
+        "classes": classes,
+        **update,
+    }
 
     def build(folder: Path, progress: StageProgress) -> None:
         model, _ = ecc_snn.update_edge(
-            load_model(edge.path / _MODEL), load_model(cloud.path / _MODEL) if needs_cloud else None, splits, classes,
-            seed=config.seed, **(config.update.model_dump(exclude={"enabled"})), **_fit_options(config, folder, progress),
-        )  # fmt: skip
+            load_model(edge.path / _MODEL),
+            load_model(cloud.path / _MODEL) if needs_cloud else None,
+            splits,
+            classes,
+            seed=config.seed,
+            **(config.update.model_dump(exclude={"enabled"})),
+            **_fit_options(config, folder, progress),
+        )
         save_model(folder / _MODEL, model)
 
     return run.stage(f"update_{task}", inputs, _UPDATE_CODE, build)
@@ -126,7 +153,12 @@ def _update(run: Run, splits: Splits, scenario: Scenario, task: int, edge: Artef
 def _logits(run: Run, splits: Splits, cloud: Artefact, edges: list[Artefact]) -> Artefact:
     """Logits of every model on validation and test data; all curves are computed from them."""
     config: EccSnnConfig = run.config
-    inputs = {"data": splits.fingerprint, "precision": config.precision, "cloud": cloud.key, "edges": [edge.key for edge in edges]}
+    inputs = {
+        "data": splits.fingerprint,
+        "precision": config.precision,
+        "cloud": cloud.key,
+        "edges": [edge.key for edge in edges],
+    }
 
     def build(folder: Path, progress: StageProgress) -> None:
         arrays: dict[str, np.ndarray] = {}
@@ -147,28 +179,43 @@ def _counts(run: Run, splits: Splits, cloud: Artefact, edges: list[Artefact]) ->
     """Counted work: MACs of the cloud, synaptic operations and firing rates of the edge, bytes of an encoded image."""
     config: EccSnnConfig = run.config
     inputs = {
-        "data": splits.fingerprint, "cloud": cloud.key, "edge": edges[-1].key, "codec": config.link.codec,
+        "data": splits.fingerprint,
+        "cloud": cloud.key,
+        "edge": edges[-1].key,
+        "codec": config.link.codec,
         "jpeg_quality": config.link.jpeg_quality,
-    }  # fmt: skip
+    }
 
     def build(folder: Path, progress: StageProgress) -> None:
-        models: dict[str, nn.Module] = {"cloud": load_model(cloud.path / _MODEL), "edge": load_model(edges[-1].path / _MODEL)}
+        models = {
+            "cloud": load_model(cloud.path / _MODEL),
+            "edge": load_model(edges[-1].path / _MODEL),
+        }
         counts = results.count(models["cloud"], models["edge"], splits, config.link.codec, config.link.jpeg_quality)
         write_json(folder / "counts.json", counts)
 
-    return run.stage("counts", inputs, ("ops", "nn", "models", "data", "costs", "experiments/ecc_snn_results.py"), build)
+    return run.stage(
+        "counts", inputs, ("ops", "nn", "models", "data", "costs", "experiments/ecc_snn_results.py"), build
+    )
 
 
 def _link(run: Run, splits: Splits, cloud: Artefact, edge: Artefact, summary: dict[str, Any]) -> Artefact:
     """The measurement over a real link; its figures belong to one machine, which is part of the key."""
     config: EccSnnConfig = run.config
     inputs = {
-        "data": splits.fingerprint, "cloud": cloud.key, "edge": edge.key, "link": config.link.model_dump(mode="json"),
-        "measure": config.execution.measure, "threshold": results.chosen_threshold(summary), "hardware": run.info["hardware"],
-    }  # fmt: skip
+        "data": splits.fingerprint,
+        "cloud": cloud.key,
+        "edge": edge.key,
+        "link": config.link.model_dump(mode="json"),
+        "measure": config.execution.measure,
+        "threshold": results.chosen_threshold(summary),
+        "hardware": run.info["hardware"],
+    }
 
     def build(folder: Path, progress: StageProgress) -> None:
-        measured = measure_link(run.path, images=config.link.images, **config.link.model_dump(exclude={"enabled", "images"}))
+        measured = measure_link(
+            run.path, images=config.link.images, **config.link.model_dump(exclude={"enabled", "images"})
+        )
         write_json(folder / "link.json", measured)
 
     return run.stage("link", inputs, ("transport", "services", "offload", "experiments/live.py"), build)

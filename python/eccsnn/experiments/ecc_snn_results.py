@@ -8,22 +8,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from eccsnn import offload
 from eccsnn.costs import ImageCosts, count_macs, count_synops, image_costs, load_profile
 from eccsnn.data import Scenario, Splits, normalize
 from eccsnn.experiments.schema import EccSnnConfig
 from eccsnn.incremental import metrics
+from eccsnn.models import Model
 from eccsnn.systems.ecc_snn import MEASURES, co_inference
 from eccsnn.training.evaluate import accuracy, predicted_classes
 from eccsnn.transport.images import encode_image
 
 _COUNTED_IMAGES = 256  # firing rates and image sizes are means over this many validation images
-_ANSWER_BYTES_A_CLASS = 4  # an answer carries one fp32 logit a class; framing is measured on the link, not modelled here
+_ANSWER_BYTES_A_CLASS = (
+    4  # an answer carries one fp32 logit a class; framing is measured on the link, not modelled here
+)
 
 
-def count(cloud: nn.Module, edge: nn.Module, splits: Splits, codec: str, jpeg_quality: int) -> dict[str, Any]:
+def count(cloud: Model, edge: Model, splits: Splits, codec: str, jpeg_quality: int) -> dict[str, Any]:
     """Work and bytes of one image: cloud MACs, edge synaptic operations and firing rates, encoded sizes.
 
     Measured on validation images, so that test data plays no part in any figure that a threshold may depend on.
@@ -52,7 +54,9 @@ def count(cloud: nn.Module, edge: nn.Module, splits: Splits, codec: str, jpeg_qu
     }
 
 
-def collect(config: EccSnnConfig, splits: Splits, scenario: Scenario, logits_path: Path, counts_path: Path, steps: int) -> dict[str, Any]:
+def collect(
+    config: EccSnnConfig, splits: Splits, scenario: Scenario, logits_path: Path, counts_path: Path, steps: int
+) -> dict[str, Any]:
     """Everything in results.json but the link.
 
     Args:
@@ -74,7 +78,9 @@ def collect(config: EccSnnConfig, splits: Splits, scenario: Scenario, logits_pat
         execution.append(_execution(config, splits, tasks, logits, step, cloud_ids, costs, counts))
         learned = [c for task in tasks for c in task]
         predictions = predicted_classes(logits[f"edge_{step}_test"], learned)
-        matrix.append([float((predictions == splits.test.labels)[_of(splits.test.labels, task)].mean()) for task in tasks])
+        matrix.append(
+            [float((predictions == splits.test.labels)[_of(splits.test.labels, task)].mean()) for task in tasks]
+        )
         confusion = _confusion(splits.test.labels, predictions, learned)
     first = scenario.tasks[0]
     seen = _of(splits.test.labels, first)
@@ -83,24 +89,34 @@ def collect(config: EccSnnConfig, splits: Splits, scenario: Scenario, logits_pat
         "schema": "eccsnn.results/1",
         "system": "ecc_snn",
         "data": {
-            "name": splits.name, "class_names": list(splits.class_names), "image_size": splits.image_shape[-1],
-            "train": len(splits.train), "val": len(splits.val), "test": len(splits.test), "fingerprint": splits.fingerprint,
+            "name": splits.name,
+            "class_names": list(splits.class_names),
+            "image_size": splits.image_shape[-1],
+            "train": len(splits.train),
+            "val": len(splits.val),
+            "test": len(splits.test),
+            "fingerprint": splits.fingerprint,
         },
         "scenario": {"name": scenario.name, "tasks": [list(task) for task in scenario.tasks]},
         "cloud": {
-            "model": config.cloud.model.name, "width": config.cloud.model.width, **counts["cloud"],
+            "model": config.cloud.model.name,
+            "width": config.cloud.model.width,
+            **counts["cloud"],
             "test_accuracy": accuracy(logits["cloud_test"], splits.test.labels, cloud_ids),
         },
         "edge": {
-            "model": config.edge.model.name, "width": config.edge.model.width, "timesteps": config.edge.model.timesteps,
-            "test_accuracy_learned": accuracy(logits["edge_0_test"][seen], splits.test.labels[seen], first), **counts["edge"],
+            "model": config.edge.model.name,
+            "width": config.edge.model.width,
+            "timesteps": config.edge.model.timesteps,
+            "test_accuracy_learned": accuracy(logits["edge_0_test"][seen], splits.test.labels[seen], first),
+            **counts["edge"],
         },
         "execution": execution,
         "costs": costs.rows(chosen["upload_rate"]),
         "image_bytes": counts["image_bytes"],
         "profile": config.profile,
         "notes": _notes(config, scenario, counts),
-    }  # fmt: skip
+    }
     if steps > 1:
         summary["update"] = _update(config, splits, scenario, matrix, confusion, counts)
     return summary
@@ -110,9 +126,14 @@ def deployment(splits: Splits, summary: dict[str, Any]) -> dict[str, Any]:
     """What an edge and a cloud need to know beside their weights (deployment.json)."""
     chosen = summary["execution"][-1]["sets"]["all"]["chosen"]
     return {
-        "schema": "eccsnn.deployment/1", "class_names": list(splits.class_names), "image_size": splits.image_shape[-1],
-        "mean": list(splits.mean), "std": list(splits.std), "measure": chosen["measure"], "threshold": chosen["threshold"],
-    }  # fmt: skip
+        "schema": "eccsnn.deployment/1",
+        "class_names": list(splits.class_names),
+        "image_size": splits.image_shape[-1],
+        "mean": list(splits.mean),
+        "std": list(splits.std),
+        "measure": chosen["measure"],
+        "threshold": chosen["threshold"],
+    }
 
 
 def chosen_threshold(summary: dict[str, Any]) -> float:
@@ -121,9 +142,15 @@ def chosen_threshold(summary: dict[str, Any]) -> float:
 
 
 def _execution(
-    config: EccSnnConfig, splits: Splits, tasks: Any, logits: dict[str, np.ndarray], step: int, cloud_ids: Any, costs: ImageCosts,
+    config: EccSnnConfig,
+    splits: Splits,
+    tasks: Any,
+    logits: dict[str, np.ndarray],
+    step: int,
+    cloud_ids: Any,
+    costs: ImageCosts,
     counts: dict[str, Any],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Curves over the threshold after `step` updates, on the classes learnt and on all classes, at one threshold."""
     learned = [c for task in tasks for c in task]
     measure = config.execution.measure
@@ -131,13 +158,22 @@ def _execution(
     def run(part: str, rows: np.ndarray) -> dict[str, Any]:
         labels = getattr(splits, part).labels[rows]
         return co_inference(
-            logits[f"edge_{step}_{part}"][rows], logits[f"cloud_{part}"][rows], labels, tasks, cloud_ids,
-            thresholds=config.execution.thresholds, seed=config.seed, part={"val": "validation", "test": "test"}[part],
-        )  # fmt: skip
+            logits[f"edge_{step}_{part}"][rows],
+            logits[f"cloud_{part}"][rows],
+            labels,
+            tasks,
+            cloud_ids,
+            thresholds=config.execution.thresholds,
+            seed=config.seed,
+            part={"val": "validation", "test": "test"}[part],
+        )
 
     validation = run("val", np.ones(len(splits.val), dtype=bool))
     choice = offload.choose_threshold(
-        validation["curves"][measure], rule=config.execution.rule, tolerance=config.execution.tolerance, target=config.execution.upload_rate
+        validation["curves"][measure],
+        rule=config.execution.rule,
+        tolerance=config.execution.tolerance,
+        target=config.execution.upload_rate,
     )
     sets = {}
     for name in ("learned", "all"):
@@ -153,11 +189,15 @@ def _execution(
             "cloud_accuracy": float(test["cloud_correct"].mean()),
             "curves": curves,
             "chosen": {
-                "measure": measure, **choice.to_json(),
-                **{key: curves[measure][key][at] for key in ("accuracy", "upload_rate", "acc_i", "energy_mj", "latency_ms", "payload_bytes")},
+                "measure": measure,
+                **choice.to_json(),
+                **{
+                    key: curves[measure][key][at]
+                    for key in ("accuracy", "upload_rate", "acc_i", "energy_mj", "latency_ms", "payload_bytes")
+                },
                 "per_class_upload_rate": {str(k): v for k, v in per_class.items()},
             },
-        }  # fmt: skip
+        }
     return {"tasks_learned": step + 1, "classes_learned": learned, "sets": sets}
 
 
@@ -186,7 +226,12 @@ def _costs(config: EccSnnConfig, splits: Splits, counts: dict[str, Any]) -> Imag
 
 
 def _update(
-    config: EccSnnConfig, splits: Splits, scenario: Scenario, matrix: list[list[float]], confusion: list[list[int]], counts: dict[str, Any]
+    config: EccSnnConfig,
+    splits: Splits,
+    scenario: Scenario,
+    matrix: list[list[float]],
+    confusion: list[list[int]],
+    counts: dict[str, Any],
 ) -> dict[str, Any]:
     sizes = [int(_of(splits.test.labels, task).sum()) for task in scenario.tasks]
     samples = sum(int(_of(splits.train.labels, task).sum()) for task in scenario.tasks[1:])
@@ -199,7 +244,7 @@ def _update(
         "forgetting": metrics.forgetting(matrix),
         "confusion": confusion,
         "definitions": {
-            "average_incremental_accuracy": "mean over steps of the accuracy on all test samples of the classes seen so far",
+            "average_incremental_accuracy": "mean over steps of the accuracy on all classes seen so far, by samples",
             "last_accuracy": "accuracy on all test samples after the last task, without being told the task",
             "forgetting": "mean over earlier tasks of the best past accuracy minus the last (Chaudhry et al. 2018)",
         },
@@ -230,19 +275,21 @@ def _notes(config: EccSnnConfig, scenario: Scenario, counts: dict[str, Any]) -> 
     ]
     if min(len(task) for task in scenario.tasks) == 1:
         notes.append(
-            "Tasks of one class: cross-entropy runs over all logits seen and ambiguity over the concatenated logits; this is ours, "
+            "Tasks of one class: cross-entropy runs over all logits seen and ambiguity over the "
+            "concatenated logits; this is ours, "
             "since the published loss and ambiguity are constant there."
         )
     if config.cloud.model.width != 1 or config.edge.model.width != 1:
         notes.append(
-            f"Small experiment: the cloud's channels are times {config.cloud.model.width:g}, the edge's times {config.edge.model.width:g} of the published widths."
+            f"Small experiment: the cloud's channels are times {config.cloud.model.width:g}, the edge's "
+            f"times {config.edge.model.width:g} of the published widths."
         )
     if counts["edge"]["uncounted"]:
         notes.append(f"Operations that were not counted: {', '.join(counts['edge']['uncounted'])}.")
     return notes
 
 
-def _parameters(model: nn.Module) -> int:
+def _parameters(model: Model) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 

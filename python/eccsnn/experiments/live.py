@@ -27,7 +27,9 @@ def run_configuration(run: Path) -> EccSnnConfig:
     """The resolved configuration of a run directory."""
     path = run / "config.yaml"
     if not path.is_file():
-        raise ConfigError(f"{run} is not a run directory: it has no config.yaml. Give the folder that `eccsnn run` printed.")
+        raise ConfigError(
+            f"{run} is not a run directory: it has no config.yaml. Give the folder that `eccsnn run` printed."
+        )
     return validate(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
 
 
@@ -55,9 +57,17 @@ def serve_run(run: Path, *, host: str, port: int, tls_cert: Path | None = None, 
 
 
 def edge_run(
-    run: Path, images: Sequence[Path], *, cloud: str, limit: int = 100, threshold: float | None = None, codec: str = "png",
-    timeout_s: float = 5.0, tls_ca: Path | None = None, out: Path | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    run: Path,
+    images: Sequence[Path],
+    *,
+    cloud: str,
+    limit: int = 100,
+    threshold: float | None = None,
+    codec: str = "png",
+    timeout_s: float = 5.0,
+    tls_ca: Path | None = None,
+    out: Path | None = None,
+) -> dict[str, Any]:
     """Runs the device side of a run against a cloud that is served elsewhere.
 
     Args:
@@ -87,7 +97,7 @@ def edge_run(
     options = edge_options(loaded, threshold)
     done = run_edge(
         pixels, host=host, port=int(port), labels=labels, codec=codec, timeout_s=timeout_s, tls_root=tls_ca, **options
-    )  # fmt: skip
+    )
     rows = [describe(loaded, name, result) for name, result in zip(names, done.results, strict=True)]
     if out is not None:
         write_atomically(out, "".join(json.dumps(row) + "\n" for row in rows).encode())
@@ -126,9 +136,16 @@ def sample_test_images(config: EccSnnConfig, count: int) -> tuple[list[NDArray[n
 
 
 def measure_link(
-    run: Path, *, images: int, codec: str, jpeg_quality: int, timeout_s: float, rtt_ms: float, rate_mbit: float | None,
+    run: Path,
+    *,
+    images: int,
+    codec: str,
+    jpeg_quality: int,
+    timeout_s: float,
+    rtt_ms: float,
+    rate_mbit: float | None,
     on_result: Callable[[int, EdgeResult], None] | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Sends test images through a cloud process and this edge process over TCP, and returns what was measured.
 
     Args:
@@ -143,7 +160,14 @@ def measure_link(
     pixels, labels, _ = sample_test_images(run_configuration(run), images)
     shape = LinkShape(rtt_ms=rtt_ms, up_mbit_s=rate_mbit, down_mbit_s=rate_mbit)
     done = measure_pair(
-        pixels, cloud=factory_command(f"{__name__}:cloud_arguments", run=str(run)), labels=labels, codec=codec,
-        quality=jpeg_quality, timeout_s=timeout_s, shape=shape, on_result=on_result, **edge_options(loaded),
-    )  # fmt: skip
+        pixels,
+        cloud=factory_command(f"{__name__}:cloud_arguments", run=str(run)),
+        labels=labels,
+        codec=codec,
+        quality=jpeg_quality,
+        timeout_s=timeout_s,
+        shape=shape,
+        on_result=on_result,
+        **edge_options(loaded),
+    )
     return done.link

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from eccsnn import offload
 from eccsnn.data import ImageSet
 from eccsnn.errors import CheckpointError, DataError
+from eccsnn.models import Model
 from eccsnn.training import load_model, predict_logits
 from eccsnn.training.evaluate import predicted_classes
 
@@ -65,8 +66,8 @@ class LoadedRun:
         self.std: Sequence[float] = settings["std"]
         self.measure: str = settings["measure"]
         self.threshold: float = settings["threshold"]
-        self.model: nn.Module = load_model(path / "models" / "edge.safetensors")
-        self.cloud: nn.Module = load_model(path / "models" / "cloud.safetensors")
+        self.model: Any = load_model(path / "models" / "edge.safetensors")
+        self.cloud: Model = load_model(path / "models" / "cloud.safetensors")
 
     def __call__(self, images: Tensor) -> Tensor:
         """The edge model's logits for normalised images `[N, C, H, W]` or events `[T, N, C, H, W]`."""
@@ -138,13 +139,17 @@ class LoadedRun:
             with Image.open(path) as image:
                 small = image.convert("RGB").resize((self.image_size, self.image_size), Image.Resampling.BILINEAR)
         except (OSError, Image.DecompressionBombError) as error:
-            raise DataError(f"{path} cannot be read as an image: {error}. Give PNG, JPEG or another format that Pillow reads.") from error
+            raise DataError(
+                f"{path} cannot be read as an image: {error}. Give PNG, JPEG or another format that Pillow reads."
+            ) from error
         return np.asarray(small, dtype=np.uint8).transpose(2, 0, 1)
 
-    def _logits(self, model: nn.Module, images: np.ndarray) -> np.ndarray:
+    def _logits(self, model: Model, images: np.ndarray) -> np.ndarray:
         expected = (3, self.image_size, self.image_size)
         if images.dtype != np.uint8 or images.shape[1:] != expected:
-            raise ValueError(f"images are {images.dtype} {list(images.shape)}, expected uint8 [N, {', '.join(map(str, expected))}].")
+            raise ValueError(
+                f"images are {images.dtype} {list(images.shape)}, expected uint8 [N, {', '.join(map(str, expected))}]."
+            )
         labels = np.zeros(len(images), dtype=np.int64)
         return predict_logits(model, ImageSet(images, labels), mean=self.mean, std=self.std)
 

@@ -1,12 +1,12 @@
 """A run directory: everything that is needed to repeat, resume, inspect and report one experiment.
 
-    RUN/config.yaml      the resolved configuration, every default written out
-    RUN/run.json         status, seed, versions, hardware, git commit, stages with their keys
-    RUN/metrics.jsonl    one JSON object a line: what every epoch of every training measured
-    RUN/results.json     what came out (read by `eccsnn report`)
-    RUN/models/          the models, safetensors
-    RUN/tensorboard/     the same metrics for TensorBoard
-    RUN/run.log          what was logged
+RUN/config.yaml      the resolved configuration, every default written out
+RUN/run.json         status, seed, versions, hardware, git commit, stages with their keys
+RUN/metrics.jsonl    one JSON object a line: what every epoch of every training measured
+RUN/results.json     what came out (read by `eccsnn report`)
+RUN/models/          the models, safetensors
+RUN/tensorboard/     the same metrics for TensorBoard
+RUN/run.log          what was logged
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ LOG = logging.getLogger("eccsnn")
 
 
 def run_directory(config: EccSnnConfig, runs_dir: Path) -> Path:
-    """Folder of a configuration: the same configuration and seed always gives the same folder, so that it is resumed."""
+    """Folder of a configuration: the same configuration and seed always gives the same folder, so that it is
+    resumed."""
     digest = hashlib.sha256(json.dumps(config.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
     return runs_dir / config.name / f"seed{config.seed}-{digest[:8]}"
 
@@ -57,10 +58,19 @@ class Run:
         self._board: Any = None
         self._handlers: list[logging.Handler] = []
         self.info: dict[str, Any] = {
-            "schema": "eccsnn.run/1", "name": config.name, "system": config.system, "status": "running", "seed": config.seed,
-            "started": provenance.now(), "finished": None, "seconds": None, "versions": provenance.versions(),
-            "hardware": provenance.hardware(config.device), "git": provenance.git_state(), "stages": [],
-        }  # fmt: skip
+            "schema": "eccsnn.run/1",
+            "name": config.name,
+            "system": config.system,
+            "status": "running",
+            "seed": config.seed,
+            "started": provenance.now(),
+            "finished": None,
+            "seconds": None,
+            "versions": provenance.versions(),
+            "hardware": provenance.hardware(config.device),
+            "git": provenance.git_state(),
+            "stages": [],
+        }
 
     def __enter__(self) -> Run:
         self.path.mkdir(parents=True, exist_ok=True)
@@ -79,7 +89,9 @@ class Run:
         LOG.info("run directory %s", self.path)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self.info["status"] = "finished"
         elif issubclass(kind, KeyboardInterrupt | SystemExit):
@@ -97,7 +109,9 @@ class Run:
             LOG.removeHandler(handler)
             handler.close()
 
-    def stage(self, name: str, inputs: dict[str, Any], code: Sequence[str], build: Callable[[Path, StageProgress], None]) -> Artefact:
+    def stage(
+        self, name: str, inputs: dict[str, Any], code: Sequence[str], build: Callable[[Path, StageProgress], None]
+    ) -> Artefact:
         """Computes or reuses a stage; its metrics become part of the run's."""
         progress = StageProgress(self, name)
 
@@ -110,7 +124,9 @@ class Run:
 
         artefact = self.store.run(name, inputs, code, with_progress)
         if artefact.reused:
-            LOG.info("stage %s: reused %s (took %.0f s when it was computed)", name, artefact.key[:16], artefact.seconds)
+            LOG.info(
+                "stage %s: reused %s (took %.0f s when it was computed)", name, artefact.key[:16], artefact.seconds
+            )
             metrics = artefact.path / "metrics.jsonl"
             if metrics.is_file():
                 for line in metrics.read_text(encoding="utf-8").splitlines():
@@ -179,7 +195,9 @@ class StageProgress:
             self._task = self._bar.add_task(self._stage, total=epochs * steps)
             self._bar.start()
         self._bar.update(
-            self._task, completed=(epoch - 1) * steps + step, description=f"{self._stage} epoch {epoch}/{epochs} loss {loss:.3f}"
+            self._task,
+            completed=(epoch - 1) * steps + step,
+            description=f"{self._stage} epoch {epoch}/{epochs} loss {loss:.3f}",
         )
 
     def epoch(self, record: dict[str, Any]) -> None:
@@ -190,6 +208,15 @@ class StageProgress:
                 file.write(json.dumps(record) + "\n")
         self._run.record(record)
         shown = "  ".join(
-            f"{key} {value:.4f}" for key, value in record.items() if key in ("loss", "val_accuracy") and value is not None
+            f"{key} {value:.4f}"
+            for key, value in record.items()
+            if key in ("loss", "val_accuracy") and value is not None
         )
-        LOG.info("%s epoch %d/%d  %s  %.0f images/s", self._stage, record["epoch"], record["epochs"], shown, record["samples_per_second"])
+        LOG.info(
+            "%s epoch %d/%d  %s  %.0f images/s",
+            self._stage,
+            record["epoch"],
+            record["epochs"],
+            shown,
+            record["samples_per_second"],
+        )

@@ -17,7 +17,11 @@ from eccsnn.training.checkpoint import write_json
 
 
 def run_config(
-    config: str | EccSnnConfig, overrides: list[str] | None = None, *, runs_dir: Path | str = "runs", console: Console | None = None
+    config: str | EccSnnConfig,
+    overrides: list[str] | None = None,
+    *,
+    runs_dir: Path | str = "runs",
+    console: Console | None = None,
 ) -> Path:
     """Runs an experiment to its end, or resumes it where it was stopped.
 
@@ -36,7 +40,9 @@ def run_config(
     """
     resolved = config if isinstance(config, EccSnnConfig) else load_config(str(config), overrides)
     if resolved.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device is {resolved.device!r}, but torch sees no GPU. Use device=cpu, or install a CUDA build of torch.")
+        raise ConfigError(
+            f"device is {resolved.device!r}, but torch sees no GPU. Use device=cpu, or install a CUDA build of torch."
+        )
     random.seed(resolved.seed)
     np.random.seed(resolved.seed)  # noqa: NPY002 (libraries that still use the global generator)
     torch.manual_seed(resolved.seed)

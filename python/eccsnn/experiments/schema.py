@@ -127,7 +127,9 @@ class Execution(Section):
     measure: Literal["entropy", "max_probability", "margin", "random"] = "entropy"
     thresholds: int = Field(101, ge=3, description="points of the sweep over [0, 1]")
     rule: Literal["accuracy_within", "target_upload_rate", "max_accuracy"] = "accuracy_within"
-    tolerance: Fraction = Field(0.005, description="for accuracy_within: validation accuracy given up for fewer uploads")
+    tolerance: Fraction = Field(
+        0.005, description="for accuracy_within: validation accuracy given up for fewer uploads"
+    )
     upload_rate: Fraction = Field(0.3, description="for target_upload_rate")
 
 
@@ -197,7 +199,9 @@ def find_config(name: str) -> Path:
         return shipped[name]
     near = difflib.get_close_matches(name, shipped, n=3)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    raise ConfigError(f"no configuration {name!r}: neither a YAML file nor a shipped name.{hint} `eccsnn list configs` shows all.")
+    raise ConfigError(
+        f"no configuration {name!r}: neither a YAML file nor a shipped name.{hint} `eccsnn list configs` shows all."
+    )
 
 
 def parse_overrides(overrides: list[str]) -> dict[str, Any]:
@@ -223,7 +227,9 @@ def parse_overrides(overrides: list[str]) -> dict[str, Any]:
         for parent in parents:
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
-                raise ConfigError(f"override {entry!r} goes below {parent!r}, which another override sets to a plain value.")
+                raise ConfigError(
+                    f"override {entry!r} goes below {parent!r}, which another override sets to a plain value."
+                )
         node[leaf] = value
     return result
 
@@ -275,7 +281,9 @@ def _explain(problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         known = _keys_at(location[:-1])
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.4)
-        hint = f"did you mean {'.'.join([*location[:-1], near[0]])}?" if near else f"known keys here: {', '.join(known)}"
+        hint = (
+            f"did you mean {'.'.join([*location[:-1], near[0]])}?" if near else f"known keys here: {', '.join(known)}"
+        )
         return f"{where}: unknown key; {hint}"
     if problem["type"] == "missing":
         return f"{where}: missing; add this key"

@@ -2,7 +2,8 @@
 
 A stage's key is the SHA-256 of its name, its resolved inputs (configuration, seed, data fingerprint, keys of the stages
 before it) and the code that computes it. The same key is never computed twice, by whatever experiment, seed or resumed
-run; another key is never reused. What is being computed lives in `KEY.partial`, where a stage keeps its own checkpoints,
+run; another key is never reused. What is being computed lives in `KEY.partial`, where a stage keeps its own
+checkpoints,
 and gets its final name only when it is complete.
 """
 
@@ -18,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,12 @@ class Artefact:
     seconds: float
 
 
-@lru_cache(maxsize=None)
+@cache
 def code_version(packages: tuple[str, ...]) -> str:
     """Hash of the Python code of some subpackages, comments and docstrings left out.
 
-    Compiled kernels are covered by their numerics version: the arithmetic of a kernel is fixed by contract, and a change
+    Compiled kernels are covered by their numerics version: the arithmetic of a kernel is fixed by contract, and a
+    change
     of it has to raise `NUMERICS_VERSION` in `eccsnn.ops`.
 
     >>> code_version(("nn",)) == code_version(("nn",))
@@ -84,16 +86,15 @@ class StageStore:
         described = {"stage": name, "inputs": inputs, "code": code_version(tuple(code))}
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest(), described
 
-    def run(
-        self, name: str, inputs: dict[str, Any], code: Sequence[str], build: Callable[[Path], None]
-    ) -> Artefact:
+    def run(self, name: str, inputs: dict[str, Any], code: Sequence[str], build: Callable[[Path], None]) -> Artefact:
         """Returns the artefact of a stage, computing it only when there is none.
 
         Args:
             name: Name of the stage.
             inputs: Everything that the result depends on, as JSON.
             code: Subpackages (or files) of eccsnn whose code the result depends on.
-            build: Computes the stage into the folder it is given. It may find its own checkpoints there, from an earlier
+            build: Computes the stage into the folder it is given. It may find its own checkpoints there, from an
+            earlier
                 try that was killed.
         """
         key, described = self.key(name, inputs, code)
@@ -141,7 +142,13 @@ class StageStore:
             return Artefact(name, key, path, reused=True, seconds=float(stage["seconds"]))
         aside = path.with_name(f"{path.name}.broken-{time.time_ns()}")
         os.replace(path, aside)
-        _LOG.warning("stage %s: the artefact %s is broken: %s. It was moved to %s and is computed again.", name, path, problem, aside)
+        _LOG.warning(
+            "stage %s: the artefact %s is broken: %s. It was moved to %s and is computed again.",
+            name,
+            path,
+            problem,
+            aside,
+        )
         return None
 
     def _say_why(self, name: str, described: dict[str, Any]) -> None:
@@ -156,7 +163,9 @@ class StageStore:
             if nearest is None or len(differs) < len(nearest):
                 nearest = differs
         if nearest:
-            _LOG.info("stage %s: computed anew; against the nearest artefact this differs: %s", name, ", ".join(nearest[:6]))
+            _LOG.info(
+                "stage %s: computed anew; against the nearest artefact this differs: %s", name, ", ".join(nearest[:6])
+            )
 
     @contextmanager
     def _lock(self, path: Path) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """ECC-SNN: a cloud ANN teaches an edge SNN; the edge answers what it is sure of and learns new classes on the device.
 
-Source: "ECC-SNN: Cost-Effective Edge-Cloud Collaboration for Spiking Neural Networks" (IJCAI 2025, arXiv 2505.20835). The
+Source: "ECC-SNN: Cost-Effective Edge-Cloud Collaboration for Spiking Neural Networks" (IJCAI 2025, arXiv 2505.20835).
+The
 three stages of the paper are the three functions `train_cloud` and `train_edge` (setup), `co_inference` (execution) and
 `update_edge` (update). What differs from the official code, on purpose: the feature term trains the student; nothing is
 selected on test data; costs are counted or measured, not constants; the teacher runs only where it has a weight.
@@ -15,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from eccsnn import offload
 from eccsnn.data import Batch, Splits, restrict
 from eccsnn.incremental import lwf
-from eccsnn.models import build_model
+from eccsnn.models import Model, build_model
 from eccsnn.training import FeatureDistillation, FitResult, cross_entropy, fit, logit_distillation, predict_logits
 from eccsnn.training.evaluate import accuracy, predicted_classes
 from eccsnn.training.loop import LossFunction, Progress
@@ -28,17 +29,25 @@ from eccsnn.training.loop import LossFunction, Progress
 MEASURES = ("entropy", "max_probability", "margin", "random")
 
 
-def _build(seed: int, **spec: Any) -> nn.Module:
+def _build(seed: int, **spec: Any) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build_model(**spec)
 
 
 def train_cloud(
-    splits: Splits, *, model: Mapping[str, Any], training: Mapping[str, Any], seed: int, augment: str | None = None,
-    device: str = "cpu", precision: str = "fp32", checkpoint: Path | None = None, checkpoint_seconds: float = 120.0,
+    splits: Splits,
+    *,
+    model: Mapping[str, Any],
+    training: Mapping[str, Any],
+    seed: int,
+    augment: str | None = None,
+    device: str = "cpu",
+    precision: str = "fp32",
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 120.0,
     progress: Progress | None = None,
-) -> tuple[nn.Module, FitResult]:  # fmt: skip
+) -> tuple[Model, FitResult]:
     """Setup, first half: trains the cloud's ANN on all classes.
 
     Args:
@@ -54,23 +63,45 @@ def train_cloud(
     image_size = splits.train.images.shape[-1]
     cloud = _build(seed, num_classes=len(splits.class_names), image_size=image_size, **model)
 
-    def loss_function(net: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss_function(net: Model, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         loss = cross_entropy(net(batch.images), batch.labels, net.head.class_ids)
         return loss, {"cross_entropy": loss}
 
     result = fit(
-        cloud, splits.train, loss_function, mean=splits.mean, std=splits.std, augment=augment, seed=seed, device=device,
-        precision=precision, checkpoint=checkpoint, checkpoint_seconds=checkpoint_seconds, progress=progress,
-        validate=_validation(splits, range(len(splits.class_names)), device, precision), **training,
-    )  # fmt: skip
+        cloud,
+        splits.train,
+        loss_function,
+        mean=splits.mean,
+        std=splits.std,
+        augment=augment,
+        seed=seed,
+        device=device,
+        precision=precision,
+        checkpoint=checkpoint,
+        checkpoint_seconds=checkpoint_seconds,
+        progress=progress,
+        validate=_validation(splits, range(len(splits.class_names)), device, precision),
+        **training,
+    )
     return cloud.eval(), result
 
 
 def train_edge(
-    splits: Splits, classes: Sequence[int], cloud: nn.Module | None, *, model: Mapping[str, Any], training: Mapping[str, Any],
-    distillation: Mapping[str, Any], seed: int, augment: str | None = None, device: str = "cpu", precision: str = "fp32",
-    checkpoint: Path | None = None, checkpoint_seconds: float = 120.0, progress: Progress | None = None,
-) -> tuple[nn.Module, FitResult]:  # fmt: skip
+    splits: Splits,
+    classes: Sequence[int],
+    cloud: Model | None,
+    *,
+    model: Mapping[str, Any],
+    training: Mapping[str, Any],
+    distillation: Mapping[str, Any],
+    seed: int,
+    augment: str | None = None,
+    device: str = "cpu",
+    precision: str = "fp32",
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 120.0,
+    progress: Progress | None = None,
+) -> tuple[Model, FitResult]:
     """Setup, second half: joint training of the edge's SNN on the first task's classes.
 
     L = CE + logit_weight * T^2 KL(cloud || edge) + feature_weight * MSE(projected spikes, cloud's features)
@@ -94,18 +125,38 @@ def train_edge(
     if cloud is not None:
         cloud = cloud.to(device).eval().requires_grad_(False)
         if distillation["feature_weight"] > 0:
-            feature = feature_distillation(edge, cloud, image_size, seed=seed, **_pick(distillation, "feature_order", "student_map", "teacher_map"))
+            feature = feature_distillation(
+                edge, cloud, image_size, seed=seed, **_pick(distillation, "feature_order", "student_map", "teacher_map")
+            )
     result = fit(
-        edge, restrict(splits.train, classes), joint_loss(cloud, feature, **distillation), mean=splits.mean, std=splits.std,
-        augment=augment, seed=seed, device=device, precision=precision, checkpoint=checkpoint,
-        checkpoint_seconds=checkpoint_seconds, progress=progress, extra_modules={} if feature is None else {"feature": feature},
-        validate=_validation(splits, classes, device, precision), **training,
-    )  # fmt: skip
+        edge,
+        restrict(splits.train, classes),
+        joint_loss(cloud, feature, **distillation),
+        mean=splits.mean,
+        std=splits.std,
+        augment=augment,
+        seed=seed,
+        device=device,
+        precision=precision,
+        checkpoint=checkpoint,
+        checkpoint_seconds=checkpoint_seconds,
+        progress=progress,
+        extra_modules={} if feature is None else {"feature": feature},
+        validate=_validation(splits, classes, device, precision),
+        **training,
+    )
     return edge.eval(), result
 
 
 def feature_distillation(
-    edge: nn.Module, cloud: nn.Module, image_size: int, *, feature_order: str, student_map: str, teacher_map: str, seed: int = 0
+    edge: Model,
+    cloud: Model,
+    image_size: int,
+    *,
+    feature_order: str,
+    student_map: str,
+    teacher_map: str,
+    seed: int = 0,
 ) -> FeatureDistillation:
     """The feature term for a pair of models; the maps' sizes are found by a forward pass of one empty image.
 
@@ -116,13 +167,22 @@ def feature_distillation(
     teacher = _feature_map(cloud, teacher_map, image_size, "teacher_map")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return FeatureDistillation(student.shape[2], teacher.shape[1], student.shape[-1], teacher.shape[-1], feature_order)
+        return FeatureDistillation(
+            student.shape[2], teacher.shape[1], student.shape[-1], teacher.shape[-1], feature_order
+        )
 
 
 def joint_loss(
-    cloud: nn.Module | None, feature: FeatureDistillation | None, *, logit_weight: float, temperature: float,
-    feature_weight: float, student_map: str = "", teacher_map: str = "", feature_order: str = "",
-) -> LossFunction:  # fmt: skip
+    cloud: Model | None,
+    feature: FeatureDistillation | None,
+    *,
+    logit_weight: float,
+    temperature: float,
+    feature_weight: float,
+    student_map: str = "",
+    teacher_map: str = "",
+    feature_order: str = "",
+) -> LossFunction:
     """Loss function of joint training, for `eccsnn.training.fit`. A term of weight 0 is not computed.
 
     Raises:
@@ -130,9 +190,12 @@ def joint_loss(
     """
     del feature_order  # it is part of `feature` already
     if cloud is None and (logit_weight > 0 or feature_weight > 0):
-        raise ValueError(f"logit_weight is {logit_weight} and feature_weight is {feature_weight}, but there is no cloud. Set both to 0.")
+        raise ValueError(
+            f"logit_weight is {logit_weight} and feature_weight is {feature_weight}, but there is no cloud. "
+            f"Set both to 0."
+        )
 
-    def loss_function(edge: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss_function(edge: Model, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         features = edge.forward_features(batch.images)
         logits = edge.head(features.penultimate)
         terms = {"cross_entropy": cross_entropy(logits, batch.labels, edge.head.class_ids)}
@@ -156,11 +219,24 @@ def joint_loss(
 
 
 def update_edge(
-    edge: nn.Module, cloud: nn.Module | None, splits: Splits, classes: Sequence[int], *, training: Mapping[str, Any],
-    logit_weight: float, temperature: float, lwf_weight: float, lwf_temperature: float, seed: int, augment: str | None = None,
-    device: str = "cpu", precision: str = "fp32", checkpoint: Path | None = None, checkpoint_seconds: float = 120.0,
+    edge: Model,
+    cloud: Model | None,
+    splits: Splits,
+    classes: Sequence[int],
+    *,
+    training: Mapping[str, Any],
+    logit_weight: float,
+    temperature: float,
+    lwf_weight: float,
+    lwf_temperature: float,
+    seed: int,
+    augment: str | None = None,
+    device: str = "cpu",
+    precision: str = "fp32",
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 120.0,
     progress: Progress | None = None,
-) -> tuple[nn.Module, FitResult]:  # fmt: skip
+) -> tuple[Model, FitResult]:
     """Update: the edge learns one more task from that task's data alone, by LwF with the cloud's help.
 
     Args:
@@ -181,20 +257,44 @@ def update_edge(
     if cloud is not None:
         cloud = cloud.to(device).eval().requires_grad_(False)
     loss_function = lwf.lwf_loss(
-        before, cloud, classes, logit_weight=logit_weight, temperature=temperature, lwf_weight=lwf_weight, lwf_temperature=lwf_temperature
+        before,
+        cloud,
+        classes,
+        logit_weight=logit_weight,
+        temperature=temperature,
+        lwf_weight=lwf_weight,
+        lwf_temperature=lwf_temperature,
     )
     result = fit(
-        updated, restrict(splits.train, classes), loss_function, mean=splits.mean, std=splits.std, augment=augment, seed=seed,
-        device=device, precision=precision, checkpoint=checkpoint, checkpoint_seconds=checkpoint_seconds, progress=progress,
-        validate=_validation(splits, updated.head.class_ids, device, precision), **training,
-    )  # fmt: skip
+        updated,
+        restrict(splits.train, classes),
+        loss_function,
+        mean=splits.mean,
+        std=splits.std,
+        augment=augment,
+        seed=seed,
+        device=device,
+        precision=precision,
+        checkpoint=checkpoint,
+        checkpoint_seconds=checkpoint_seconds,
+        progress=progress,
+        validate=_validation(splits, updated.head.class_ids, device, precision),
+        **training,
+    )
     return updated.eval(), result
 
 
 def co_inference(
-    edge_logits: np.ndarray, cloud_logits: np.ndarray, labels: np.ndarray, tasks: Sequence[Sequence[int]], cloud_ids: Sequence[int],
-    *, thresholds: int = 101, seed: int = 0, part: str = "unnamed",
-) -> dict[str, Any]:  # fmt: skip
+    edge_logits: np.ndarray,
+    cloud_logits: np.ndarray,
+    labels: np.ndarray,
+    tasks: Sequence[Sequence[int]],
+    cloud_ids: Sequence[int],
+    *,
+    thresholds: int = 101,
+    seed: int = 0,
+    part: str = "unnamed",
+) -> dict[str, Any]:
     """Execution: what comes out when samples above an ambiguity threshold are answered by the cloud.
 
     Args:
@@ -215,20 +315,27 @@ def co_inference(
     cloud_correct = predicted_classes(cloud_logits, cloud_ids) == labels
     grid = np.linspace(0.0, 1.0, thresholds)
     ambiguity = {
-        measure: offload.ambiguity(edge_logits, [len(task) for task in tasks], measure=measure, seed=seed) for measure in MEASURES
+        measure: offload.ambiguity(edge_logits, [len(task) for task in tasks], measure=measure, seed=seed)
+        for measure in MEASURES
     }
-    curves = {measure: offload.offload_curve(edge_correct, cloud_correct, ambiguity[measure], grid, part=part) for measure in MEASURES}
+    curves = {
+        measure: offload.offload_curve(edge_correct, cloud_correct, ambiguity[measure], grid, part=part)
+        for measure in MEASURES
+    }
     return {"edge_correct": edge_correct, "cloud_correct": cloud_correct, "ambiguity": ambiguity, "curves": curves}
 
 
-def _feature_map(model: nn.Module, name: str, image_size: int, key: str) -> Tensor:
+def _feature_map(model: Model, name: str, image_size: int, key: str) -> Tensor:
     device = next(model.parameters()).device
     was_training = model.training
     with torch.no_grad():
         maps = model.eval().forward_features(torch.zeros(1, 3, image_size, image_size, device=device)).maps
     model.train(was_training)
     if name not in maps:
-        raise ValueError(f"{key} is {name!r}, but this model has the feature maps {', '.join(maps)}. Choose one of them, or set feature_weight to 0.")
+        raise ValueError(
+            f"{key} is {name!r}, but this model has the feature maps {', '.join(maps)}. Choose one of them, "
+            f"or set feature_weight to 0."
+        )
     return maps[name]
 
 
@@ -237,7 +344,7 @@ def _validation(splits: Splits, classes: Sequence[int], device: str, precision: 
         return None
     part = restrict(splits.val, classes)
 
-    def validate(model: nn.Module) -> dict[str, float]:
+    def validate(model: Model) -> dict[str, float]:
         logits = predict_logits(model, part, mean=splits.mean, std=splits.std, device=device, precision=precision)
         return {"val_accuracy": accuracy(logits, part.labels, model.head.class_ids)}
 

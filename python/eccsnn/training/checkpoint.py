@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from eccsnn.errors import CheckpointError
-from eccsnn.models import build_model
+from eccsnn.models import Model, build_model
 
 _FORMAT = "eccsnn.checkpoint/1"
 
@@ -107,10 +107,13 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
     if header.get("format") != _FORMAT:
         raise CheckpointError(
-            f"{path} has format {header.get('format')!r}, expected {_FORMAT!r}. It was not written by this version of eccsnn."
+            f"{path} has format {header.get('format')!r}, expected {_FORMAT!r}. It was not written by this "
+            f"version of eccsnn."
         )
     if header.get("sha256") != _digest(tensors):
-        raise CheckpointError(f"{path} does not match its checksum: it was altered after it was written. Delete it and run again.")
+        raise CheckpointError(
+            f"{path} does not match its checksum: it was altered after it was written. Delete it and run again."
+        )
     return tensors, json.loads(header["meta"])
 
 
@@ -123,7 +126,9 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: str) -> N
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise CheckpointError(f"the weights of {source} do not fit the model {type(model).__name__}: {error}") from error
+        raise CheckpointError(
+            f"the weights of {source} do not fit the model {type(model).__name__}: {error}"
+        ) from error
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -150,14 +155,14 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor
     optimizer.load_state_dict({"state": state, "param_groups": meta["param_groups"]})
 
 
-def save_model(path: Path, model: nn.Module) -> None:
+def save_model(path: Path, model: Model) -> None:
     """Saves a model of `eccsnn.models` with what is needed to build it again, heads learnt later included."""
     spec = {key: value for key, value in model.spec.items() if key not in ("num_classes", "tasks", "pretrained")}
     tasks = [list(task) for task in model.head.tasks]
     save_checkpoint(path, dict(model.state_dict()), {"spec": spec, "tasks": tasks})
 
 
-def load_model(path: Path) -> nn.Module:
+def load_model(path: Path) -> Model:
     """Builds the model that `save_model` has saved, in evaluation mode.
 
     Raises:

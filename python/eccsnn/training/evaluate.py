@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import nn
 
 from eccsnn.data import ImageSet, batches
+from eccsnn.models import Model
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -25,7 +25,7 @@ def autocast(device: str, precision: str) -> torch.autocast:
 
 
 def predict_logits(
-    model: nn.Module,
+    model: Model,
     images: ImageSet,
     *,
     mean: Sequence[float],

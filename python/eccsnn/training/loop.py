@@ -1,6 +1,7 @@
 """The training loop: one function, resumable at any step, with the same numbers as an uninterrupted run.
 
-Everything random (order, augmentation, dropout) derives from (seed, epoch, step), the learning rate is a function of the
+Everything random (order, augmentation, dropout) derives from (seed, epoch, step), the learning rate is a function of
+the
 step, and a checkpoint holds the rest, so that a run that is killed and started again repeats itself bit for bit on the
 same machine.
 """
@@ -26,7 +27,7 @@ OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("cosine", "steps", "constant")
 SELECTIONS = ("last", "best_validation")
 
-LossFunction = Callable[[nn.Module, Batch], tuple[Tensor, dict[str, Tensor]]]
+LossFunction = Callable[[Any, Batch], tuple[Tensor, dict[str, Tensor]]]
 
 
 class Progress(Protocol):
@@ -54,7 +55,9 @@ class FitResult:
     seconds: float = 0.0
 
 
-def learning_rate(base: float, schedule: str, progress: float, milestones: Sequence[float] = (), gamma: float = 0.1) -> float:
+def learning_rate(
+    base: float, schedule: str, progress: float, milestones: Sequence[float] = (), gamma: float = 0.1
+) -> float:
     """Learning rate when the fraction `progress` in [0, 1) of the training is done.
 
     Args:
@@ -76,7 +79,9 @@ def learning_rate(base: float, schedule: str, progress: float, milestones: Seque
     raise ValueError(f"schedule is {schedule!r}, expected one of {', '.join(SCHEDULES)}.")
 
 
-def make_optimizer(parameters: Sequence[nn.Parameter], name: str, lr: float, weight_decay: float, momentum: float) -> torch.optim.Optimizer:
+def make_optimizer(
+    parameters: Sequence[nn.Parameter], name: str, lr: float, weight_decay: float, momentum: float
+) -> torch.optim.Optimizer:
     """Adam or SGD (with momentum) over `parameters`.
 
     Raises:
@@ -107,7 +112,7 @@ def fit(
     gamma: float = 0.2,
     augment: str | None = None,
     select: str = "last",
-    validate: Callable[[nn.Module], Mapping[str, float]] | None = None,
+    validate: Callable[[Any], Mapping[str, float]] | None = None,
     extra_modules: Mapping[str, nn.Module] | None = None,
     seed: int = 0,
     device: str = "cpu",
@@ -124,7 +129,8 @@ def fit(
         loss_function: `(model, batch) -> (loss, named terms)`; the terms are averaged over an epoch and recorded.
         mean, std: Per channel, for normalisation.
         epochs: Passes over `images`.
-        batch_size: Images a step. The last batch of an epoch may be smaller; a last batch of one image is dropped, since
+        batch_size: Images a step. The last batch of an epoch may be smaller; a last batch of one image is dropped,
+        since
             batch normalisation has no statistics of one value.
         optimizer, lr, weight_decay, momentum: See `make_optimizer`.
         schedule, milestones, gamma: See `learning_rate`.
@@ -148,11 +154,18 @@ def fit(
     if select not in SELECTIONS:
         raise ValueError(f"select is {select!r}, expected one of {', '.join(SELECTIONS)}.")
     if select == "best_validation" and validate is None:
-        raise ValueError("select is 'best_validation', but there is no validation data. Use select: last, or set val_fraction > 0.")
+        raise ValueError(
+            "select is 'best_validation', but there is no validation data. Use select: last, or set val_fraction > 0."
+        )
     if epochs < 0 or batch_size < 1:
-        raise ValueError(f"epochs is {epochs} and batch_size is {batch_size}; expected epochs >= 0 and batch_size >= 1.")
+        raise ValueError(
+            f"epochs is {epochs} and batch_size is {batch_size}; expected epochs >= 0 and batch_size >= 1."
+        )
     if len(images.labels) < 2:
-        raise ValueError(f"there are {len(images.labels)} training images; at least 2 are needed. Check the class list and the subset.")
+        raise ValueError(
+            f"there are {len(images.labels)} training images; at least 2 are needed. Check the class list "
+            f"and the subset."
+        )
 
     trained = nn.ModuleDict({"model": model, **(extra_modules or {})}).to(device)
     parameters = [p for p in trained.parameters() if p.requires_grad]
@@ -173,9 +186,15 @@ def fit(
         tensors |= {f"best.{k}": v for k, v in best_weights.items()}
         optimizer_tensors, optimizer_meta = pack_optimizer(opt)
         meta = {
-            "epoch": epoch, "step": step, "sums": sums, "records": result.records, "seconds": result.seconds,
-            "best": best if math.isfinite(best) else None, "selected_epoch": result.selected_epoch, "optimizer": optimizer_meta,
-        }  # fmt: skip
+            "epoch": epoch,
+            "step": step,
+            "sums": sums,
+            "records": result.records,
+            "seconds": result.seconds,
+            "best": best if math.isfinite(best) else None,
+            "selected_epoch": result.selected_epoch,
+            "optimizer": optimizer_meta,
+        }
         save_checkpoint(checkpoint, tensors | optimizer_tensors, meta)
 
     if checkpoint is not None and checkpoint.exists():
@@ -187,8 +206,8 @@ def fit(
         result = FitResult(meta["records"], meta["selected_epoch"], meta["seconds"])
         best = -math.inf if meta["best"] is None else meta["best"]
         if progress is not None:
-            for record in result.records:
-                progress.epoch(record)
+            for earlier in result.records:
+                progress.epoch(earlier)
 
     last_save = clock = time.monotonic()
     for epoch in range(start_epoch, epochs):
@@ -197,9 +216,17 @@ def fit(
         if first == 0:
             sums = {}
         stream = batches(
-            images, batch_size, seed=seed, epoch=epoch, shuffle=True, augment=augment, mean=mean, std=std,
-            device=device, start_step=first,
-        )  # fmt: skip
+            images,
+            batch_size,
+            seed=seed,
+            epoch=epoch,
+            shuffle=True,
+            augment=augment,
+            mean=mean,
+            std=std,
+            device=device,
+            start_step=first,
+        )
         for step, batch in zip(range(first, steps), stream, strict=False):
             torch.manual_seed(_step_seed(seed, epoch, step))
             for group in opt.param_groups:

@@ -82,7 +82,12 @@ class FeatureDistillation(nn.Module):
     """
 
     def __init__(
-        self, student_channels: int, teacher_channels: int, student_size: int, teacher_size: int, order: str = "time_first"
+        self,
+        student_channels: int,
+        teacher_channels: int,
+        student_size: int,
+        teacher_size: int,
+        order: str = "time_first",
     ) -> None:
         super().__init__()
         if order not in ORDERS:
@@ -115,7 +120,11 @@ class FeatureDistillation(nn.Module):
 
 
 def logit_distillation(
-    student: Tensor, teacher: Tensor, class_ids: Sequence[int] | None, temperature: float, teacher_ids: Sequence[int] | None = None
+    student: Tensor,
+    teacher: Tensor,
+    class_ids: Sequence[int] | None,
+    temperature: float,
+    teacher_ids: Sequence[int] | None = None,
 ) -> Tensor:
     """Mean over the batch of T^2 KL(teacher || student), the teacher restricted to the student's classes.
 

@@ -7,13 +7,19 @@ import time
 
 import numpy as np
 import pytest
+
 from eccsnn.errors import CheckpointError, ConfigError
 from eccsnn.experiments import load, run_config
 
 TINY = [
-    "data.subset={train: 120, val: 40, test: 40}", "cloud.training.epochs=1", "edge.training.epochs=1", "update.training.epochs=1",
-    "edge.model.timesteps=2", "link.enabled=false", "scenario=B6-Inc4",
-]  # fmt: skip
+    "data.subset={train: 120, val: 40, test: 40}",
+    "cloud.training.epochs=1",
+    "edge.training.epochs=1",
+    "update.training.epochs=1",
+    "edge.model.timesteps=2",
+    "link.enabled=false",
+    "scenario=B6-Inc4",
+]
 
 
 def lines(path):
@@ -41,7 +47,9 @@ def test_run_directory_holds_what_is_needed_to_repeat_it(finished):
     assert {"torch", "eccsnn", "python"} <= info["versions"].keys()
     assert info["hardware"]["isa"]
     assert (finished / "config.yaml").is_file()
-    assert {p.name for p in (finished / "models").iterdir()} == {f"{m}.safetensors" for m in ("cloud", "edge", "edge_0", "edge_1")}
+    assert {p.name for p in (finished / "models").iterdir()} == {
+        f"{m}.safetensors" for m in ("cloud", "edge", "edge_0", "edge_1")
+    }
     assert any((finished / "tensorboard").iterdir())
     assert {r["stage"] for r in lines(finished / "metrics.jsonl")} == {"cloud", "edge", "update_1"}
 
@@ -64,7 +72,12 @@ def test_results_are_consistent(finished):
     first = results["execution"][0]["sets"]["all"]
     assert first["edge_accuracy"] <= 0.7
     assert np.sum(results["update"]["confusion"]) == results["data"]["test"]
-    assert {row["provenance"] for row in results["costs"]} <= {"measured", "modelled", "published", "modelled + published"}
+    assert {row["provenance"] for row in results["costs"]} <= {
+        "measured",
+        "modelled",
+        "published",
+        "modelled + published",
+    }
 
 
 def test_running_again_reuses_every_stage_and_gives_the_same_results(finished, runs):
@@ -104,7 +117,7 @@ def test_loaded_run_predicts_and_steps(finished):
     images = np.random.default_rng(0).integers(0, 255, (5, 3, 32, 32)).astype(np.uint8)
     prediction = run.predict(images)
     assert prediction.labels.shape == (5,)
-    assert ((0 <= prediction.ambiguity) & (prediction.ambiguity <= 1)).all()
+    assert ((prediction.ambiguity >= 0) & (prediction.ambiguity <= 1)).all()
     assert (prediction.upload == (prediction.ambiguity > run.threshold)).all()
     state = run.init_state(1)
     x = torch.zeros(1, 3, 32, 32)
@@ -149,7 +162,7 @@ def test_cuda_without_gpu_is_a_clear_error(tmp_path):
 
 
 def test_unknown_feature_map_names_the_known_ones(tmp_path):
-    with pytest.raises(ValueError, match="teacher_map is 'pool9'.*pool3"):
+    with pytest.raises(ValueError, match=r"teacher_map is 'pool9'.*pool3"):
         run_config("ecc_snn/digits_debug", [*TINY, "edge.distillation.teacher_map=pool9"], runs_dir=tmp_path)
 
 
@@ -164,10 +177,23 @@ def test_failure_is_recorded_in_the_run(tmp_path):
 
 def test_killed_at_some_moments_the_run_resumes_to_the_same_numbers(finished, tmp_path):
     """kill -9 whenever the run has written a little more; in the end the results are those of an uninterrupted run."""
-    command = [sys.executable, "-m", "eccsnn.cli", "run", "ecc_snn/digits_debug", *TINY, "checkpoint_seconds=0.01", "--no-report", "--runs-dir", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "eccsnn.cli",
+        "run",
+        "ecc_snn/digits_debug",
+        *TINY,
+        "checkpoint_seconds=0.01",
+        "--no-report",
+        "--runs-dir",
+        str(tmp_path),
+    ]
 
     def written():
-        return sum(1 for _ in tmp_path.rglob("checkpoint.safetensors")), len(list(tmp_path.glob("stages/*/*/stage.json")))
+        return sum(1 for _ in tmp_path.rglob("checkpoint.safetensors")), len(
+            list(tmp_path.glob("stages/*/*/stage.json"))
+        )
 
     kills = 0
     while kills < 4:

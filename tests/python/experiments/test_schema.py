@@ -1,4 +1,5 @@
 import pytest
+
 from eccsnn.errors import ConfigError
 from eccsnn.experiments import schema
 

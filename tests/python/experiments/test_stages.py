@@ -5,6 +5,7 @@ import os
 import signal
 
 import pytest
+
 from eccsnn.experiments import stages
 from eccsnn.experiments.stages import StageStore, code_version
 
@@ -26,7 +27,10 @@ def test_computed_once_then_reused(tmp_path):
     assert second.seconds == first.seconds
 
 
-@pytest.mark.parametrize(("name", "inputs", "code"), [("teacher", {"lr": 2}, ["nn"]), ("student", {"lr": 1}, ["nn"]), ("teacher", {"lr": 1}, ["ops"])])
+@pytest.mark.parametrize(
+    ("name", "inputs", "code"),
+    [("teacher", {"lr": 2}, ["nn"]), ("student", {"lr": 1}, ["nn"]), ("teacher", {"lr": 1}, ["ops"])],
+)
 def test_another_description_is_another_artefact(tmp_path, name, inputs, code):
     store = StageStore(tmp_path)
     first = store.run("teacher", {"lr": 1}, ["nn"], write("a"))

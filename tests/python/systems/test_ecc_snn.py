@@ -1,11 +1,19 @@
 import numpy as np
 import pytest
 import torch
+
 from eccsnn.data import Batch, ImageSet, Splits
 from eccsnn.models import build_model
 from eccsnn.systems import ecc_snn
 
-DISTILLATION = {"logit_weight": 0.5, "temperature": 3.0, "feature_weight": 0.2, "feature_order": "time_first", "student_map": "conv_last", "teacher_map": "pool3"}
+DISTILLATION = {
+    "logit_weight": 0.5,
+    "temperature": 3.0,
+    "feature_weight": 0.2,
+    "feature_order": "time_first",
+    "student_map": "conv_last",
+    "teacher_map": "pool3",
+}
 CLOUD = {"name": "vgg16", "width": 0.0625}
 EDGE = {"name": "spiking_vgg9", "width": 0.0625, "timesteps": 2}
 TRAINING = {"epochs": 3, "batch_size": 20, "lr": 2e-3}
@@ -50,14 +58,17 @@ def edge_model(tasks=((0, 1),)):
 @pytest.mark.parametrize("order", ["time_first", "per_timestep"])
 def test_the_feature_term_alone_reaches_every_parameter_before_the_matched_layer(splits, cloud, order):
     edge = edge_model()
-    term = ecc_snn.feature_distillation(edge, cloud, 32, feature_order=order, student_map="conv_last", teacher_map="pool3")
+    term = ecc_snn.feature_distillation(
+        edge, cloud, 32, feature_order=order, student_map="conv_last", teacher_map="pool3"
+    )
     data = batch(splits, (0, 1))
     spikes = edge.forward_features(data.images).maps["conv_last"]
     with torch.no_grad():
         target = cloud.forward_features(data.images).maps["pool3"]
     term(spikes, target).backward()
     reached = {name for name, p in edge.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
-    # the matched map is the last convolutional one: everything but the fully connected layers and the head lies before it
+    # the matched map is the last convolutional one: everything but the fully connected layers and the head lies before
+    # it
     before = {name for name, p in edge.named_parameters() if p.dim() == 4 or name.startswith("features")}
     assert before
     assert before <= reached
@@ -68,7 +79,9 @@ def test_the_feature_term_alone_reaches_every_parameter_before_the_matched_layer
 @pytest.mark.parametrize("order", ["time_first", "per_timestep"])
 def test_the_feature_term_goes_down_when_it_is_trained_alone(splits, cloud, order):
     edge = edge_model()
-    term = ecc_snn.feature_distillation(edge, cloud, 32, feature_order=order, student_map="conv_last", teacher_map="pool3")
+    term = ecc_snn.feature_distillation(
+        edge, cloud, 32, feature_order=order, student_map="conv_last", teacher_map="pool3"
+    )
     data = batch(splits, (0, 1))
     with torch.no_grad():
         target = cloud.forward_features(data.images).maps["pool3"]
@@ -85,7 +98,9 @@ def test_the_feature_term_goes_down_when_it_is_trained_alone(splits, cloud, orde
 
 def test_joint_loss_is_the_weighted_sum_and_leaves_the_teacher_alone(splits, cloud):
     edge = edge_model()
-    term = ecc_snn.feature_distillation(edge, cloud, 32, feature_order="time_first", student_map="conv_last", teacher_map="pool3")
+    term = ecc_snn.feature_distillation(
+        edge, cloud, 32, feature_order="time_first", student_map="conv_last", teacher_map="pool3"
+    )
     loss, terms = ecc_snn.joint_loss(cloud, term, **DISTILLATION)(edge, batch(splits, (0, 1)))
     expected = terms["cross_entropy"] + 0.5 * terms["logit_distillation"] + 0.2 * terms["feature_distillation"]
     torch.testing.assert_close(loss, expected)
@@ -116,7 +131,9 @@ def test_distilling_from_nothing_is_an_error():
 def test_setup_execution_and_update_learn(splits):
     cloud, result = ecc_snn.train_cloud(splits, model=CLOUD, training=TRAINING | {"epochs": 6}, seed=0)
     assert result.records[-1]["loss"] < result.records[0]["loss"]
-    edge, result = ecc_snn.train_edge(splits, (0, 1), cloud, model=EDGE, training=TRAINING | {"epochs": 8}, distillation=DISTILLATION, seed=0)
+    edge, result = ecc_snn.train_edge(
+        splits, (0, 1), cloud, model=EDGE, training=TRAINING | {"epochs": 8}, distillation=DISTILLATION, seed=0
+    )
     assert {"feature_distillation", "logit_distillation", "val_accuracy"} <= result.records[0].keys()
     assert result.records[-1]["loss"] < result.records[0]["loss"]
     before = {k: v.clone() for k, v in edge.state_dict().items()}
@@ -129,11 +146,20 @@ def test_setup_execution_and_update_learn(splits):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_update_of_one_class_trains(splits, cloud, precision):
-    update = {"logit_weight": 0.5, "temperature": 3.0, "lwf_weight": 0.5, "lwf_temperature": 2.0, "seed": 0, "precision": precision}
+    update = {
+        "logit_weight": 0.5,
+        "temperature": 3.0,
+        "lwf_weight": 0.5,
+        "lwf_temperature": 2.0,
+        "seed": 0,
+        "precision": precision,
+    }
     updated, result = ecc_snn.update_edge(edge_model(), cloud, splits, (2,), training=TRAINING, **update)
     assert updated.head.class_ids == [0, 1, 2]
     assert result.records[0]["cross_entropy"] > 0  # over one logit alone it would be 0
-    again, result = ecc_snn.update_edge(updated, None, splits, (3,), training=TRAINING, **(update | {"logit_weight": 0}))
+    again, result = ecc_snn.update_edge(
+        updated, None, splits, (3,), training=TRAINING, **(update | {"logit_weight": 0})
+    )
     assert "logit_distillation" not in result.records[0]
     assert again.head.class_ids == [0, 1, 2, 3]
 

@@ -3,9 +3,10 @@ import os
 
 import pytest
 import torch
+from torch import nn
+
 from eccsnn.errors import CheckpointError
 from eccsnn.training import checkpoint
-from torch import nn
 
 TENSORS = {
     "a": torch.arange(6.0).reshape(2, 3),

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from eccsnn.errors import CheckpointError
 from eccsnn.training import cross_entropy, fit
 from eccsnn.training.loop import learning_rate

@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+
 from eccsnn.training.losses import FeatureDistillation, cross_entropy, logit_distillation
 
 
@@ -46,5 +47,7 @@ def test_logit_distillation_restricts_the_teacher_to_the_students_classes():
     # the teacher's logits stand for the classes 9, 3, 5, 1; the student knows 1 and 9
     value = logit_distillation(student, teacher, [1, 9], 3.0, teacher_ids=[9, 3, 5, 1])
     picked = teacher[:, [3, 0]]
-    expected = 9 * F.kl_div((student / 3).log_softmax(1), (picked / 3).log_softmax(1), reduction="batchmean", log_target=True)
+    expected = 9 * F.kl_div(
+        (student / 3).log_softmax(1), (picked / 3).log_softmax(1), reduction="batchmean", log_target=True
+    )
     torch.testing.assert_close(value, expected)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import torch
+from torch import nn
+
 from eccsnn.data import ImageSet
 from eccsnn.nn import TaskHeads
-from torch import nn
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
