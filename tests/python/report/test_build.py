@@ -8,11 +8,12 @@ import re
 from pathlib import Path
 
 import pytest
-from eccsnn.errors import DataError
-from eccsnn.report import build_report
 from plotly.offline import get_plotlyjs
 from report_fixture import write_run
 from report_page import Page
+
+from eccsnn.errors import DataError
+from eccsnn.report import build_report
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & \"quotes' {{x}} %{y}"
 

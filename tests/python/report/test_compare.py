@@ -4,10 +4,11 @@ import statistics
 from pathlib import Path
 
 import pytest
-from eccsnn.report import load_run
-from eccsnn.report.compare import comparison_figures, comparison_table, group_runs, mean_std, updates_table
 from report_fixture import write_run
 from report_page import Page
+
+from eccsnn.report import load_run
+from eccsnn.report.compare import comparison_figures, comparison_table, group_runs, mean_std, updates_table
 
 
 def test_runs_that_differ_in_their_seed_are_averaged(tmp_path: Path) -> None:

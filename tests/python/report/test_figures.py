@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report_fixture import CLASS_NAMES, write_run
+from report_page import Page
+
 from eccsnn.report import load_run
 from eccsnn.report.execution_figures import cost_figures, execution_figures
 from eccsnn.report.figures import Figure, Variant, plot
 from eccsnn.report.load import Run
 from eccsnn.report.training_figures import firing_rate_figure, training_figures, update_figures
-from report_fixture import CLASS_NAMES, write_run
-from report_page import Page
 
 
 @pytest.fixture

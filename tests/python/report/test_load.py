@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from report_fixture import write_run
+
 from eccsnn.errors import DataError
 from eccsnn.report import load_run
-from report_fixture import write_run
 
 
 def test_a_complete_run_is_read(tmp_path: Path) -> None:

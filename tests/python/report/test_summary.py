@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from report_fixture import write_run
+
 from eccsnn.report import load_run
 from eccsnn.report.summary import summary
-from report_fixture import write_run
 
 
 def one_point(edge: float, cloud: float, together: float) -> list[dict[str, object]]:

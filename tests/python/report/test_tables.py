@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import pytest
+from report_fixture import write_run
+from report_page import Page
+
 from eccsnn.report import load_run
 from eccsnn.report.execution import evaluations, first_and_last
 from eccsnn.report.load import Run
@@ -18,8 +21,6 @@ from eccsnn.report.tables import (
     tasks_table,
     update_table,
 )
-from report_fixture import write_run
-from report_page import Page
 
 
 @pytest.fixture

@@ -2,11 +2,12 @@
 
 import doctest
 
+import pytest
+
 import eccsnn.report.compare
 import eccsnn.report.execution
 import eccsnn.report.markup
 import eccsnn.report.values
-import pytest
 from eccsnn.report.values import duration, quantity
 
 

@@ -1,0 +1,198 @@
+"""Collects finished ECC-SNN runs into small committed files, and makes the tables of configs/ecc_snn/README.md from them.
+
+    python experiments/ecc_snn_results.py collect runs/ecc_snn/cifar10_small/*      # run directories -> results/*.json
+    python experiments/ecc_snn_results.py table                                     # results/*.json -> README.md
+
+The README is written between its markers only; the prose around them is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FOLDER = Path(__file__).resolve().parents[1] / "configs" / "ecc_snn"
+BEGIN, END = "<!-- begin: made by experiments/ecc_snn_results.py -->", "<!-- end -->"
+UPLOAD_RATES = (0.1, 0.2, 0.3, 0.5)
+
+
+def variant(config: dict[str, Any]) -> str:
+    """Name of what is distilled."""
+    distillation = config["edge"]["distillation"]
+    terms = []
+    if distillation["logit_weight"] > 0:
+        terms.append("logits")
+    if distillation["feature_weight"] > 0:
+        order = " (per timestep)" if distillation["feature_order"] == "per_timestep" else ""
+        terms.append(f"features{order}")
+    return " + ".join(terms) or "none"
+
+
+def collect(runs: list[Path]) -> None:
+    """Writes one file a run: everything of results.json but the long curves, and where it comes from."""
+    (FOLDER / "results").mkdir(exist_ok=True)
+    for run in runs:
+        info = json.loads((run / "run.json").read_text())
+        if info["status"] != "finished":
+            sys.exit(f"{run} is {info['status']}, not finished: run it to its end first")
+        results = json.loads((run / "results.json").read_text())
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        config["data"]["root"] = None  # a path of the machine it ran on
+        epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        for step in results["execution"]:
+            for part in step["sets"].values():
+                part["points"] = points(part["curves"][part["chosen"]["measure"]])
+                del part["curves"]
+        kept = {
+            key: info[key]
+            for key in ("schema", "name", "seed", "started", "finished", "versions", "hardware", "git", "stages")
+        }
+        name = f"{info['name'].split('/')[-1]}-{variant(config)}-seed{info['seed']}".replace(" ", "").replace("+", "-")
+        path = FOLDER / "results" / f"{name}.json"
+        path.write_text(
+            json.dumps(
+                {"variant": variant(config), "run": kept, "config": config, "epochs": epochs, "results": results},
+                indent=1,
+            )
+            + "\n"
+        )
+        print(path)
+
+
+def points(curve: dict[str, list[Any]]) -> list[dict[str, float]]:
+    """The curve's points with the largest upload rate that does not exceed each of `UPLOAD_RATES`."""
+    chosen = []
+    for limit in UPLOAD_RATES:
+        at = max(
+            (i for i, rate in enumerate(curve["upload_rate"]) if rate <= limit), key=lambda i: curve["upload_rate"][i]
+        )
+        chosen.append({"limit": limit, **{key: values[at] for key, values in curve.items()}})
+    return chosen
+
+
+def spread(values: list[float], scale: float = 100, digits: int = 2) -> str:
+    """Mean and standard deviation over seeds."""
+    mean = f"{scale * statistics.mean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {scale * statistics.stdev(values):.{digits}f}"
+
+
+def table(name: str, files: list[dict[str, Any]]) -> list[str]:
+    """Tables of one configuration, over its seeds and variants."""
+    variants: dict[str, list[dict[str, Any]]] = {}
+    for file in files:
+        variants.setdefault(file["variant"], []).append(file["results"])
+    main = variants.get("logits + features") or next(iter(variants.values()))
+    first = main[0]
+    runs = [file["run"] for file in files]
+    seconds = sum({stage["key"]: stage["seconds"] for run in runs for stage in run["stages"]}.values())
+    lines = [
+        f"## {name}: {first['data']['name']}, {first['scenario']['name']}",
+        "",
+        f"{first['data']['train']:,} training, {first['data']['val']:,} validation, {first['data']['test']:,} test images. "
+        f"Cloud {first['cloud']['model']} x{first['cloud']['width']:g}, edge {first['edge']['model']} x{first['edge']['width']:g}, "
+        f"T = {first['edge']['timesteps']}. Hardware: {runs[0]['hardware']['cpu']}, {runs[0]['hardware']['cores']} cores, "
+        f"{runs[0]['hardware']['isa']}; {seconds / 3600:.1f} h in all. Costs are modelled under the profile `{first['profile']}`; "
+        "accuracy is measured on test data; the threshold was chosen on validation data of all classes.",
+        "",
+        "Before any update (the edge has learnt the first task), mean ± standard deviation over seeds:",
+        "",
+        "| system | seeds | accuracy, classes learnt % | accuracy, all classes % | upload rate, all % | energy mJ | latency ms | bytes up |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    costs = {row["name"]: row["value"] for row in first["costs"]}
+    for label, found in variants.items():
+        sets = [r["execution"][0]["sets"] for r in found]
+        lines.append(
+            f"| edge only, distilled: {label} | {len(found)} | {spread([s['learned']['edge_accuracy'] for s in sets])} "
+            f"| {spread([s['all']['edge_accuracy'] for s in sets])} | 0 | {costs['edge energy per image']:.4f} "
+            f"| {costs['edge latency per image']:.2f} | 0 |"
+        )
+    sets = [r["execution"][0]["sets"] for r in main]
+    bytes_up = first["image_bytes"][first_codec(files)]
+    lines.append(
+        f"| cloud only | 1 | {spread([s['learned']['cloud_accuracy'] for s in sets[:1]])} | {spread([s['all']['cloud_accuracy'] for s in sets[:1]])} "
+        f"| 100 | {costs['cloud-only energy per image']:.4f} | {costs['cloud-only latency per image']:.2f} | {bytes_up:.0f} |"
+    )
+    for index, limit in enumerate(UPLOAD_RATES):
+        found = [(s["learned"]["points"][index], s["all"]["points"][index]) for s in sets]
+        lines.append(row(f"ECC-SNN, at most {100 * limit:.0f}% uploaded", found))
+    lines.append(
+        row("**ECC-SNN, threshold chosen on validation**", [(s["learned"]["chosen"], s["all"]["chosen"]) for s in sets])
+    )
+    updates = {label: [r["update"] for r in found if "update" in r] for label, found in variants.items()}
+    if any(updates.values()):
+        lines += [
+            "", "Updates on the device (LwF), accuracy without being told the task:", "",
+            "| edge distilled by | seeds | average incremental % | last % | forgetting pp | ECC-SNN with all classes learnt: accuracy % at upload rate % |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]  # fmt: skip
+        for label, found in updates.items():
+            if found:
+                last = [r["execution"][-1]["sets"]["all"]["chosen"] for r in variants[label] if "update" in r]
+                lines.append(
+                    f"| {label} | {len(found)} | {spread([u['average_incremental_accuracy'] for u in found])} | {spread([u['last_accuracy'] for u in found])} "
+                    f"| {spread([u['forgetting'] for u in found])} | {spread([c['accuracy'] for c in last])} at {spread([c['upload_rate'] for c in last], digits=1)} |"
+                )
+    links = [r["link"] for r in main if "link" in r]
+    if links:
+        link = links[0]
+        lines += [
+            "",
+            f"Measured over a real link ({link['transport']}, {link['shape']}, {link['image_codec']}; {link['requests']} images, edge after all updates): "
+            f"{link['uploaded']} uploaded, {link['wire_bytes_up'] or 0:.0f} bytes up and {link['wire_bytes_down'] or 0:.0f} down on the wire an upload, "
+            f"median latency {link['latency_ms']['edge_median'] or float('nan'):.1f} ms answered by the edge, "
+            f"{link['latency_ms']['cloud_median'] or float('nan'):.1f} ms by the cloud.",
+        ]
+    return [*lines, ""]
+
+
+def first_codec(files: list[dict[str, Any]]) -> str:
+    """Codec of the uploads."""
+    return str(files[0]["config"]["link"]["codec"])
+
+
+def row(label: str, found: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
+    """One row of operating points over seeds."""
+    every = [p for _, p in found]
+    return (
+        f"| {label} | {len(found)} | {spread([p['accuracy'] for p, _ in found])} | {spread([p['accuracy'] for p in every])} "
+        f"| {spread([p['upload_rate'] for p in every], digits=1)} | {spread([p['energy_mj'] for p in every], 1, 3)} "
+        f"| {spread([p['latency_ms'] for p in every], 1, 2)} | {spread([p['payload_bytes'] for p in every], 1, 0)} |"
+    )
+
+
+def write_tables() -> None:
+    """Puts the tables between the README's markers."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted((FOLDER / "results").glob("*.json")):
+        file = json.loads(path.read_text())
+        groups.setdefault(file["run"]["name"], []).append(file)
+    readme = FOLDER / "README.md"
+    text = readme.read_text()
+    head, rest = text.split(BEGIN)
+    tail = rest.split(END)[1]
+    body = "\n".join(line for name, files in groups.items() for line in table(name, files))
+    readme.write_text(f"{head}{BEGIN}\n\n{body}\n{END}{tail}")
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("collect", help="run directories to results/*.json").add_argument("runs", nargs="+", type=Path)
+    commands.add_parser("table", help="results/*.json to README.md")
+    given = parser.parse_args()
+    if given.command == "collect":
+        collect(given.runs)
+    else:
+        write_tables()
+
+
+if __name__ == "__main__":
+    main()
