@@ -31,7 +31,11 @@ def build_info() -> dict[str, Any]:
         cpu_library, cuda_library = _library.status()
     except BuildError as error:
         cpu["reason"] = str(error)
-        cuda |= {"loaded": False, "reason": "the CPU op library, which holds the schemas, is not loaded", "library": None}
+        cuda |= {
+            "loaded": False,
+            "reason": "the CPU op library, which holds the schemas, is not loaded",
+            "library": None,
+        }
     else:
         cpu |= {"loaded": True, "reason": cpu_library.reason, "library": cpu_library.path}
         cuda |= {"loaded": cuda_library.loaded, "reason": cuda_library.reason, "library": cuda_library.path}

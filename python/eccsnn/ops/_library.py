@@ -62,7 +62,7 @@ def load_cuda() -> Library:
     """Loads `_ops_cuda` where it was built and torch has CUDA; otherwise says why not.
 
     Raises:
-        BuildError: If it was built, torch can use CUDA, and it does not load.
+        BuildError: If it should load and does not.
     """
     path = _find("eccsnn._ops_cuda")
     if path is None:
@@ -80,12 +80,30 @@ def load_cuda() -> Library:
     return Library("cuda", path, True, f"loaded for {torch.cuda.get_device_name()}")
 
 
+_cuda: Library | None = None
+
+
 def load() -> None:
     """Loads what there is; called once, by `eccsnn.ops`."""
+    global _cuda
     load_cpu()
-    load_cuda()
+    _cuda = load_cuda()
 
 
 def status() -> list[Library]:
     """What is loaded and why, for `eccsnn info`."""
     return [load_cpu(), load_cuda()]
+
+
+def require_kernels_for(tensor: torch.Tensor) -> None:
+    """Checks that the ops have kernels for the tensor's device.
+
+    Raises:
+        BuildError: If it is a CUDA tensor and the CUDA op library is not loaded.
+    """
+    if tensor.is_cuda and not (_cuda is not None and _cuda.loaded):
+        reason = "it was not looked for" if _cuda is None else _cuda.reason
+        raise BuildError(
+            f"The tensor is on {tensor.device}, but eccsnn's CUDA op library is not loaded: {reason}. Move the tensor "
+            "with .cpu(), or install the package again where nvcc and a torch with CUDA are found."
+        )

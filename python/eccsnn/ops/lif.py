@@ -24,8 +24,6 @@ from eccsnn.ops.reference import membrane_dtype
 SURROGATES = ("atan", "sigmoid", "rect")
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
-_library.load_cpu()
-
 
 def lif(
     x: Tensor,
@@ -65,6 +63,7 @@ def lif(
     Raises:
         TypeError: If a tensor has another dtype than listed.
         ValueError: If a shape, a device or a value is not as described, or there are no timesteps.
+        BuildError: If x is on CUDA and the CUDA op library is not loaded.
 
     Source:
         Fang et al., "Incorporating Learnable Membrane Time Constant to Enhance Learning of Spiking Neural Networks",
@@ -121,6 +120,7 @@ def _check(
     if not isinstance(x, Tensor) or x.dtype not in _DTYPES:
         given = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"x is {given}; expected a tensor of float32, float64, bfloat16 or float16.")
+    _library.require_kernels_for(x)
     if x.dim() == 0:
         raise ValueError("x has no dimensions; expected [T, ...] with time first.")
     if x.shape[0] == 0:
@@ -144,13 +144,14 @@ def _check(
             raise ValueError(f"tau is on {tau.device}, x on {x.device}; move one with .to(...).")
     elif not tau >= 1:
         raise ValueError(f"tau={tau}; expected a time constant in timesteps of at least 1.")
-    if not math.isfinite(v_threshold):
+    # Comparisons rather than math.isfinite: numbers may be symbols while torch compiles.
+    if not -math.inf < v_threshold < math.inf:
         raise ValueError(f"v_threshold={v_threshold}; expected a finite number.")
-    if v_reset is not None and not math.isfinite(v_reset):
+    if v_reset is not None and not -math.inf < v_reset < math.inf:
         raise ValueError(f"v_reset={v_reset}; expected a finite number, or None for soft reset.")
     if surrogate not in SURROGATES:
         raise ValueError(f"surrogate={surrogate!r}; expected 'atan', 'sigmoid' or 'rect'.")
-    if not (math.isfinite(surrogate_alpha) and surrogate_alpha > 0):
+    if not 0 < surrogate_alpha < math.inf:
         raise ValueError(f"surrogate_alpha={surrogate_alpha}; expected a finite number above 0.")
     if smooth and x.dtype != torch.float64:
         raise TypeError(f"x is {x.dtype}; smooth=True is for checking gradients and takes float64 alone.")
@@ -164,7 +165,12 @@ def _memory_order(x: Tensor) -> list[int] | None:
     sizes, strides = x.shape[1:], x.stride()[1:]
     if _is_dense(sizes, strides, range(len(sizes))):
         return None
-    order = sorted(range(len(sizes)), key=lambda d: (-strides[d], d))
+    # Insertion sort, because torch cannot compile sorted() over symbolic strides.
+    order = list(range(len(sizes)))
+    for i in range(1, len(order)):
+        while i > 0 and strides[order[i - 1]] < strides[order[i]]:
+            order[i - 1], order[i] = order[i], order[i - 1]
+            i -= 1
     return order if _is_dense(sizes, strides, order) else None
 
 
@@ -213,6 +219,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 
 def _backward(ctx: Any, grad_spikes: Tensor | None, grad_h: None, grad_v_final: Tensor | None) -> tuple[Any, ...]:
+    if torch.is_grad_enabled():
+        # Without this a second derivative would silently miss what passes through the membrane.
+        raise RuntimeError("eccsnn.ops.lif has no second derivative: call backward or grad without create_graph=True.")
     h, v_init, tau_tensor = ctx.saved_tensors
     no_gradient = (None,) * len(ctx.parameters)
     if grad_spikes is None and grad_v_final is None:

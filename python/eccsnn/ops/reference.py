@@ -49,7 +49,7 @@ class _Step(torch.autograd.Function):
         return (h >= v_threshold).to(h.dtype)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def, override]
+    def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
         (h,) = ctx.saved_tensors
         v_threshold, surrogate, alpha = ctx.parameters
         return grad * surrogate_derivative(h - v_threshold, surrogate, alpha), None, None, None
