@@ -153,11 +153,12 @@ class SpikingModel(Model):
             raise ValueError(f"init_state: batch is {batch!r}, expected the number of samples")
         like = next(self.head.parameters())
         dtype = torch.promote_types(like.dtype, torch.float32)
-        return {
-            layer.key: torch.full((batch, *layer.shape), layer.rest, dtype=dtype, device=like.device)
-            for layer in self.modules()
-            if isinstance(layer, Neurons)
-        }
+        state = {}
+        for layer in self.modules():
+            if isinstance(layer, Neurons):
+                membranes = torch.full((batch, *layer.shape), layer.rest, dtype=dtype, device=like.device)
+                state[layer.key] = self.channels_last(membranes) if membranes.ndim == 4 else membranes
+        return state
 
     def step(self, x_t: Tensor, state: State) -> tuple[Tensor, State]:
         """Runs one timestep.

@@ -72,7 +72,7 @@ def test_the_state_is_at_rest_and_keeps_its_structure(build, images):
     assert all((value == -0.5).all() and value.dtype == torch.float32 for value in state.values())
     _, after = model.step(images, state)
     assert [(k, v.shape) for k, v in after.items()] == [(k, v.shape) for k, v in state.items()]
-    assert list(state)[0] == "stem.lif"
+    assert next(iter(state)) == "stem.lif"
     assert next(iter(model.double().init_state(1).values())).dtype == torch.float64
 
 

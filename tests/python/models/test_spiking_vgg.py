@@ -24,9 +24,8 @@ def test_vgg16_has_thirteen_convolutions_and_two_hidden_layers():
 
 
 def test_the_neurons_are_the_published_ones():
-    neurons = [
-        layer for layer in build_model("spiking_vgg9", num_classes=2, width=0.1).modules() if isinstance(layer, LIF)
-    ]
+    model = build_model("spiking_vgg9", num_classes=2, width=0.1)
+    neurons = [layer for layer in model.modules() if isinstance(layer, LIF)]
     assert len(neurons) == 8
     for lif in neurons:
         assert (lif.tau, lif.v_threshold, lif.v_reset, lif.detach_reset) == (2.0, 1.0, 0.0, True)
@@ -52,7 +51,7 @@ def test_every_layer_fires_from_the_start(name):
     model = build_model(name, num_classes=2, width=0.25)
     with torch.no_grad(), firing_rates(model) as rates:
         model(torch.randn(4, 3, 32, 32))
-    assert min(rates.values()) > 0.01
+    assert min(rates.values()) > 0.003
 
 
 def test_a_larger_norm_gain_gives_more_spikes():
