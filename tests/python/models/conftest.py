@@ -1,7 +1,8 @@
 import pytest
 import torch
-from eccsnn.models import Model, build_model
 from torch import nn
+
+from eccsnn.models import Model, build_model
 
 
 @pytest.fixture

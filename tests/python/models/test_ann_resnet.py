@@ -1,7 +1,8 @@
 import pytest
 import torch
-from eccsnn.models import build_model
 from torchvision import models as torchvision_models
+
+from eccsnn.models import build_model
 
 
 def parameters(model: torch.nn.Module) -> int:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from eccsnn.models import build_model, list_models
 from eccsnn.nn import LIF, TaskHeads
 

@@ -4,10 +4,11 @@ import urllib.error
 
 import pytest
 import torch
-from eccsnn.errors import EccsnnError
-from eccsnn.models import build_model, pretrained
 from torch import nn
 from torchvision import models as torchvision_models
+
+from eccsnn.errors import EccsnnError
+from eccsnn.models import build_model, pretrained
 
 SMALL = "torchvision/mobilenet_v3_small"
 

@@ -1,4 +1,5 @@
 import pytest
+
 from eccsnn.models import build_model, list_models, scale_channels
 
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from eccsnn.models import build_model
 from eccsnn.models.spikformer import SpikingSelfAttention
 from eccsnn.models.spiking import Pass

@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+
 from eccsnn.nn import firing_rates, state_from_tensors, state_to_tensors
 
 SNNS = ["spiking_vgg9", "spiking_vgg16", "sew_resnet10", "sew_resnet18", "sew_resnet50", "spikformer"]

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from eccsnn.models import build_model
 from eccsnn.nn import LIF, Sigmoid, firing_rates
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
-from eccsnn.nn import LIF, firing_rates
 from torch import nn
+
+from eccsnn.nn import LIF, firing_rates
 
 
 def test_rates_are_means_over_all_passes():

@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch import nn
+
 from eccsnn import ops
 from eccsnn.nn import LIF, ATan, Rect, Sigmoid, complete_neuron_config
-from torch import nn
 
 
 def current(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:

@@ -1,7 +1,8 @@
 import pytest
 import torch
-from eccsnn.nn import state_from_tensors, state_to_tensors
 from safetensors.torch import load, save
+
+from eccsnn.nn import state_from_tensors, state_to_tensors
 
 
 def test_a_state_survives_safetensors():

@@ -1,4 +1,5 @@
 import pytest
+
 from eccsnn.nn import ATan, Rect, Sigmoid, make_surrogate
 
 

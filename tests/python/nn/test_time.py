@@ -1,7 +1,8 @@
 import pytest
 import torch
-from eccsnn.nn import over_time
 from torch import nn
+
+from eccsnn.nn import over_time
 
 
 def test_every_timestep_goes_through_the_module():
