@@ -156,13 +156,14 @@ def _header(run: Run, heading: str) -> Html:
         if isinstance(data.get(part), int)
     ]
     size = f"{data['image_size']}×{data['image_size']} px" if data.get("image_size") else None
+    name = data.get("name") or dig(run.config, "data", "display_name") or dig(run.config, "data", "name")
     names = run.class_names
     return tag(
         "header",
         tag("p", "eccsnn report", class_="eyebrow"),
         tag(heading, run.name, " ", _chip(run)),
         pairs(
-            ("Data", ", ".join(filter(None, [str(data["name"]), size])) if data.get("name") else None),
+            ("Data", ", ".join(str(part) for part in (name, size) if part)),
             ("Images", ", ".join(sizes)),
             ("Classes", f"{len(names)}: {', '.join(names[:12])}{' …' if len(names) > 12 else ''}" if names else None),
             ("System", info.get("system")),

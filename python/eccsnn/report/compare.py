@@ -9,7 +9,7 @@ from eccsnn.report.execution import COST_KEYS, SETS, Evaluation, cost_provenance
 from eccsnn.report.execution_figures import column
 from eccsnn.report.figures import FRACTION, PALETTE, Figure, Variant, label, line, plot
 from eccsnn.report.load import Run
-from eccsnn.report.markup import join, tag
+from eccsnn.report.markup import Html, join, tag
 from eccsnn.report.tables import Table, badge
 from eccsnn.report.values import MISSING, dig, duration, finite, percent, quantity
 
@@ -47,10 +47,6 @@ class Group:
     runs: Sequence[Run]
 
     @property
-    def label(self) -> str:
-        return f"{self.name} [{self.settings}]" if self.settings else self.name
-
-    @property
     def finished(self) -> list[Run]:
         return [run for run in self.runs if run.status == "finished"]
 
@@ -72,6 +68,17 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
             own = ", ".join(f"{key}={value}" for key, value in settings if (key, value) not in common)
             groups.append(Group(name, own, members))
     return groups
+
+
+def legend_names(groups: Sequence[Group]) -> list[Html]:
+    """A short name for each group: no more than what tells them apart, in lines that fit a narrow screen."""
+    one_name = len({group.name for group in groups}) == 1
+    names = []
+    for group in groups:
+        parts = [] if one_name and group.settings else [group.name]
+        parts += filter(None, group.settings.split(", "))
+        names.append(Html("<br>".join(label(part) for part in parts)))
+    return names
 
 
 def runs_table(runs: Sequence[Run]) -> Table:
@@ -191,7 +198,7 @@ def _without_empty_columns(caption: str, heads: Sequence[Any], rows: Sequence[Se
 
 def _overlay(groups: Sequence[Group], set_name: str) -> Figure | None:
     figure = plot("upload rate", "accuracy", height=420)
-    for position, group in enumerate(groups):
+    for position, (group, name) in enumerate(zip(groups, legend_names(groups), strict=True)):
         colour = PALETTE[position % len(PALETTE)]
         found = [(run, last) for run in group.runs if (last := _last(run, set_name)) is not None]
         for number, (run, last) in enumerate(found):
@@ -199,12 +206,12 @@ def _overlay(groups: Sequence[Group], set_name: str) -> Figure | None:
             hover = f"seed {label(run.seed)}: %{{y:.2%}} at upload rate %{{x:.2%}}"
             figure.add_trace(
                 line(
-                    group.label,
+                    name,
                     column(points, "upload_rate"),
                     column(points, "accuracy"),
                     colour,
                     DASHES[number % len(DASHES)],
-                    legendgroup=label(group.label),
+                    legendgroup=name,
                     showlegend=number == 0,
                     hovertemplate=hover,
                 )
@@ -212,12 +219,12 @@ def _overlay(groups: Sequence[Group], set_name: str) -> Figure | None:
             x, y = finite(last.chosen.get("upload_rate")), finite(last.chosen.get("accuracy"))
             if x is not None and y is not None:
                 figure.add_scatter(
-                    name=label(group.label),
+                    name=name,
                     x=[x],
                     y=[y],
                     mode="markers",
                     marker={"color": colour, "symbol": "star", "size": 13},
-                    legendgroup=label(group.label),
+                    legendgroup=name,
                     showlegend=False,
                     hovertemplate=hover,
                 )
@@ -238,7 +245,7 @@ def _training_overlay(groups: Sequence[Group]) -> Figure | None:
     variants = []
     for stage in stages:
         figure = plot("epoch", "validation accuracy", height=420)
-        for position, group in enumerate(groups):
+        for position, (group, name) in enumerate(zip(groups, legend_names(groups), strict=True)):
             shown = False
             for number, run in enumerate(group.runs):
                 epochs = [
@@ -248,12 +255,12 @@ def _training_overlay(groups: Sequence[Group]) -> Figure | None:
                     continue
                 figure.add_trace(
                     line(
-                        group.label,
+                        name,
                         [epoch["epoch"] for epoch in epochs],
                         [finite(epoch.get("val_accuracy")) for epoch in epochs],
                         PALETTE[position % len(PALETTE)],
                         DASHES[number % len(DASHES)],
-                        legendgroup=label(group.label),
+                        legendgroup=name,
                         showlegend=not shown,
                         mode="lines+markers",
                         hovertemplate=f"seed {label(run.seed)}: %{{y:.2%}} after epoch %{{x}}",

@@ -130,9 +130,9 @@ def stacked_plot(x: str, upper: str, lower: str, *, height: int = 460) -> go.Fig
 def line(
     name: str, x: Sequence[Any], y: Sequence[Any], colour: str, dash: str = "solid", *, axis: str = "y", **style: Any
 ) -> go.Scatter:
-    """A line; None in `y` leaves a gap."""
+    """A line; None in `y` leaves a gap. A name that is `Html` may have line breaks, any other is escaped."""
     return go.Scatter(
-        name=label(name),
+        name=str(name) if isinstance(name, Html) else label(name),
         x=list(x),
         y=list(y),
         mode=style.pop("mode", "lines"),

@@ -7,7 +7,7 @@ from eccsnn.report.execution import SETS, Evaluation, cost_provenance, first_and
 from eccsnn.report.load import Run
 from eccsnn.report.values import dig, duration, finite, percent, points, provenance, quantity
 
-RESUME = "`eccsnn run` with the same arguments goes on from the last checkpoint."
+RESUME = "“eccsnn run” with the same arguments goes on from the last checkpoint."
 STATUS_TEXT = {
     "running": "This run has not finished: it is still going on, or was killed before it could say so. "
     f"What is shown is what there was when this page was made. {RESUME}",

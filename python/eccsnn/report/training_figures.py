@@ -200,7 +200,8 @@ def _over_epochs(
 
 def _loss_names(epochs: Sequence[Mapping[str, Any]]) -> list[str]:
     names = dict.fromkeys(key for epoch in epochs for key, value in epoch.items() if finite(value) is not None)
-    return [key for key in names if key not in NOT_LOSSES and "accuracy" not in key]
+    losses = [key for key in names if key not in NOT_LOSSES and "accuracy" not in key]
+    return ["loss"] if "loss" in losses and len(losses) == 2 else losses  # one term is the loss itself
 
 
 def _epoch_table(stage: str, epochs: Sequence[Mapping[str, Any]]) -> Table:

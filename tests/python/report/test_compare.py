@@ -8,13 +8,20 @@ from report_fixture import write_run
 from report_page import Page
 
 from eccsnn.report import load_run
-from eccsnn.report.compare import comparison_figures, comparison_table, group_runs, mean_std, updates_table
+from eccsnn.report.compare import (
+    comparison_figures,
+    comparison_table,
+    group_runs,
+    legend_names,
+    mean_std,
+    updates_table,
+)
 
 
 def test_runs_that_differ_in_their_seed_are_averaged(tmp_path: Path) -> None:
     runs = [load_run(write_run(tmp_path / f"{seed}", seed=seed)) for seed in range(3)]
     (group,) = group_runs(runs)
-    assert group.label == "ecc_snn/digits_small"
+    assert (group.name, group.settings) == ("ecc_snn/digits_small", "")
     table = comparison_table([group], "all")
     assert table is not None
     head, row = next(iter(Page(table.render()).tables.values()))
@@ -39,6 +46,17 @@ def test_runs_with_other_settings_are_never_averaged(tmp_path: Path) -> None:
     _, first, second = next(iter(Page(table.render()).tables.values()))
     assert "±" not in first[2]
     assert first[0] != second[0]
+
+
+def test_legends_show_what_tells_the_experiments_apart(tmp_path: Path) -> None:
+    plain = load_run(write_run(tmp_path / "a", config={"edge": {"model": {"width": 1.0}}}))
+    other = load_run(write_run(tmp_path / "b", config={"edge": {"model": {"width": 1.0, "name": "<b>, &"}}}))
+    assert legend_names(group_runs([plain, other])) == [
+        "edge.model.name='spiking_vgg9'",
+        "edge.model.name='&lt;b&gt;<br>&amp;'",
+    ]
+    renamed = load_run(write_run(tmp_path / "c", run={"name": "mine"}))
+    assert legend_names(group_runs([plain, renamed])) == ["ecc_snn/digits_small", "mine"]
 
 
 def test_unfinished_runs_are_counted_but_not_averaged(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@
 
   function draw(figure) {
     const plot = figure.querySelector(".plot");
-    if (plot.clientWidth === 0) return; // inside a closed block: drawn when that opens
+    if (plot.closest("details:not([open])")) return; // drawn when the block is opened
     const select = figure.querySelector("select");
     const blocks = figure.querySelectorAll("script.plot-data");
     const spec = themed(JSON.parse(blocks[select ? select.selectedIndex : 0].textContent));
