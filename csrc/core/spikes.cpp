@@ -74,6 +74,24 @@ std::int64_t pack_rows(const PackSpikes& args, std::int64_t begin, std::int64_t 
   return offender;
 }
 
+// One pixel: channels are neighbours in memory.
+template <typename Word>
+void unpack_bits(const std::uint8_t* __restrict packed, Word one, Word* __restrict spikes,
+                 std::int64_t channels) {
+  for (std::int64_t c = 0; c < channels; ++c) {
+    spikes[c] = static_cast<Word>(Word{0} - ((packed[c / 8] >> (c % 8)) & 1u)) & one;
+  }
+}
+
+// One channel of one row; `bytes` from one pixel's byte to the next.
+template <typename Word>
+void unpack_channel(const std::uint8_t* __restrict packed, std::int64_t bytes, int bit, Word one,
+                    Word* __restrict spikes, const SpikeView& view) {
+  for (std::int64_t w = 0; w < view.width; ++w) {
+    spikes[w * view.stride_w] = static_cast<Word>(Word{0} - ((packed[w * bytes] >> bit) & 1u)) & one;
+  }
+}
+
 template <typename Word>
 void unpack_rows(const UnpackSpikes& args, std::int64_t begin, std::int64_t end) {
   const SpikeView& view = args.view;
@@ -82,17 +100,13 @@ void unpack_rows(const UnpackSpikes& args, std::int64_t begin, std::int64_t end)
   for (std::int64_t row = begin; row < end; ++row) {
     const std::uint8_t* source = args.packed + row * view.width * bytes;
     Word* target = static_cast<Word*>(args.spikes) + row_offset(view, row);
-    const auto unpack = [&](std::int64_t w, std::int64_t c) {
-      const bool set = (source[w * bytes + c / 8] >> (c % 8)) & 1;
-      target[w * view.stride_w + c * view.stride_c] = set ? one : Word{0};
-    };
     if (view.stride_c == 1) {
       for (std::int64_t w = 0; w < view.width; ++w) {
-        for (std::int64_t c = 0; c < view.channels; ++c) unpack(w, c);
+        unpack_bits(source + w * bytes, one, target + w * view.stride_w, view.channels);
       }
     } else {
       for (std::int64_t c = 0; c < view.channels; ++c) {
-        for (std::int64_t w = 0; w < view.width; ++w) unpack(w, c);
+        unpack_channel(source + c / 8, bytes, static_cast<int>(c % 8), one, target + c * view.stride_c, view);
       }
     }
   }
