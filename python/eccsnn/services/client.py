@@ -45,9 +45,9 @@ class CloudClient:
         options: list[tuple[str, Any]] = [
             ("grpc.max_receive_message_length", max_message_bytes + MESSAGE_SLACK_BYTES),
             ("grpc.max_send_message_length", max_message_bytes + MESSAGE_SLACK_BYTES),
-            # A cloud that comes back is found within seconds; gRPC's own default goes up to two minutes.
+            # A cloud that comes back is found within seconds; gRPC's own default goes up to two minutes. The minimum
+            # stays as it is: gRPC takes it as the time limit of a connection attempt, and slow links need several trips.
             ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 5000),
             ("grpc.enable_retries", 0),  # the agent repeats by itself, with its own bound and count
             ("grpc.use_local_subchannel_pool", 1),  # so that a second channel has a connection of its own

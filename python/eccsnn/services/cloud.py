@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -152,6 +153,7 @@ class CloudServer:
         """Accept nothing more, let running requests end for `grace_s`, then cut them."""
         if self._server is not None:
             await self._server.stop(grace_s)
+            self._server = None
         await self._handler.close()
 
     async def _infer(self, raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
@@ -300,7 +302,12 @@ def run_cloud(
             stop=stopping,
         )
 
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    finally:
+        # grpc.aio stops its poller thread when the last of its objects is freed. Left to the interpreter's own shutdown,
+        # when that thread can no longer run, this may wait for ever.
+        gc.collect()
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from eccsnn.transport import messages
 from eccsnn.transport.images import encode_image
 from eccsnn.transport.messages import Name
 from eccsnn.transport.proto.eccsnn.v1 import cloud_pb2 as pb
+from eccsnn.transport.shaping import LinkShape, shaped_link
 
 CLASSES = (10, 11, 12, 13)
 WAIT_S = 30.0  # for what must come; tests that expect a timeout use a short one of their own
@@ -213,6 +214,24 @@ def test_a_model_that_never_returns_does_not_keep_the_server_from_stopping(predi
     ):
         client.infer(request(image(1), 1), 0.05)
     forever.set()
+
+
+def test_nothing_of_grpc_is_left_to_the_end_of_the_interpreter(predict, image) -> None:
+    # Its poller thread, still there at the interpreter's shutdown, makes a process hang now and then.
+    with background_cloud(predict, CLASSES, "m") as bound, CloudClient(bound.host, bound.port) as client:
+        client.infer(request(image(1), 1), WAIT_S)
+        assert [thread for thread in threading.enumerate() if "poll" in thread.name]
+    assert not [thread for thread in threading.enumerate() if "poll" in thread.name]
+
+
+def test_a_connection_may_take_several_slow_trips(predict, image, certificate) -> None:
+    files = {"tls_cert": certificate.certificate, "tls_key": certificate.key}
+    with (
+        background_cloud(predict, CLASSES, "m", **files) as bound,
+        shaped_link(bound.host, bound.port, LinkShape(rtt_ms=120)) as link,
+        CloudClient(link.host, link.port, tls_root=certificate.certificate, tls_name="localhost") as client,
+    ):
+        assert label(client.infer(request(image(1), 1), WAIT_S)) == 11
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
