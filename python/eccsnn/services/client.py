@@ -46,7 +46,7 @@ class CloudClient:
             ("grpc.max_receive_message_length", max_message_bytes + MESSAGE_SLACK_BYTES),
             ("grpc.max_send_message_length", max_message_bytes + MESSAGE_SLACK_BYTES),
             # A cloud that comes back is found within seconds; gRPC's own default goes up to two minutes. The minimum
-            # stays as it is: gRPC takes it as the time limit of a connection attempt, and slow links need several trips.
+            # stays as it is: it is also the time limit of a connection attempt, and slow links need several trips.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 5000),
             ("grpc.enable_retries", 0),  # the agent repeats by itself, with its own bound and count

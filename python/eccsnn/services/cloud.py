@@ -305,8 +305,8 @@ def run_cloud(
     try:
         asyncio.run(main())
     finally:
-        # grpc.aio stops its poller thread when the last of its objects is freed. Left to the interpreter's own shutdown,
-        # when that thread can no longer run, this may wait for ever.
+        # grpc.aio stops its poller thread when the last of its objects is freed. Left to the interpreter's own
+        # shutdown, when that thread can no longer run, this may wait for ever.
         gc.collect()
 
 

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import eccsnn
 import numpy as np
 import pytest
+
+import eccsnn
 
 SHAPE = (3, 8, 8)
 CLASSES = (10, 11, 12, 13)

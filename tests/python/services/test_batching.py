@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import pytest
+
 from eccsnn.services.batching import Batched, ItemExpiredError, MicroBatcher, QueueFullError
 
 

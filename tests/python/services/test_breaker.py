@@ -1,6 +1,7 @@
 """The circuit breaker on a clock of its own."""
 
 import pytest
+
 from eccsnn.services.breaker import CircuitBreaker
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import numpy as np
 import pytest
+
 from eccsnn.errors import CloudUnavailableError, ConfigError, EccsnnError, MessageError
 from eccsnn.services.client import CloudClient, CloudTimeoutError
 from eccsnn.services.cloud import READY_PREFIX, Bound, background_cloud

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from eccsnn.errors import EccsnnError, MessageError
 from eccsnn.services.breaker import CircuitBreaker
 from eccsnn.services.client import CloudClient

@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from eccsnn.services.handler import CloudHandler, CloudLimits, CloudModel, class_list
 from eccsnn.transport import messages
 from eccsnn.transport.images import encode_image
 from eccsnn.transport.messages import Name
 from eccsnn.transport.proto.eccsnn.v1 import cloud_pb2 as pb
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 CLASSES = class_list([10, 11, 12, 13], version=3)
 

@@ -6,6 +6,7 @@ import tempfile
 
 import numpy as np
 import pytest
+
 from eccsnn.errors import CloudUnavailableError, ConfigError
 from eccsnn.services.edge import EdgeResult, run_edge
 from eccsnn.services.loopback import CloudProcess, factory_command, load_factory, measure_link

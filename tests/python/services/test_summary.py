@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+
 from eccsnn.services.edge import EdgeResult, Source
 from eccsnn.services.summary import summarize_link
 from eccsnn.transport.shaping import LinkShape, WireBytes

@@ -6,11 +6,12 @@ import zlib
 
 import numpy as np
 import pytest
-from eccsnn.errors import MessageError
-from eccsnn.transport.images import decode_image, encode_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+
+from eccsnn.errors import MessageError
+from eccsnn.transport.images import decode_image, encode_image
 
 
 def picture(channels: int = 3, height: int = 20, width: int = 24) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from eccsnn.errors import MessageError
 from eccsnn.transport import messages
 from eccsnn.transport.messages import ClassList, CloudInfo, Name, RequestError
 from eccsnn.transport.proto.eccsnn.v1 import cloud_pb2 as pb
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 NAME = Name("edge-7", "s1", 300)
 PIXELS = bytes(range(12))

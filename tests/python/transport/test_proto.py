@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from google.protobuf import descriptor_pb2
+
 from eccsnn.transport.proto import generate
 from eccsnn.transport.proto.eccsnn.v1 import cloud_pb2 as pb
-from google.protobuf import descriptor_pb2
 
 # Field numbers are the wire format. A change of any line breaks devices in the field; new fields are added below.
 FIELDS = {

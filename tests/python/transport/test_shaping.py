@@ -5,10 +5,11 @@ import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
-from eccsnn.errors import ConfigError
-from eccsnn.transport.shaping import LinkShape, LinkShaper, WireBytes, delivery_s, shaped_link
 from hypothesis import given
 from hypothesis import strategies as st
+
+from eccsnn.errors import ConfigError
+from eccsnn.transport.shaping import LinkShape, LinkShaper, WireBytes, delivery_s, shaped_link
 
 SHAPES = [LinkShape(), LinkShape(rtt_ms=2), LinkShape(up_mbit_s=200), LinkShape(2, 100, 400)]
 

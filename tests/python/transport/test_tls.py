@@ -6,6 +6,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from eccsnn.errors import ConfigError
 from eccsnn.transport import tls
 
