@@ -1,14 +1,14 @@
 // Kernels per instruction set: how they are declared, and how one is chosen.
 //
-// A file foo_kernels.cpp defines `namespace eccsnn::ECCSNN_ISA_NAMESPACE { void foo_kernel(const Foo&, ...); }` and is
-// compiled once per instruction set. foo.cpp says
+// A file foo_kernels.cpp defines `namespace eccsnn::ECCSNN_ISA_NAMESPACE { void foo_kernel(const Foo&, ...);
+// }` and is compiled once per instruction set. foo.cpp says
 //
 //   ECCSNN_DECLARE_KERNEL(void, foo_kernel, (const Foo& args, int64_t begin, int64_t end))
 //   void foo(const Foo& args, int64_t begin, int64_t end) { ECCSNN_KERNEL(foo_kernel)(args, begin, end); }
 //
-// (outside any namespace for the first line). Everything else in a kernel file belongs in an unnamed namespace, and
-// inline functions of the standard library are to be avoided there: the linker would keep one copy of them, perhaps the
-// one with instructions that this processor lacks.
+// (outside any namespace for the first line). Everything else in a kernel file belongs in an unnamed
+// namespace, and inline functions of the standard library are to be avoided there: the linker would keep one
+// copy of them, perhaps the one with instructions that this processor lacks.
 #pragma once
 
 #include "eccsnn/isa.h"
@@ -24,9 +24,9 @@
   namespace eccsnn::avx512 {                            \
   result name parameters;                               \
   }
-#define ECCSNN_KERNEL(name)                                                                     \
-  (::eccsnn::isa_choice().selected == ::eccsnn::Isa::kAvx512 ? &::eccsnn::avx512::name          \
-   : ::eccsnn::isa_choice().selected == ::eccsnn::Isa::kAvx2 ? &::eccsnn::avx2::name            \
+#define ECCSNN_KERNEL(name)                                                            \
+  (::eccsnn::isa_choice().selected == ::eccsnn::Isa::kAvx512 ? &::eccsnn::avx512::name \
+   : ::eccsnn::isa_choice().selected == ::eccsnn::Isa::kAvx2 ? &::eccsnn::avx2::name   \
                                                              : &::eccsnn::baseline::name)
 #else
 #define ECCSNN_DECLARE_KERNEL(result, name, parameters) \

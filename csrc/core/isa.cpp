@@ -10,8 +10,9 @@ Isa best_supported() {
 #ifdef ECCSNN_HAVE_X86_KERNELS
   __builtin_cpu_init();
   // What the compiler may use under -march=x86-64-v3 and -v4.
-  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-                  __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt");
+  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                  __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+                  __builtin_cpu_supports("popcnt");
   const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                   __builtin_cpu_supports("avx512vl");
@@ -36,7 +37,8 @@ IsaChoice choose() {
     }
     return {isa, supported, "ECCSNN_ISA=" + name + " in the environment"};
   }
-  throw std::invalid_argument("ECCSNN_ISA=" + name + ": expected baseline, avx2 or avx512; unset it to let the processor decide.");
+  throw std::invalid_argument("ECCSNN_ISA=" + name +
+                              ": expected baseline, avx2 or avx512; unset it to let the processor decide.");
 }
 
 }  // namespace

@@ -1,9 +1,6 @@
 #include "eccsnn/lif.h"
 
-#include "dispatch.h"
-
-ECCSNN_DECLARE_KERNEL(void, lif_forward_kernel, (const LifForward& args, std::int64_t begin, std::int64_t end))
-ECCSNN_DECLARE_KERNEL(void, lif_backward_kernel, (const LifBackward& args, std::int64_t begin, std::int64_t end))
+#include "lif_dispatch.h"
 
 namespace eccsnn {
 

@@ -1,7 +1,8 @@
-// Forward and backward of the LIF neuron, compiled once per instruction set (dispatch.h). Equations: eccsnn/lif.h.
+// Forward and backward of the LIF neuron, compiled once per instruction set (dispatch.h). Equations:
+// eccsnn/lif.h.
 //
-// A strip of kUnroll vectors of neurons is carried through all timesteps with its membrane in registers; each input is
-// read once and each output written once.
+// A strip of kUnroll vectors of neurons is carried through all timesteps with its membrane in registers; each
+// input is read once and each output written once.
 #include <cmath>
 
 #include "eccsnn/lif.h"
@@ -187,8 +188,8 @@ void forward_of(const LifForward& a, std::int64_t begin, std::int64_t end) {
 
 // ---- backward ----
 
-// Sums of grad_tau over neurons are taken in this many double accumulators, neuron i in number i modulo it, whatever
-// the vector width: the same bits everywhere.
+// Sums of grad_tau over neurons are taken in this many double accumulators, neuron i in number i modulo it,
+// whatever the vector width: the same bits everywhere.
 constexpr int kSums = 8;
 
 template <class E, Surrogate kSurrogate, bool kHard, bool kSmooth>
@@ -198,7 +199,8 @@ struct Backward {
   using M = Lanes<C>;
 
   template <int kVectors, bool kTau>
-  static ECCSNN_INLINE void strip(const LifBackward& a, const Neuron<C>& n, std::int64_t at, int count, double* sums) {
+  static ECCSNN_INLINE void strip(const LifBackward& a, const Neuron<C>& n, std::int64_t at, int count,
+                                  double* sums) {
     const std::int64_t last = (a.timesteps - 1) * a.neurons + at;
     const C* h_in = static_cast<const C*>(a.h) + last;
     const E* grad_spikes = static_cast<const E*>(a.grad_spikes) + last;
@@ -221,7 +223,8 @@ struct Backward {
         const Vec<C> leak = n.divide_by_product ? grad_h * n.inverse_tau : grad_h / n.tau;
         if constexpr (kTau) {
           const Vec<C> v = previous_v(a, n, h_in, t, at, k, count);
-          grad_tau[k] += n.decay_input ? -(grad_h * (h - v) / n.tau) : grad_h * ((v - n.v_reset) / n.tau) / n.tau;
+          grad_tau[k] +=
+              n.decay_input ? -(grad_h * (h - v) / n.tau) : grad_h * ((v - n.v_reset) / n.tau) / n.tau;
         }
         L::store(grad_x + k * L::width, n.decay_input ? leak : grad_h, count);
         grad_v[k] = grad_h - leak;
@@ -243,8 +246,8 @@ struct Backward {
   }
 
   // Membrane before the charge of timestep t, recomputed from h of the timestep before.
-  static ECCSNN_INLINE Vec<C> previous_v(const LifBackward& a, const Neuron<C>& n, const C* h_in, std::int64_t t,
-                                         std::int64_t at, int k, int count) {
+  static ECCSNN_INLINE Vec<C> previous_v(const LifBackward& a, const Neuron<C>& n, const C* h_in,
+                                         std::int64_t t, std::int64_t at, int k, int count) {
     if (t > 0) {
       const Vec<C> h = M::load(h_in - a.neurons + k * M::width, count);
       return reset<kHard, C>(h, fire<kSmooth, C>(h, n), n);
@@ -254,9 +257,11 @@ struct Backward {
   }
 
   template <bool kTau>
-  static void block(const LifBackward& a, const Neuron<C>& n, std::int64_t begin, std::int64_t end, double* sums) {
+  static void block(const LifBackward& a, const Neuron<C>& n, std::int64_t begin, std::int64_t end,
+                    double* sums) {
     std::int64_t at = begin;
-    for (; at + kUnroll * L::width <= end; at += kUnroll * L::width) strip<kUnroll, kTau>(a, n, at, L::width, sums);
+    for (; at + kUnroll * L::width <= end; at += kUnroll * L::width)
+      strip<kUnroll, kTau>(a, n, at, L::width, sums);
     for (; at < end; at += L::width) {
       const std::int64_t left = end - at;
       if (left >= L::width) {

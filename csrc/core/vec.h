@@ -1,8 +1,8 @@
-// The small vector type that kernels are written over: GCC/Clang vector extensions of the width that the instruction
-// set at hand has. Only *_kernels.cpp files include this; see dispatch.h.
+// The small vector type that kernels are written over: GCC/Clang vector extensions of the width that the
+// instruction set at hand has. Only *_kernels.cpp files include this; see dispatch.h.
 //
-// Arithmetic on Vec<T> is elementwise and IEEE; `mask ? a : b` selects. Lanes<E> loads and stores elements of type E
-// (float, double, BFloat16, Float16) as vectors of the type that arithmetic happens in.
+// Arithmetic on Vec<T> is elementwise and IEEE; `mask ? a : b` selects. Lanes<E> loads and stores elements of
+// type E (float, double, BFloat16, Float16) as vectors of the type that arithmetic happens in.
 #pragma once
 
 #include <cstdint>
@@ -89,12 +89,15 @@ ECCSNN_INLINE void store_bytes(E* to, const V& v, int count) {
   }
 }
 
-// `count` elements are touched in memory, the other lanes are zero; count == width costs nothing extra once inlined.
+// `count` elements are touched in memory, the other lanes are zero; count == width costs nothing extra once
+// inlined.
 template <class E>
 struct Lanes {
   using Compute = E;
   static constexpr int width = kWidth<E>;
-  static ECCSNN_INLINE Vec<E> load(const E* from, int count = width) { return load_bytes<Vec<E>>(from, count); }
+  static ECCSNN_INLINE Vec<E> load(const E* from, int count = width) {
+    return load_bytes<Vec<E>>(from, count);
+  }
   static ECCSNN_INLINE void store(E* to, Vec<E> v, int count = width) { store_bytes(to, v, count); }
 };
 
@@ -126,8 +129,8 @@ ECCSNN_INLINE Vec<float> halves_to_floats(HalfBits halves) {
 #elif defined(ECCSNN_ISA_avx2)
   return bit_cast<Vec<float>>(_mm256_cvtph_ps(bit_cast<__m128i>(halves)));
 #else
-  // Move exponent and mantissa into place and let a product with 2^112 correct the bias, subnormals included; what
-  // was infinite or NaN keeps all exponent bits.
+  // Move exponent and mantissa into place and let a product with 2^112 correct the bias, subnormals included;
+  // what was infinite or NaN keeps all exponent bits.
   const WordBits words = __builtin_convertvector(halves, WordBits);
   const WordBits sign = (words & 0x8000u) << 16;
   const WordBits magnitude = (words & 0x7fffu) << 13;
@@ -143,7 +146,8 @@ ECCSNN_INLINE HalfBits floats_to_halves(Vec<float> v) {
   return bit_cast<HalfBits>(
       _mm512_maskz_cvtps_ph(0xffff, bit_cast<__m512>(v), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 #elif defined(ECCSNN_ISA_avx2)
-  return bit_cast<HalfBits>(_mm256_cvtps_ph(bit_cast<__m256>(v), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  return bit_cast<HalfBits>(
+      _mm256_cvtps_ph(bit_cast<__m256>(v), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 #else
   // Round to nearest, ties to even. Subnormal results: adding 0.5 lets the adder round at the right bit.
   const WordBits words = bit_cast<WordBits>(v);
@@ -170,8 +174,9 @@ struct Lanes<Float16> {
   }
 };
 
-// exp(a) for a <= 0 (the only side needed), to about two units in the last place: 2^n * p(r), |r| <= ln(2) / 2. Products
-// and sums alone, in a fixed order, so that every instruction set gets the same bits. NaN stays NaN.
+// exp(a) for a <= 0 (the only side needed), to about two units in the last place: 2^n * p(r), |r| <= ln(2)
+// / 2. Products and sums alone, in a fixed order, so that every instruction set gets the same bits. NaN stays
+// NaN.
 ECCSNN_INLINE Vec<float> exp_nonpositive(Vec<float> a) {
   a = a < -87.0f ? splat(-87.0f) : a;
   const Vec<float> shifted = a * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: rounds to an integer

@@ -1,13 +1,13 @@
-// Forward and backward of the LIF neuron on the GPU: one thread carries a few neighbouring neurons through all
-// timesteps, with the membrane in registers. Compiled with --fmad=false and IEEE division: the forward pass has the bits
-// of the CPU's. Equations: eccsnn/lif.h.
-#include "lif.h"
-
+// Forward and backward of the LIF neuron on the GPU: one thread carries a few neighbouring neurons through
+// all timesteps, with the membrane in registers. Compiled with --fmad=false and IEEE division: the forward
+// pass has the bits of the CPU's. Equations: eccsnn/lif.h.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 #include <algorithm>
 #include <cmath>
+
+#include "lif.h"
 
 namespace eccsnn {
 namespace {
@@ -207,7 +207,8 @@ __global__ void __launch_bounds__(kLifCudaThreads)
   }
 }
 
-// Widest pack of `E` (and of the membrane's type beside it) that divides the rows and suits every pointer's alignment.
+// Widest pack of `E` (and of the membrane's type beside it) that divides the rows and suits every pointer's
+// alignment.
 template <class E>
 constexpr int kWide = sizeof(E) == 8 ? 2 : 4;
 
@@ -222,8 +223,8 @@ template <class E, bool kHard>
 cudaError_t forward_of(const LifForward& a, const void* tau, cudaStream_t stream) {
   const Neuron<typename Element<E>::Compute> n(a.params, tau);
   constexpr int wide = kWide<E>;
-  if (a.neurons % wide == 0 && a.x_step % wide == 0 && aligned(a.x) && aligned(a.v_init) && aligned(a.spikes) &&
-      aligned(a.h) && aligned(a.v_final)) {
+  if (a.neurons % wide == 0 && a.x_step % wide == 0 && aligned(a.x) && aligned(a.v_init) &&
+      aligned(a.spikes) && aligned(a.h) && aligned(a.v_final)) {
     forward_kernel<E, kHard, wide><<<blocks_for(a.neurons, wide), kLifCudaThreads, 0, stream>>>(a, n);
   } else {
     forward_kernel<E, kHard, 1><<<blocks_for(a.neurons, 1), kLifCudaThreads, 0, stream>>>(a, n);

@@ -1,4 +1,5 @@
-// Launchers of the LIF kernels. Arguments are those of the CPU (eccsnn/lif.h) with device pointers; equations there.
+// Launchers of the LIF kernels. Arguments are those of the CPU (eccsnn/lif.h) with device pointers; equations
+// there.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -13,7 +14,8 @@ inline constexpr int kLifCudaThreads = 256;
 // Partial sums that lif_backward_cuda writes to LifBackward::grad_tau: one a thread block.
 std::int64_t lif_backward_cuda_partials(std::int64_t neurons);
 
-// `tau` points to one value of the membrane's type on the device, and is read in place of params.tau; null: params.tau.
+// `tau` points to one value of the membrane's type on the device, and is read in place of params.tau; null:
+// params.tau.
 cudaError_t lif_forward_cuda(const LifForward& args, const void* tau, cudaStream_t stream);
 cudaError_t lif_backward_cuda(const LifBackward& args, const void* tau, cudaStream_t stream);
 

@@ -32,7 +32,9 @@ py::dict build() {
 PYBIND11_MODULE(_core, m) {
   m.doc() = "Compiled parts of eccsnn that are not tensor ops.";
   m.def("isa", &isa,
-        "Instruction set of the kernels: 'selected', 'supported' and the 'reason'. Raises ValueError where ECCSNN_ISA\n"
+        "Instruction set of the kernels: 'selected', 'supported' and the 'reason'. Raises ValueError where "
+        "ECCSNN_ISA\n"
         "asks for one that does not exist or that this processor does not have.");
-  m.def("build", &build, "How this build was made: version, compiler, torch that it was built against, CUDA.");
+  m.def("build", &build,
+        "How this build was made: version, compiler, torch that it was built against, CUDA.");
 }

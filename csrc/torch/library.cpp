@@ -1,6 +1,6 @@
-// Every op that eccsnn offers to PyTorch, in one view. Schemas are functional: no argument is changed and no output
-// aliases an input. The implementations register themselves in name.cpp (CPU) and name_cuda.cpp (CUDA); fakes and
-// autograd are registered from Python (eccsnn/ops/name.py).
+// Every op that eccsnn offers to PyTorch, in one view. Schemas are functional: no argument is changed and no
+// output aliases an input. The implementations register themselves in name.cpp (CPU) and name_cuda.cpp
+// (CUDA); fakes and autograd are registered from Python (eccsnn/ops/name.py).
 #include <torch/csrc/stable/library.h>
 
 #include "eccsnn/isa.h"
@@ -9,15 +9,18 @@ STABLE_TORCH_LIBRARY(eccsnn, m) {
   // Name of the instruction set that the CPU kernels use.
   m.def("isa() -> str");
 
-  // --- lif.cpp, lif_cuda.cpp: x [T, ...], v_init [...] in the membrane's type (float32, or float64 for float64 x).
-  // `tau_tensor` (0-dim, membrane's type) is used in place of `tau` where given. `v_reset` None is soft reset.
-  // `detach_reset` does not change the outputs; it is an argument for the sake of the backward formula.
+  // --- lif.cpp, lif_cuda.cpp: x [T, ...], v_init [...] in the membrane's type (float32, or float64 for
+  // float64 x). `tau_tensor` (0-dim, membrane's type) is used in place of `tau` where given. `v_reset` None
+  // is soft reset. `detach_reset` does not change the outputs; it is an argument for the sake of the backward
+  // formula.
   m.def(
-      "lif_forward(Tensor x, Tensor? v_init, Tensor? tau_tensor, float tau, float v_threshold, float? v_reset, "
+      "lif_forward(Tensor x, Tensor? v_init, Tensor? tau_tensor, float tau, float v_threshold, float? "
+      "v_reset, "
       "bool decay_input, bool detach_reset, str surrogate, float surrogate_alpha, bool smooth) "
       "-> (Tensor spikes, Tensor h, Tensor v_final)");
   m.def(
-      "lif_inference(Tensor x, Tensor? v_init, Tensor? tau_tensor, float tau, float v_threshold, float? v_reset, "
+      "lif_inference(Tensor x, Tensor? v_init, Tensor? tau_tensor, float tau, float v_threshold, float? "
+      "v_reset, "
       "bool decay_input) -> (Tensor spikes, Tensor v_final)");
   // grad_v_init is empty where v_init is None; grad_tau (0-dim) is zero unless asked for.
   m.def(
@@ -26,21 +29,23 @@ STABLE_TORCH_LIBRARY(eccsnn, m) {
       "float surrogate_alpha, bool smooth, bool need_grad_tau) "
       "-> (Tensor grad_x, Tensor grad_v_init, Tensor grad_tau)");
 
-  // --- spikes.cpp, spikes_cuda.cpp: [T, N, C, H, W] <-> uint8 [T, N, H, W, ceil(C / 8)], or without H and W. With
-  // `check`, a value other than 0 and 1 is an error (on CUDA that waits for the device).
+  // --- spikes.cpp, spikes_cuda.cpp: [T, N, C, H, W] <-> uint8 [T, N, H, W, ceil(C / 8)], or without H and W.
+  // With `check`, a value other than 0 and 1 is an error (on CUDA that waits for the device).
   m.def("pack_spikes(Tensor spikes, bool check) -> Tensor");
   m.def("unpack_spikes(Tensor packed, SymInt channels, ScalarType dtype) -> Tensor");
 
-  // --- feature_distillation.cpp, feature_distillation_cuda.cpp: spikes [T, N, C, H, W] -> their sums over T and
-  // windows, divided by `divisor`: [N, C, H / kernel_h, W / kernel_w] in float32, or float64 for float64 spikes.
+  // --- feature_distillation.cpp, feature_distillation_cuda.cpp: spikes [T, N, C, H, W] -> their sums over T
+  // and windows, divided by `divisor`: [N, C, H / kernel_h, W / kernel_w] in float32, or float64 for float64
+  // spikes.
   m.def("spike_count_pool(Tensor spikes, SymInt kernel_h, SymInt kernel_w, SymInt divisor) -> Tensor");
   // [N, C, H, W] in `dtype`: the gradient for one timestep, the same for all.
   m.def(
-      "spike_count_pool_backward(Tensor grad, SymInt kernel_h, SymInt kernel_w, SymInt divisor, ScalarType dtype) "
+      "spike_count_pool_backward(Tensor grad, SymInt kernel_h, SymInt kernel_w, SymInt divisor, ScalarType "
+      "dtype) "
       "-> Tensor");
 
-  // --- logit_distillation.cpp, logit_distillation_cuda.cpp: student [N, K], teacher [N, M], class_ids int64 [K] on
-  // the CPU (checked) or on the logits' device (not checked). `gradient` [N, K] is d loss / d student.
+  // --- logit_distillation.cpp, logit_distillation_cuda.cpp: student [N, K], teacher [N, M], class_ids int64
+  // [K] on the CPU (checked) or on the logits' device (not checked). `gradient` [N, K] is d loss / d student.
   m.def(
       "logit_distillation(Tensor student, Tensor teacher, Tensor? class_ids, float temperature) "
       "-> (Tensor loss, Tensor gradient)");

@@ -1,10 +1,10 @@
 // eccsnn::lif_forward, lif_inference and lif_backward on the CPU. Threads are torch's own.
-#include "lif_common.h"
-
 #include <torch/csrc/stable/library.h>
 
 #include <algorithm>
 #include <tuple>
+
+#include "lif_common.h"
 
 namespace eccsnn::torch_ops {
 namespace {
@@ -30,13 +30,15 @@ double tau_value(double tau, const std::optional<Tensor>& tensor) {
 }
 
 std::tuple<Tensor, Tensor, Tensor> lif_forward_cpu(const Tensor& x, std::optional<Tensor> v_init,
-                                                   std::optional<Tensor> tau_tensor, double tau, double v_threshold,
-                                                   std::optional<double> v_reset, bool decay_input,
-                                                   bool /*detach_reset*/, std::string surrogate,
-                                                   double surrogate_alpha, bool smooth) {
+                                                   std::optional<Tensor> tau_tensor, double tau,
+                                                   double v_threshold, std::optional<double> v_reset,
+                                                   bool decay_input, bool /*detach_reset*/,
+                                                   std::string surrogate, double surrogate_alpha,
+                                                   bool smooth) {
   check_x(x);
-  LifForwardCall call(x, v_init, tau_tensor,
-                      to_params(tau, v_threshold, v_reset, decay_input, surrogate, surrogate_alpha, smooth, x), true);
+  LifForwardCall call(
+      x, v_init, tau_tensor,
+      to_params(tau, v_threshold, v_reset, decay_input, surrogate, surrogate_alpha, smooth, x), true);
   call.args.params.tau = tau_value(tau, tau_tensor);
   in_parallel(&lif_forward, call.args);
   return {call.spikes, call.h, call.v_final};
@@ -46,19 +48,18 @@ std::tuple<Tensor, Tensor> lif_inference_cpu(const Tensor& x, std::optional<Tens
                                              std::optional<Tensor> tau_tensor, double tau, double v_threshold,
                                              std::optional<double> v_reset, bool decay_input) {
   check_x(x);
-  LifForwardCall call(x, v_init, tau_tensor, to_params(tau, v_threshold, v_reset, decay_input, "atan", 2.0, false, x),
-                      false);
+  LifForwardCall call(x, v_init, tau_tensor,
+                      to_params(tau, v_threshold, v_reset, decay_input, "atan", 2.0, false, x), false);
   call.args.params.tau = tau_value(tau, tau_tensor);
   in_parallel(&lif_forward, call.args);
   return {call.spikes, call.v_final};
 }
 
-std::tuple<Tensor, Tensor, Tensor> lif_backward_cpu(const Tensor& grad_spikes, std::optional<Tensor> grad_v_final,
-                                                    const Tensor& h, std::optional<Tensor> v_init,
-                                                    std::optional<Tensor> tau_tensor, double tau, double v_threshold,
-                                                    std::optional<double> v_reset, bool decay_input,
-                                                    bool detach_reset, std::string surrogate, double surrogate_alpha,
-                                                    bool smooth, bool need_grad_tau) {
+std::tuple<Tensor, Tensor, Tensor> lif_backward_cpu(
+    const Tensor& grad_spikes, std::optional<Tensor> grad_v_final, const Tensor& h,
+    std::optional<Tensor> v_init, std::optional<Tensor> tau_tensor, double tau, double v_threshold,
+    std::optional<double> v_reset, bool decay_input, bool detach_reset, std::string surrogate,
+    double surrogate_alpha, bool smooth, bool need_grad_tau) {
   LifBackwardCall call(
       grad_spikes, grad_v_final, h, v_init, tau_tensor,
       to_params(tau, v_threshold, v_reset, decay_input, surrogate, surrogate_alpha, smooth, grad_spikes),
@@ -72,8 +73,8 @@ std::tuple<Tensor, Tensor, Tensor> lif_backward_cpu(const Tensor& grad_spikes, s
   in_parallel(&lif_backward, call.args);
   double total = 0.0;
   for (double sum : partial) total += sum;  // in the order of the blocks: the same for any number of threads
-  Tensor grad_tau =
-      torch::stable::new_empty(grad_spikes, std::vector<std::int64_t>{}, membrane_type(grad_spikes.scalar_type()));
+  Tensor grad_tau = torch::stable::new_empty(grad_spikes, std::vector<std::int64_t>{},
+                                             membrane_type(grad_spikes.scalar_type()));
   torch::stable::fill_(grad_tau, total);
   return {call.grad_x, call.grad_v_init, grad_tau};
 }

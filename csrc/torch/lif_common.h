@@ -59,7 +59,8 @@ inline std::int64_t count(const std::vector<std::int64_t>& shape) {
   return n;
 }
 
-// x as rows [T][neurons], each row contiguous. Time may have any stride; 0 (one input repeated) costs no copy.
+// x as rows [T][neurons], each row contiguous. Time may have any stride; 0 (one input repeated) costs no
+// copy.
 struct Rows {
   Tensor tensor;  // keeps the memory alive
   std::int64_t step;
@@ -89,13 +90,15 @@ inline void check_x(const Tensor& x) {
 }
 
 // v_init or grad_v_final: [...] in the membrane's type, made contiguous.
-inline std::optional<Tensor> check_state(const std::optional<Tensor>& state, const Tensor& x, const char* name) {
+inline std::optional<Tensor> check_state(const std::optional<Tensor>& state, const Tensor& x,
+                                         const char* name) {
   if (!state.has_value()) return std::nullopt;
   check_same_device(*state, x, name);
   STD_TORCH_CHECK(state->scalar_type() == membrane_type(x.scalar_type()), name, " has dtype ",
                   torch::headeronly::toString(state->scalar_type()), "; expected the membrane's, ",
                   torch::headeronly::toString(membrane_type(x.scalar_type())), ".");
-  STD_TORCH_CHECK(shape_of(*state) == neuron_shape(x), name, " does not have the shape of one timestep of x.");
+  STD_TORCH_CHECK(shape_of(*state) == neuron_shape(x), name,
+                  " does not have the shape of one timestep of x.");
   return torch::stable::contiguous(*state);
 }
 
@@ -107,7 +110,8 @@ inline void check_tau(const std::optional<Tensor>& tau, const Tensor& x) {
 }
 
 inline LifParams to_params(double tau, double v_threshold, std::optional<double> v_reset, bool decay_input,
-                           const std::string& surrogate, double surrogate_alpha, bool smooth, const Tensor& x) {
+                           const std::string& surrogate, double surrogate_alpha, bool smooth,
+                           const Tensor& x) {
   STD_TORCH_CHECK(!smooth || x.scalar_type() == ScalarType::Double,
                   "smooth = True is for checking gradients and takes float64 alone.");
   LifParams p;
@@ -128,8 +132,8 @@ inline const void* pointer(const std::optional<Tensor>& t) {
 
 // Outputs and arguments of the forward pass; `args` points into the tensors.
 struct LifForwardCall {
-  LifForwardCall(const Tensor& x, const std::optional<Tensor>& v_init, const std::optional<Tensor>& tau_tensor,
-                 const LifParams& params, bool save_h)
+  LifForwardCall(const Tensor& x, const std::optional<Tensor>& v_init,
+                 const std::optional<Tensor>& tau_tensor, const LifParams& params, bool save_h)
       : rows(as_rows(x)), v(check_state(v_init, x, "v_init")) {
     check_tau(tau_tensor, x);
     const auto shape = shape_of(x);

@@ -1,6 +1,4 @@
 // eccsnn::lif_forward, lif_inference and lif_backward on CUDA, on torch's current stream.
-#include "lif_common.h"
-
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/macros.h>
@@ -8,6 +6,7 @@
 #include <tuple>
 
 #include "../cuda/lif.h"
+#include "lif_common.h"
 
 namespace eccsnn::torch_ops {
 namespace {
@@ -21,31 +20,35 @@ cudaStream_t current_stream(const Tensor& x) {
 std::tuple<Tensor, Tensor, Tensor> lif_forward_cuda_op(const Tensor& x, std::optional<Tensor> v_init,
                                                        std::optional<Tensor> tau_tensor, double tau,
                                                        double v_threshold, std::optional<double> v_reset,
-                                                       bool decay_input, bool /*detach_reset*/, std::string surrogate,
-                                                       double surrogate_alpha, bool smooth) {
+                                                       bool decay_input, bool /*detach_reset*/,
+                                                       std::string surrogate, double surrogate_alpha,
+                                                       bool smooth) {
   check_x(x);
   const torch::stable::accelerator::DeviceGuard guard(x.get_device_index());
-  LifForwardCall call(x, v_init, tau_tensor,
-                      to_params(tau, v_threshold, v_reset, decay_input, surrogate, surrogate_alpha, smooth, x), true);
+  LifForwardCall call(
+      x, v_init, tau_tensor,
+      to_params(tau, v_threshold, v_reset, decay_input, surrogate, surrogate_alpha, smooth, x), true);
   STD_CUDA_CHECK(lif_forward_cuda(call.args, pointer(tau_tensor), current_stream(x)));
   return {call.spikes, call.h, call.v_final};
 }
 
 std::tuple<Tensor, Tensor> lif_inference_cuda_op(const Tensor& x, std::optional<Tensor> v_init,
-                                                 std::optional<Tensor> tau_tensor, double tau, double v_threshold,
-                                                 std::optional<double> v_reset, bool decay_input) {
+                                                 std::optional<Tensor> tau_tensor, double tau,
+                                                 double v_threshold, std::optional<double> v_reset,
+                                                 bool decay_input) {
   check_x(x);
   const torch::stable::accelerator::DeviceGuard guard(x.get_device_index());
-  LifForwardCall call(x, v_init, tau_tensor, to_params(tau, v_threshold, v_reset, decay_input, "atan", 2.0, false, x),
-                      false);
+  LifForwardCall call(x, v_init, tau_tensor,
+                      to_params(tau, v_threshold, v_reset, decay_input, "atan", 2.0, false, x), false);
   STD_CUDA_CHECK(lif_forward_cuda(call.args, pointer(tau_tensor), current_stream(x)));
   return {call.spikes, call.v_final};
 }
 
 std::tuple<Tensor, Tensor, Tensor> lif_backward_cuda_op(
-    const Tensor& grad_spikes, std::optional<Tensor> grad_v_final, const Tensor& h, std::optional<Tensor> v_init,
-    std::optional<Tensor> tau_tensor, double tau, double v_threshold, std::optional<double> v_reset, bool decay_input,
-    bool detach_reset, std::string surrogate, double surrogate_alpha, bool smooth, bool need_grad_tau) {
+    const Tensor& grad_spikes, std::optional<Tensor> grad_v_final, const Tensor& h,
+    std::optional<Tensor> v_init, std::optional<Tensor> tau_tensor, double tau, double v_threshold,
+    std::optional<double> v_reset, bool decay_input, bool detach_reset, std::string surrogate,
+    double surrogate_alpha, bool smooth, bool need_grad_tau) {
   const torch::stable::accelerator::DeviceGuard guard(grad_spikes.get_device_index());
   LifBackwardCall call(
       grad_spikes, grad_v_final, h, v_init, tau_tensor,

@@ -1,9 +1,9 @@
-#include "eccsnn/isa.h"
-
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 #include <string>
+
+#include "eccsnn/isa.h"
 
 namespace {
 

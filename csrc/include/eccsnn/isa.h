@@ -16,8 +16,9 @@ struct IsaChoice {
   std::string reason;  // one line for people: why `selected`
 };
 
-// The choice for this process. ECCSNN_ISA=baseline|avx2|avx512 asks for one. Throws std::invalid_argument for an
-// unknown name, and for an instruction set that this processor or build does not have: never a silent fallback.
+// The choice for this process. ECCSNN_ISA=baseline|avx2|avx512 asks for one. Throws std::invalid_argument for
+// an unknown name, and for an instruction set that this processor or build does not have: never a silent
+// fallback.
 const IsaChoice& isa_choice();
 
 }  // namespace eccsnn

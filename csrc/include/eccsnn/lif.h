@@ -4,11 +4,12 @@
 //            h = v - (v - v_reset) / tau + x            otherwise
 //   fire     s = h >= v_threshold                       (NaN does not fire)
 //   reset    v = s * v_reset + (1 - s) * h              hard
-//            v = h - s * v_threshold                    soft; the leak is then towards 0, as if v_reset were 0
+//            v = h - s * v_threshold                    soft; the leak is then towards 0, as if v_reset were
+//            0
 //
 // Charge, fire and reset are computed as written, without contraction or reassociation, in float (double for
-// kFloat64): the same bits on every instruction set, thread count and device. A division by tau becomes a product with
-// 1 / tau only where that is exact, for powers of two.
+// kFloat64): the same bits on every instruction set, thread count and device. A division by tau becomes a
+// product with 1 / tau only where that is exact, for powers of two.
 #pragma once
 
 #include <cstdint>
@@ -27,12 +28,13 @@ enum class Surrogate : std::uint8_t {
 struct LifParams {
   double tau = 2.0;
   double v_threshold = 1.0;
-  double v_reset = 0.0;    // not used by a soft reset
+  double v_reset = 0.0;  // not used by a soft reset
   bool hard_reset = true;
   bool decay_input = true;
   Surrogate surrogate = Surrogate::kAtan;  // forward needs it only where `smooth`
   double alpha = 2.0;
-  // For checking gradients numerically: the spike is the surrogate's primitive in place of the step. kFloat64 only.
+  // For checking gradients numerically: the spike is the surrogate's primitive in place of the step. kFloat64
+  // only.
   bool smooth = false;
 };
 
@@ -43,17 +45,18 @@ struct LifForward {
   std::int64_t timesteps = 0;
   std::int64_t neurons = 0;
   const void* x = nullptr;
-  std::int64_t x_step = 0;        // elements from one timestep of x to the next; 0: the same input at every timestep
-  const void* v_init = nullptr;   // [neurons] membrane type; null: v_reset, or 0 with soft reset
+  std::int64_t x_step =
+      0;  // elements from one timestep of x to the next; 0: the same input at every timestep
+  const void* v_init = nullptr;  // [neurons] membrane type; null: v_reset, or 0 with soft reset
   void* spikes = nullptr;
-  void* h = nullptr;              // [timesteps, neurons] membrane type, for the backward pass; may be null
-  void* v_final = nullptr;        // [neurons] membrane type
+  void* h = nullptr;        // [timesteps, neurons] membrane type, for the backward pass; may be null
+  void* v_final = nullptr;  // [neurons] membrane type
 };
 
 struct LifBackward {
   LifParams params;
-  bool detach_reset = true;            // no gradient through the spike in the reset
-  DType dtype = DType::kFloat32;       // of grad_spikes and grad_x
+  bool detach_reset = true;       // no gradient through the spike in the reset
+  DType dtype = DType::kFloat32;  // of grad_spikes and grad_x
   std::int64_t timesteps = 0;
   std::int64_t neurons = 0;
   const void* grad_spikes = nullptr;
@@ -61,12 +64,12 @@ struct LifBackward {
   const void* h = nullptr;             // membrane type, as LifForward left it
   const void* v_init = nullptr;        // as given to LifForward; read only for grad_tau
   void* grad_x = nullptr;
-  void* grad_v_init = nullptr;         // [neurons] membrane type; may be null
-  double* grad_tau = nullptr;          // one partial sum per block of kLifBlock neurons; may be null
+  void* grad_v_init = nullptr;  // [neurons] membrane type; may be null
+  double* grad_tau = nullptr;   // one partial sum per block of kLifBlock neurons; may be null
 };
 
-// Neurons in a block. Ranges begin at a multiple of it; partial sums of grad_tau belong to blocks, so that their total,
-// added in order, does not depend on how blocks were shared out among threads.
+// Neurons in a block. Ranges begin at a multiple of it; partial sums of grad_tau belong to blocks, so that
+// their total, added in order, does not depend on how blocks were shared out among threads.
 inline constexpr std::int64_t kLifBlock = 2048;
 
 // Compute neurons [begin, end); the caller owns the threads.

@@ -1,0 +1,539 @@
+// The LIF kernels against a plain scalar loop, on every instruction set that this processor has: the same
+// bits.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "eccsnn/isa.h"
+#include "eccsnn/lif.h"
+#include "lif_dispatch.h"
+
+namespace {
+
+using eccsnn::DType;
+using eccsnn::LifBackward;
+using eccsnn::LifForward;
+using eccsnn::LifParams;
+using eccsnn::Surrogate;
+
+struct Kernels {
+  std::string isa;
+  void (*forward)(const LifForward&, std::int64_t, std::int64_t);
+  void (*backward)(const LifBackward&, std::int64_t, std::int64_t);
+};
+
+std::vector<Kernels> all_kernels() {
+  std::vector<Kernels> all = {
+      {"baseline", eccsnn::baseline::lif_forward_kernel, eccsnn::baseline::lif_backward_kernel}};
+#ifdef ECCSNN_HAVE_X86_KERNELS
+  const eccsnn::Isa supported = eccsnn::isa_choice().supported;
+  if (supported >= eccsnn::Isa::kAvx2) {
+    all.push_back({"avx2", eccsnn::avx2::lif_forward_kernel, eccsnn::avx2::lif_backward_kernel});
+  }
+  if (supported >= eccsnn::Isa::kAvx512) {
+    all.push_back({"avx512", eccsnn::avx512::lif_forward_kernel, eccsnn::avx512::lif_backward_kernel});
+  }
+#endif
+  return all;
+}
+
+// ---- scalar reference ----
+
+std::uint16_t to_bfloat16(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  if (std::isnan(value)) return 0x7fc0;
+  return static_cast<std::uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+float from_bfloat16(std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
+
+float from_float16(std::uint16_t bits) {
+  const int exponent = (bits >> 10) & 31;
+  const int mantissa = bits & 1023;
+  const float sign = (bits & 0x8000) != 0 ? -1.0f : 1.0f;
+  if (exponent == 31) return mantissa != 0 ? std::numeric_limits<float>::quiet_NaN() : sign * INFINITY;
+  const float value = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -24)
+                                    : std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
+  return std::copysign(value, sign);
+}
+std::uint16_t to_float16(float value) {
+  // The nearest of all; ties go to the even one. Slow and obviously right.
+  const std::uint16_t sign = std::signbit(value) ? 0x8000 : 0;
+  if (std::isnan(value)) return 0x7e00 | sign;
+  const float magnitude = std::fabs(value);
+  if (magnitude >= 65520.0f) return 0x7c00 | sign;
+  int low = 0, high = 0x7bff;
+  while (low < high) {  // the largest half that is not above
+    const int middle = (low + high + 1) / 2;
+    if (from_float16(static_cast<std::uint16_t>(middle)) <= magnitude) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  const double below = from_float16(static_cast<std::uint16_t>(low));
+  const double above = low == 0x7bff ? 65536.0 : from_float16(static_cast<std::uint16_t>(low + 1));
+  const double to_below = magnitude - below, to_above = above - magnitude;
+  if (to_above < to_below || (to_above == to_below && low % 2 != 0)) ++low;
+  return static_cast<std::uint16_t>(low) | sign;
+}
+
+struct Float32 {
+  using Stored = float;
+  using Membrane = float;
+  static constexpr DType dtype = DType::kFloat32;
+  static float load(float a) { return a; }
+  static float store(float a) { return a; }
+};
+struct Float64 {
+  using Stored = double;
+  using Membrane = double;
+  static constexpr DType dtype = DType::kFloat64;
+  static double load(double a) { return a; }
+  static double store(double a) { return a; }
+};
+struct BFloat16 {
+  using Stored = std::uint16_t;
+  using Membrane = float;
+  static constexpr DType dtype = DType::kBFloat16;
+  static float load(std::uint16_t a) { return from_bfloat16(a); }
+  static std::uint16_t store(float a) { return to_bfloat16(a); }
+};
+struct Float16 {
+  using Stored = std::uint16_t;
+  using Membrane = float;
+  static constexpr DType dtype = DType::kFloat16;
+  static float load(std::uint16_t a) { return from_float16(a); }
+  static std::uint16_t store(float a) { return to_float16(a); }
+};
+
+template <class M>
+M reset_of(M h, M s, const LifParams& p) {
+  return p.hard_reset ? s * static_cast<M>(p.v_reset) + (M{1} - s) * h
+                      : h - s * static_cast<M>(p.v_threshold);
+}
+
+template <class T>
+void scalar_forward(const LifForward& a) {
+  using M = typename T::Membrane;
+  const auto* x = static_cast<const typename T::Stored*>(a.x);
+  const M rest = a.params.hard_reset ? static_cast<M>(a.params.v_reset) : M{0};
+  const M tau = static_cast<M>(a.params.tau);
+  for (std::int64_t i = 0; i < a.neurons; ++i) {
+    M v = a.v_init != nullptr ? static_cast<const M*>(a.v_init)[i] : rest;
+    for (std::int64_t t = 0; t < a.timesteps; ++t) {
+      const M input = T::load(x[t * a.x_step + i]);
+      const M h = a.params.decay_input ? v + (input - (v - rest)) / tau : v - (v - rest) / tau + input;
+      const M s = h >= static_cast<M>(a.params.v_threshold) ? M{1} : M{0};
+      v = reset_of(h, s, a.params);
+      static_cast<typename T::Stored*>(a.spikes)[t * a.neurons + i] = T::store(s);
+      if (a.h != nullptr) static_cast<M*>(a.h)[t * a.neurons + i] = h;
+    }
+    static_cast<M*>(a.v_final)[i] = v;
+  }
+}
+
+template <class M>
+M derivative(M u, const LifParams& p) {
+  if (p.surrogate == Surrogate::kAtan) {
+    const M scaled = u * static_cast<M>(3.14159265358979323846 / 2 * p.alpha);
+    return static_cast<M>(p.alpha / 2) / (M{1} + scaled * scaled);
+  }
+  return std::fabs(u) < static_cast<M>(p.alpha / 2) ? static_cast<M>(1 / p.alpha) : M{0};
+}
+
+template <class T>
+void scalar_backward(const LifBackward& a) {
+  using M = typename T::Membrane;
+  const LifParams& p = a.params;
+  const auto* h_in = static_cast<const M*>(a.h);
+  const M tau = static_cast<M>(p.tau);
+  for (std::int64_t i = 0; i < a.neurons; ++i) {
+    M grad_v = a.grad_v_final != nullptr ? static_cast<const M*>(a.grad_v_final)[i] : M{0};
+    for (std::int64_t t = a.timesteps - 1; t >= 0; --t) {
+      const M h = h_in[t * a.neurons + i];
+      const M s = h >= static_cast<M>(p.v_threshold) ? M{1} : M{0};
+      const M ds = derivative(h - static_cast<M>(p.v_threshold), p);
+      M dv = p.hard_reset ? M{1} - s : M{1};
+      if (!a.detach_reset) {
+        dv += p.hard_reset ? (static_cast<M>(p.v_reset) - h) * ds : -static_cast<M>(p.v_threshold) * ds;
+      }
+      const M grad_s = T::load(static_cast<const typename T::Stored*>(a.grad_spikes)[t * a.neurons + i]);
+      const M grad_h = grad_s * ds + grad_v * dv;
+      const M leak = grad_h / tau;
+      static_cast<typename T::Stored*>(a.grad_x)[t * a.neurons + i] = T::store(p.decay_input ? leak : grad_h);
+      grad_v = grad_h - leak;
+    }
+    static_cast<M*>(a.grad_v_init)[i] = grad_v;
+  }
+}
+
+// ---- comparisons ----
+
+template <class A>
+bool same(const std::vector<A>& a, const std::vector<A>& b) {
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if constexpr (std::is_floating_point_v<A>) {
+      if (std::isnan(a[i]) && std::isnan(b[i])) continue;
+    }
+    if (std::memcmp(&a[i], &b[i], sizeof(A)) != 0) return false;
+  }
+  return a.size() == b.size();
+}
+
+std::vector<LifParams> neurons_of_all_kinds() {
+  std::vector<LifParams> all;
+  for (double tau : {1.0, 2.0, 1.7, 0x1p60}) {
+    for (double v_reset : {0.0, -0.25}) {
+      for (bool hard : {true, false}) {
+        for (bool decay_input : {true, false}) {
+          LifParams p;
+          p.tau = tau;
+          p.v_reset = v_reset;
+          p.hard_reset = hard;
+          p.decay_input = decay_input;
+          all.push_back(p);
+        }
+      }
+    }
+  }
+  return all;
+}
+
+template <class T>
+class Lif : public testing::Test {
+ public:
+  using Stored = typename T::Stored;
+  using M = typename T::Membrane;
+
+  std::vector<Stored> random_elements(std::size_t size) {
+    std::normal_distribution<M> normal(0, 2);
+    std::vector<Stored> values(size);
+    for (Stored& value : values) value = T::store(normal(generator_));
+    return values;
+  }
+  std::vector<M> random_membranes(std::size_t size) {
+    std::normal_distribution<M> normal(0, 1);
+    std::vector<M> values(size);
+    for (M& value : values) value = normal(generator_);
+    return values;
+  }
+
+ private:
+  std::mt19937 generator_{7};
+};
+
+using Types = testing::Types<Float32, Float64, BFloat16, Float16>;
+TYPED_TEST_SUITE(Lif, Types);
+
+TYPED_TEST(Lif, ForwardHasTheBitsOfAScalarLoop) {
+  using Stored = typename TypeParam::Stored;
+  using M = typename TypeParam::Membrane;
+  const std::int64_t timesteps = 5;
+  for (std::int64_t neurons : {1, 3, 4, 7, 8, 15, 16, 17, 33, 63, 64, 65, 130}) {
+    auto x = this->random_elements(timesteps * neurons);
+    const auto v_init = this->random_membranes(neurons);
+    // Every special input once.
+    for (double special :
+         {std::numeric_limits<double>::quiet_NaN(), HUGE_VAL, -HUGE_VAL, -0.0, 1e-40, 6e-8, 65519.0}) {
+      x[static_cast<std::size_t>(std::fabs(special) < 1 ? neurons : 2 * neurons) % x.size()] =
+          TypeParam::store(static_cast<M>(special));
+      for (const LifParams& params : neurons_of_all_kinds()) {
+        for (bool with_state : {false, true}) {
+          std::vector<Stored> spikes(timesteps * neurons), expected_spikes = spikes;
+          std::vector<M> h(timesteps * neurons), expected_h = h, v(neurons), expected_v = v;
+          LifForward args;
+          args.params = params;
+          args.dtype = TypeParam::dtype;
+          args.timesteps = timesteps;
+          args.neurons = neurons;
+          args.x = x.data();
+          args.x_step = neurons;
+          args.v_init = with_state ? v_init.data() : nullptr;
+          args.spikes = expected_spikes.data();
+          args.h = expected_h.data();
+          args.v_final = expected_v.data();
+          scalar_forward<TypeParam>(args);
+          args.spikes = spikes.data();
+          args.h = h.data();
+          args.v_final = v.data();
+          for (const Kernels& kernels : all_kernels()) {
+            kernels.forward(args, 0, neurons);
+            ASSERT_TRUE(same(spikes, expected_spikes)) << kernels.isa << " neurons " << neurons;
+            ASSERT_TRUE(same(h, expected_h))
+                << kernels.isa << " neurons " << neurons << " tau " << params.tau;
+            ASSERT_TRUE(same(v, expected_v))
+                << kernels.isa << " neurons " << neurons << " tau " << params.tau;
+          }
+        }
+      }
+    }
+  }
+}
+
+TYPED_TEST(Lif, BackwardHasTheBitsOfAScalarLoop) {
+  using Stored = typename TypeParam::Stored;
+  using M = typename TypeParam::Membrane;
+  const std::int64_t timesteps = 4;
+  for (std::int64_t neurons : {1, 7, 16, 65, 131}) {
+    const auto h = this->random_membranes(timesteps * neurons);
+    const auto grad_spikes = this->random_elements(timesteps * neurons);
+    const auto grad_v = this->random_membranes(neurons);
+    for (LifParams params : neurons_of_all_kinds()) {
+      for (Surrogate surrogate : {Surrogate::kAtan, Surrogate::kRect}) {
+        for (bool detach_reset : {true, false}) {
+          params.surrogate = surrogate;
+          std::vector<Stored> grad_x(timesteps * neurons), expected_x = grad_x;
+          std::vector<M> grad_v_init(neurons), expected_v = grad_v_init;
+          LifBackward args;
+          args.params = params;
+          args.detach_reset = detach_reset;
+          args.dtype = TypeParam::dtype;
+          args.timesteps = timesteps;
+          args.neurons = neurons;
+          args.grad_spikes = grad_spikes.data();
+          args.grad_v_final = grad_v.data();
+          args.h = h.data();
+          args.grad_x = expected_x.data();
+          args.grad_v_init = expected_v.data();
+          scalar_backward<TypeParam>(args);
+          args.grad_x = grad_x.data();
+          args.grad_v_init = grad_v_init.data();
+          for (const Kernels& kernels : all_kernels()) {
+            kernels.backward(args, 0, neurons);
+            ASSERT_TRUE(same(grad_x, expected_x)) << kernels.isa << " neurons " << neurons;
+            ASSERT_TRUE(same(grad_v_init, expected_v)) << kernels.isa << " neurons " << neurons;
+          }
+        }
+      }
+    }
+  }
+}
+
+TYPED_TEST(Lif, SigmoidAndGradientOfTauAgreeBetweenInstructionSets) {
+  using Stored = typename TypeParam::Stored;
+  using M = typename TypeParam::Membrane;
+  const std::int64_t timesteps = 3, neurons = 2 * eccsnn::kLifBlock + 77;
+  const auto h = this->random_membranes(timesteps * neurons);
+  const auto grad_spikes = this->random_elements(timesteps * neurons);
+  const auto v_init = this->random_membranes(neurons);
+  for (LifParams params : neurons_of_all_kinds()) {
+    params.surrogate = Surrogate::kSigmoid;
+    params.alpha = 4.0;
+    std::vector<Stored> first_x;
+    std::vector<double> first_tau;
+    for (const Kernels& kernels : all_kernels()) {
+      std::vector<Stored> grad_x(timesteps * neurons);
+      std::vector<double> grad_tau(3);
+      LifBackward args;
+      args.params = params;
+      args.dtype = TypeParam::dtype;
+      args.timesteps = timesteps;
+      args.neurons = neurons;
+      args.grad_spikes = grad_spikes.data();
+      args.h = h.data();
+      args.v_init = v_init.data();
+      args.grad_x = grad_x.data();
+      args.grad_tau = grad_tau.data();
+      kernels.backward(args, 0, eccsnn::kLifBlock);
+      kernels.backward(args, eccsnn::kLifBlock, neurons);
+      if (first_x.empty()) {
+        first_x = grad_x;
+        first_tau = grad_tau;
+      }
+      EXPECT_TRUE(same(grad_x, first_x)) << kernels.isa;
+      EXPECT_TRUE(same(grad_tau, first_tau)) << kernels.isa;
+      for (std::int64_t i = 0; i < neurons; ++i) {
+        // One step back from the end: no gradient has come through the membrane yet.
+        const double u =
+            static_cast<double>(h[(timesteps - 1) * neurons + i] - static_cast<M>(params.v_threshold));
+        const double e = std::exp(-std::fabs(params.alpha * u));  // s (1 - s) without cancellation
+        const double scale = params.decay_input ? 1 / static_cast<double>(static_cast<M>(params.tau)) : 1.0;
+        const double expected =
+            static_cast<double>(TypeParam::load(grad_spikes[(timesteps - 1) * neurons + i])) * params.alpha *
+            e / ((1 + e) * (1 + e)) * scale;
+        const double found = static_cast<double>(TypeParam::load(grad_x[(timesteps - 1) * neurons + i]));
+        const double relative = sizeof(Stored) == 2 ? 1e-2 : sizeof(Stored) == 4 ? 1e-5 : 1e-13;
+        ASSERT_NEAR(found, expected, std::fabs(expected) * relative + (sizeof(Stored) == 2 ? 1e-7 : 0.0));
+      }
+    }
+  }
+}
+
+TYPED_TEST(Lif, RepeatedInputIsReadInPlace) {
+  using Stored = typename TypeParam::Stored;
+  using M = typename TypeParam::Membrane;
+  const std::int64_t timesteps = 4, neurons = 37;
+  const auto x = this->random_elements(neurons);
+  std::vector<Stored> repeated;
+  for (int t = 0; t < timesteps; ++t) repeated.insert(repeated.end(), x.begin(), x.end());
+  std::vector<Stored> spikes(timesteps * neurons), expected = spikes;
+  std::vector<M> v(neurons), expected_v = v;
+  LifForward args;
+  args.dtype = TypeParam::dtype;
+  args.timesteps = timesteps;
+  args.neurons = neurons;
+  args.x = repeated.data();
+  args.x_step = neurons;
+  args.spikes = expected.data();
+  args.v_final = expected_v.data();
+  eccsnn::lif_forward(args, 0, neurons);
+  args.x = x.data();
+  args.x_step = 0;
+  args.spikes = spikes.data();
+  args.v_final = v.data();
+  eccsnn::lif_forward(args, 0, neurons);
+  EXPECT_TRUE(same(spikes, expected));
+  EXPECT_TRUE(same(v, expected_v));
+}
+
+TYPED_TEST(Lif, RangesSharedAmongThreadsGiveTheSameBits) {
+  using Stored = typename TypeParam::Stored;
+  using M = typename TypeParam::Membrane;
+  const std::int64_t timesteps = 2, neurons = 5 * eccsnn::kLifBlock + 11;
+  const auto x = this->random_elements(timesteps * neurons);
+  std::vector<Stored> spikes(timesteps * neurons), expected = spikes;
+  std::vector<M> v(neurons), expected_v = v;
+  LifForward args;
+  args.params.tau = 1.7;
+  args.dtype = TypeParam::dtype;
+  args.timesteps = timesteps;
+  args.neurons = neurons;
+  args.x = x.data();
+  args.x_step = neurons;
+  args.spikes = expected.data();
+  args.v_final = expected_v.data();
+  eccsnn::lif_forward(args, 0, neurons);
+  args.spikes = spikes.data();
+  args.v_final = v.data();
+  std::vector<std::thread> threads;
+  for (std::int64_t begin = 0; begin < neurons; begin += 2 * eccsnn::kLifBlock) {
+    threads.emplace_back(
+        [&, begin] { eccsnn::lif_forward(args, begin, std::min(begin + 2 * eccsnn::kLifBlock, neurons)); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_TRUE(same(spikes, expected));
+  EXPECT_TRUE(same(v, expected_v));
+}
+
+TYPED_TEST(Lif, NothingIsTouchedOutsideTheRange) {
+  using Stored = typename TypeParam::Stored;
+  using M = typename TypeParam::Membrane;
+  const std::int64_t neurons = 3;
+  const auto x = this->random_elements(neurons);
+  std::vector<Stored> spikes(neurons + 2, TypeParam::store(9));
+  std::vector<M> v(neurons + 2, M{9});
+  LifForward args;
+  args.dtype = TypeParam::dtype;
+  args.timesteps = 1;
+  args.neurons = neurons;
+  args.x = x.data();
+  args.x_step = neurons;
+  args.spikes = spikes.data() + 1;
+  args.v_final = v.data() + 1;
+  eccsnn::lif_forward(args, 0, neurons);
+  EXPECT_EQ(spikes.front(), TypeParam::store(9));
+  EXPECT_EQ(spikes.back(), TypeParam::store(9));
+  EXPECT_EQ(v.front(), M{9});
+  EXPECT_EQ(v.back(), M{9});
+  eccsnn::lif_forward(args, 0, 0);
+}
+
+// All 65536 halves and all roundings near them, through the forward pass of a neuron that copies its input to
+// h.
+TEST(LifHalves, ConversionsAreExactForEveryHalf) {
+  const std::int64_t neurons = 65536;
+  std::vector<std::uint16_t> x(neurons), spikes(neurons), grad_x(neurons);
+  for (std::int64_t i = 0; i < neurons; ++i) x[i] = static_cast<std::uint16_t>(i);
+  std::vector<float> h(neurons), v(neurons);
+  for (const Kernels& kernels : all_kernels()) {
+    for (DType dtype : {DType::kFloat16, DType::kBFloat16}) {
+      LifForward forward;
+      forward.params.tau = 1.0;
+      forward.params.decay_input = false;
+      forward.params.hard_reset = false;
+      forward.dtype = dtype;
+      forward.timesteps = 1;
+      forward.neurons = neurons;
+      forward.x = x.data();
+      forward.x_step = neurons;
+      forward.spikes = spikes.data();
+      forward.h = h.data();
+      forward.v_final = v.data();
+      kernels.forward(forward, 0, neurons);
+      const bool half = dtype == DType::kFloat16;
+      for (std::int64_t i = 0; i < neurons; ++i) {
+        const float expected = half ? from_float16(x[i]) : from_bfloat16(x[i]);
+        if (std::isnan(expected)) {
+          ASSERT_TRUE(std::isnan(h[i])) << kernels.isa << " " << i;
+        } else {
+          ASSERT_EQ(h[i], expected) << kernels.isa << " " << i;
+        }
+      }
+      // And back: grad_x = grad_v_final rounded, with floats on and around the middle between two halves.
+      for (int nudge : {-1, 0, 1}) {
+        std::vector<float> grad_v(neurons), zero_h(neurons, 0.0f);
+        const std::vector<std::uint16_t> no_grad(neurons, 0);
+        for (std::int64_t i = 0; i < neurons; ++i) {
+          const float here = half ? from_float16(x[i]) : from_bfloat16(x[i]);
+          const auto next = static_cast<std::uint16_t>(i + 1);
+          const float there = half ? from_float16(next) : from_bfloat16(next);
+          float middle = std::isfinite(here) && std::isfinite(there) ? here / 2 + there / 2 : here;
+          if (nudge != 0 && std::isfinite(middle))
+            middle = std::nextafterf(middle, nudge < 0 ? -INFINITY : INFINITY);
+          grad_v[i] = middle;
+        }
+        LifBackward backward;
+        backward.params = forward.params;
+        backward.params.surrogate = Surrogate::kRect;  // 0 at h = 0, so that only grad_v_final arrives
+        backward.params.alpha = 0.5;
+        backward.dtype = dtype;
+        backward.timesteps = 1;
+        backward.neurons = neurons;
+        backward.grad_spikes = no_grad.data();
+        backward.grad_v_final = grad_v.data();
+        backward.h = zero_h.data();
+        backward.grad_x = grad_x.data();
+        kernels.backward(backward, 0, neurons);
+        for (std::int64_t i = 0; i < neurons; ++i) {
+          const float exact = 0.0f + grad_v[i];  // as the kernel adds it to the absent gradient of the spike
+          const std::uint16_t expected = half ? to_float16(exact) : to_bfloat16(exact);
+          if (std::isnan(exact)) {
+            ASSERT_TRUE(std::isnan(half ? from_float16(grad_x[i]) : from_bfloat16(grad_x[i])));
+          } else {
+            ASSERT_EQ(grad_x[i], expected) << kernels.isa << " " << exact;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(LifSmooth, FiresThePrimitive) {
+  const double x = 1.5;
+  double spike = 0, v = 0;
+  LifForward args;
+  args.params.smooth = true;
+  args.dtype = DType::kFloat64;
+  args.timesteps = 1;
+  args.neurons = 1;
+  args.x = &x;
+  args.spikes = &spike;
+  args.v_final = &v;
+  eccsnn::lif_forward(args, 0, 1);
+  const double h = 0.75;
+  const double expected =
+      std::atan(3.14159265358979323846 / 2 * 2.0 * (h - 1.0)) / 3.14159265358979323846 + 0.5;
+  EXPECT_NEAR(spike, expected, 1e-15);
+  EXPECT_NEAR(v, (1 - expected) * h, 1e-15);
+}
+
+}  // namespace
