@@ -58,7 +58,10 @@ class Neuron(Section):
     decay_input: bool = True
     detach_reset: bool = True
     surrogate: Literal["atan", "sigmoid", "rect"] = "sigmoid"
-    surrogate_alpha: Positive = Field(4.0, description="steepness; for rect, the width")
+    surrogate_alpha: Positive | None = Field(
+        None,
+        description="steepness (for rect, the width); null is the surrogate's own default: 4 for sigmoid, 2 for atan, 1 for rect",
+    )
     learn_tau: bool = False
 
 
@@ -76,6 +79,10 @@ class EdgeModel(Section):
     name: str = "spiking_vgg9"
     width: Positive = 1.0
     timesteps: int = Field(4, ge=1)
+    norm_gain: Positive = Field(
+        1.0,
+        description="first weight of every batch norm; 2 (= tau) makes a small, deep SNN spike and learn sooner (ours)",
+    )
     neuron: Neuron = Neuron()
 
 
