@@ -149,12 +149,7 @@ struct Forward {
     std::int64_t at = begin;
     for (; at + kUnroll * L::width <= end; at += kUnroll * L::width) strip<kUnroll>(a, n, at, L::width);
     for (; at < end; at += L::width) {
-      const std::int64_t left = end - at;
-      if (left >= L::width) {
-        strip<1>(a, n, at, L::width);
-      } else {
-        strip<1>(a, n, at, static_cast<int>(left));
-      }
+      strip<1>(a, n, at, static_cast<int>(end - at < L::width ? end - at : L::width));
     }
   }
 };
@@ -192,7 +187,9 @@ void forward_of(const LifForward& a, std::int64_t begin, std::int64_t end) {
 // whatever the vector width: the same bits everywhere.
 constexpr int kSums = 8;
 
-template <class E, Surrogate kSurrogate, bool kHard, bool kSmooth>
+// Which reset, and whether the input decays, are asked inside the loop: predicted branches beside divisions,
+// for half the code.
+template <class E, Surrogate kSurrogate, bool kSmooth>
 struct Backward {
   using L = Lanes<E>;
   using C = typename L::Compute;
@@ -217,8 +214,8 @@ struct Backward {
         const Vec<C> h = M::load(h_in + k * M::width, count);
         const Vec<C> s = fire<kSmooth, C>(h, n);
         const Vec<C> ds_dh = surrogate_derivative<kSurrogate, C>(h - n.v_threshold, n);
-        Vec<C> dv_dh = kHard ? C{1} - s : splat(C{1});
-        if (!a.detach_reset) dv_dh += kHard ? (n.v_reset - h) * ds_dh : -n.v_threshold * ds_dh;
+        Vec<C> dv_dh = n.hard ? C{1} - s : splat(C{1});
+        if (!a.detach_reset) dv_dh += n.hard ? (n.v_reset - h) * ds_dh : -n.v_threshold * ds_dh;
         const Vec<C> grad_h = L::load(grad_spikes + k * L::width, count) * ds_dh + grad_v[k] * dv_dh;
         const Vec<C> leak = n.divide_by_product ? grad_h * n.inverse_tau : grad_h / n.tau;
         if constexpr (kTau) {
@@ -250,7 +247,8 @@ struct Backward {
                                          std::int64_t t, std::int64_t at, int k, int count) {
     if (t > 0) {
       const Vec<C> h = M::load(h_in - a.neurons + k * M::width, count);
-      return reset<kHard, C>(h, fire<kSmooth, C>(h, n), n);
+      const Vec<C> s = fire<kSmooth, C>(h, n);
+      return n.hard ? reset<true, C>(h, s, n) : reset<false, C>(h, s, n);
     }
     if (a.v_init == nullptr) return splat(n.v_start);
     return M::load(static_cast<const C*>(a.v_init) + at + k * M::width, count);
@@ -263,12 +261,7 @@ struct Backward {
     for (; at + kUnroll * L::width <= end; at += kUnroll * L::width)
       strip<kUnroll, kTau>(a, n, at, L::width, sums);
     for (; at < end; at += L::width) {
-      const std::int64_t left = end - at;
-      if (left >= L::width) {
-        strip<1, kTau>(a, n, at, L::width, sums);
-      } else {
-        strip<1, kTau>(a, n, at, static_cast<int>(left), sums);
-      }
+      strip<1, kTau>(a, n, at, static_cast<int>(end - at < L::width ? end - at : L::width), sums);
     }
   }
 
@@ -285,32 +278,23 @@ struct Backward {
   }
 };
 
-template <class E, Surrogate kSurrogate, bool kHard>
+template <class E, Surrogate kSurrogate>
 void backward_fire(const LifBackward& a, std::int64_t begin, std::int64_t end) {
   if constexpr (sizeof(E) == 8) {
-    if (a.params.smooth) return Backward<E, kSurrogate, kHard, true>::range(a, begin, end);
+    if (a.params.smooth) return Backward<E, kSurrogate, true>::range(a, begin, end);
   }
-  Backward<E, kSurrogate, kHard, false>::range(a, begin, end);
-}
-
-template <class E, Surrogate kSurrogate>
-void backward_reset(const LifBackward& a, std::int64_t begin, std::int64_t end) {
-  if (a.params.hard_reset) {
-    backward_fire<E, kSurrogate, true>(a, begin, end);
-  } else {
-    backward_fire<E, kSurrogate, false>(a, begin, end);
-  }
+  Backward<E, kSurrogate, false>::range(a, begin, end);
 }
 
 template <class E>
 void backward_of(const LifBackward& a, std::int64_t begin, std::int64_t end) {
   switch (a.params.surrogate) {
     case Surrogate::kAtan:
-      return backward_reset<E, Surrogate::kAtan>(a, begin, end);
+      return backward_fire<E, Surrogate::kAtan>(a, begin, end);
     case Surrogate::kSigmoid:
-      return backward_reset<E, Surrogate::kSigmoid>(a, begin, end);
+      return backward_fire<E, Surrogate::kSigmoid>(a, begin, end);
     case Surrogate::kRect:
-      return backward_reset<E, Surrogate::kRect>(a, begin, end);
+      return backward_fire<E, Surrogate::kRect>(a, begin, end);
   }
 }
 
