@@ -89,9 +89,8 @@ def _cloud(run: Run, splits: Splits) -> Artefact:
 def _edge(run: Run, splits: Splits, scenario: Scenario, cloud: Artefact) -> Artefact:
     config: EccSnnConfig = run.config
     distillation = config.edge.distillation.model_dump(mode="json")
-    used: dict[
-        str, Any
-    ] = {}  # what has no weight is no part of the key: an undistilled edge has no teacher
+    # What has no weight is no part of the key: an undistilled edge has no teacher.
+    used: dict[str, Any] = {}
     if distillation["logit_weight"] > 0:
         used |= {key: distillation[key] for key in ("logit_weight", "temperature")}
     if distillation["feature_weight"] > 0:

@@ -60,7 +60,7 @@ class Neuron(Section):
     surrogate: Literal["atan", "sigmoid", "rect"] = "sigmoid"
     surrogate_alpha: Positive | None = Field(
         None,
-        description="steepness (for rect, the width); null is the surrogate's own default: 4 for sigmoid, 2 for atan, 1 for rect",
+        description="steepness (rect: width); null is the surrogate's own: sigmoid 4, atan 2, rect 1",
     )
     learn_tau: bool = False
 

@@ -1,10 +1,11 @@
 import pytest
 import torch
-from eccsnn.costs import count_macs, count_synops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from eccsnn.costs import count_macs, count_synops
 
 
 class Step(nn.Module):

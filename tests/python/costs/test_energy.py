@@ -1,6 +1,7 @@
 import math
 
 import pytest
+
 from eccsnn.costs import arithmetic_energy_mj, cloud_energy_mj, edge_energy_mj, load_profile, radio_energy_mj
 from eccsnn.errors import ConfigError
 

@@ -1,6 +1,7 @@
 import math
 
 import pytest
+
 from eccsnn.costs import cloud_latency_ms, edge_latency_ms, link_latency_ms, load_profile, network_latency_ms
 
 PROFILE = load_profile("edge_45nm_wifi")

@@ -1,4 +1,5 @@
 import pytest
+
 from eccsnn.costs import PROVENANCES, list_profiles, load_profile
 from eccsnn.costs.profiles import parse_profile
 from eccsnn.errors import ConfigError

@@ -1,9 +1,10 @@
 import math
 
 import pytest
-from eccsnn.costs import PROVENANCES, Quantity, relative_change
 from hypothesis import given
 from hypothesis import strategies as st
+
+from eccsnn.costs import PROVENANCES, Quantity, relative_change
 
 
 def energy(value: float = 1.0, provenance: str = "modelled", unit: str = "mJ", source: str = "a") -> Quantity:

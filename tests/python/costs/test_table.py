@@ -1,4 +1,5 @@
 import pytest
+
 from eccsnn.costs import image_costs, load_profile
 
 

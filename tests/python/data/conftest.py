@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from eccsnn.data import cifar
 from PIL import Image
+
+from eccsnn.data import cifar
 
 
 @pytest.fixture(autouse=True)

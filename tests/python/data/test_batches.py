@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from eccsnn.data import ImageSet, augment_images, batches, normalize, num_batches
 from eccsnn.data.batches import crop_padding
 

@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 import pytest
+
 from eccsnn.data import cache
 from eccsnn.data.cache import array_sha256, open_cached
 from eccsnn.errors import DataError

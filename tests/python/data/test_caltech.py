@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torchvision.datasets
+
 from eccsnn.data import load_dataset
 from eccsnn.errors import DataError
 

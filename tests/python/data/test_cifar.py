@@ -4,6 +4,7 @@ import pickle
 import numpy as np
 import pytest
 import torchvision.datasets
+
 from eccsnn.data import cifar, load_dataset
 from eccsnn.errors import ConfigError, DataError
 

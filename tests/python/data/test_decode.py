@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from PIL import Image
+
 from eccsnn.data import decode_image
 from eccsnn.data.decode import decode_files, in_chunks, resize_arrays
 from eccsnn.errors import DataError
-from PIL import Image
 
 
 def test_an_image_of_the_right_size_keeps_its_pixels(tmp_path, write_image):

@@ -1,6 +1,7 @@
 import numpy as np
-from eccsnn.data import load_dataset
 from sklearn.datasets import load_digits
+
+from eccsnn.data import load_dataset
 
 
 def test_the_digits_are_whole_stratified_and_disjoint(overlap):

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from PIL import Image
+
 from eccsnn.data import load_dataset
 from eccsnn.errors import DataError
-from PIL import Image
 
 
 def load(root, **options):

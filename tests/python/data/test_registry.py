@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from eccsnn.data import channel_statistics, list_datasets, load_dataset
 from eccsnn.errors import ConfigError
 

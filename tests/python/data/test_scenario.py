@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from eccsnn.data import ImageSet, build_scenario, restrict
-from eccsnn.errors import ConfigError
 from hypothesis import given
 from hypothesis import strategies as st
+
+from eccsnn.data import ImageSet, build_scenario, restrict
+from eccsnn.errors import ConfigError
 
 
 @pytest.mark.parametrize(

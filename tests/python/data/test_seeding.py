@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from eccsnn.data.seeding import permutation, random_words
 
 

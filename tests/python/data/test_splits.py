@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from eccsnn.data import stratified_split, stratified_subset
 from hypothesis import given
 from hypothesis import strategies as st
+
+from eccsnn.data import stratified_split, stratified_subset
 
 LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=80).map(lambda values: np.array(values, dtype=np.int64))
 

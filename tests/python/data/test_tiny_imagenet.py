@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from PIL import Image
+
 from eccsnn.data import load_dataset
 from eccsnn.errors import DataError
-from PIL import Image
 
 
 def test_classes_follow_the_sorted_ids_and_val_serves_as_test(tiny_imagenet, overlap):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from eccsnn.data import ImageSet, channel_statistics
 from eccsnn.data.types import check_class_ids
 

@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from eccsnn.incremental import metrics
 from eccsnn.incremental.metrics import (
     accuracy_matrix,
@@ -17,8 +20,6 @@ from eccsnn.incremental.metrics import (
     seen_accuracies,
     task_samples,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 # Three tasks; the first one recovers in the middle, the second one falls.
 A = [[0.8], [0.9, 0.7], [0.6, 0.4, 1.0]]

@@ -3,10 +3,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from eccsnn.offload import MEASURES, ambiguity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+from eccsnn.offload import MEASURES, ambiguity
 
 LOGITS = np.log([[0.5, 0.25, 0.25], [0.7, 0.2, 0.1], [1 / 3, 1 / 3, 1 / 3]])
 

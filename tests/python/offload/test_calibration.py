@@ -3,9 +3,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from eccsnn.offload import RULES, choose_threshold, exact_curve, offload_curve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from eccsnn.offload import RULES, choose_threshold, exact_curve, offload_curve
 
 
 def curve(accuracy, upload_rate, threshold=None, cloud=0.9, part="validation"):

@@ -3,6 +3,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from eccsnn.offload import (
     UPLOAD_ALL,
     acc_improvement,
@@ -12,8 +15,6 @@ from eccsnn.offload import (
     per_class_upload_rate,
     top1_correct,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 # Four samples: the edge is right on the sure ones, the cloud on all but the third.
 EDGE = [True, True, True, False]
