@@ -31,15 +31,17 @@ $(VENV)/.torch: $(VENV)/bin/python constraints.txt
 	$(BIN)/python -m pip install -c constraints.txt torch torchvision
 	touch $@
 
-$(VENV)/.installed: $(VENV)/.torch pyproject.toml CMakeLists.txt $(shell find csrc cmake python configs -type f -not -name '*.pyc' -not -name '*.so' 2>/dev/null)
+SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc cmake python configs -type f -not -name '*.pyc' -not -name '*.so' -not -name '*.json' 2>/dev/null)
+
+$(VENV)/.installed: $(VENV)/.torch $(SOURCES)
 	$(BIN)/python -m pip install -c constraints.txt .
 	touch $@
 
 install: $(VENV)/.installed
 
-$(VENV)/.dev: $(VENV)/.installed
+$(VENV)/.dev: $(VENV)/.torch $(SOURCES)
 	$(BIN)/python -m pip install -c constraints.txt ".[dev,peers,notebooks]"
-	touch $@
+	touch $@ $(VENV)/.installed
 
 dev: $(VENV)/.dev
 
