@@ -76,7 +76,7 @@ def _cloud(run: Run, splits: Splits) -> Artefact:
     def build(folder: Path, progress: StageProgress) -> None:
         model, _ = ecc_snn.train_cloud(
             splits,
-            model=config.cloud.model.model_dump(),
+            model=config.cloud.model.model_dump(exclude_none=True),
             training=config.cloud.training.model_dump(),
             seed=config.cloud.seed,
             **_fit_options(config, folder, progress),

@@ -70,7 +70,10 @@ class CloudModel(Section):
 
     name: str = "vgg16"
     width: Positive = 1.0
-    pretrained: bool = False
+    pretrained: bool = Field(
+        False, description="downloads the trunk's weights, for vit_b16, torchvision/<name>, timm/<name>"
+    )
+    freeze_trunk: bool | None = Field(None, description="for the same: trains the new head only")
 
 
 class EdgeModel(Section):

@@ -52,7 +52,7 @@ def train_cloud(
 
     Args:
         splits: Data; its training part is learnt from, its validation part watched.
-        model: `name`, `width`, `pretrained` of `eccsnn.models.build_model`.
+        model: `name`, `width`, `pretrained`, `freeze_trunk` of `eccsnn.models.build_model`.
         training: Keyword arguments of `eccsnn.training.fit`.
         seed: Of weights, order and augmentation.
         augment, device, precision, checkpoint, checkpoint_seconds, progress: See `eccsnn.training.fit`.
@@ -61,7 +61,9 @@ def train_cloud(
         The trained model in evaluation mode, and what the training recorded.
     """
     image_size = splits.train.images.shape[-1]
-    cloud = _build(seed, num_classes=len(splits.class_names), image_size=image_size, **model)
+    # A pretrained trunk expects its own normalisation of the images.
+    statistics = {"input_mean": splits.mean, "input_std": splits.std} if model.get("pretrained") else {}
+    cloud = _build(seed, num_classes=len(splits.class_names), image_size=image_size, **model, **statistics)
 
     def loss_function(net: Model, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         loss = cross_entropy(net(batch.images), batch.labels, net.head.class_ids)

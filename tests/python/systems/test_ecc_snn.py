@@ -176,3 +176,19 @@ def test_co_inference_by_hand():
     assert curve.threshold.tolist() == [0.0, 0.5, 1.0]
     assert curve.upload_rate.tolist() == [1.0, 0.5, 0.0]
     assert curve.accuracy.tolist() == [1.0, 0.75, 0.25]
+
+
+def test_a_trunk_from_torchvision_can_be_the_cloud(splits, monkeypatch):
+    import torchvision
+
+    real = torchvision.models.get_model
+    monkeypatch.setattr(torchvision.models, "get_model", lambda name, weights=None, **k: real(name, weights=None, **k))
+    model = {"name": "torchvision/mobilenet_v3_small", "pretrained": True, "freeze_trunk": True}
+    cloud, result = ecc_snn.train_cloud(
+        splits, model=model, training={"epochs": 1, "batch_size": 20, "lr": 1e-2}, seed=0
+    )
+    assert result.records[0]["loss"] > 0
+    assert [name for name, p in cloud.named_parameters() if p.requires_grad] == [
+        "head.heads.0.weight",
+        "head.heads.0.bias",
+    ]
