@@ -12,6 +12,7 @@ from eccsnn.data import build_scenario
 from eccsnn.experiments import run_config
 from eccsnn.experiments.schema import load_config, shipped_configs
 
+CIFAR10 = [b"airplane", b"automobile", b"bird", b"cat", b"deer", b"dog", b"frog", b"horse", b"ship", b"truck"]
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "caltech101": 101, "tiny_imagenet": 200}
 
 
@@ -38,7 +39,7 @@ def roots(tmp_path_factory):
             b"labels": [i % 10 for i in range(count)],
         }
         (cifar / name).write_bytes(pickle.dumps(batch))
-    (cifar / "batches.meta").write_bytes(pickle.dumps({b"label_names": [f"class{i}".encode() for i in range(10)]}))
+    (cifar / "batches.meta").write_bytes(pickle.dumps({b"label_names": CIFAR10}))
     caltech = tmp_path_factory.mktemp("caltech")
     for c in range(101):
         folder = caltech / "caltech101" / "101_ObjectCategories" / f"class_{c:03d}"
