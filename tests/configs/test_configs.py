@@ -12,7 +12,7 @@ from eccsnn.data import build_scenario
 from eccsnn.experiments import run_config
 from eccsnn.experiments.schema import load_config, shipped_configs
 
-CIFAR10 = [b"airplane", b"automobile", b"bird", b"cat", b"deer", b"dog", b"frog", b"horse", b"ship", b"truck"]
+CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "caltech101": 101, "tiny_imagenet": 200}
 
 
@@ -36,10 +36,10 @@ def roots(tmp_path_factory):
     for name, count in [*((f"data_batch_{i}", 80) for i in range(1, 6)), ("test_batch", 80)]:
         batch = {
             b"data": rng.integers(0, 255, (count, 3072)).astype(np.uint8),
-            b"labels": [i % 10 for i in range(count)],
+            "labels": [i % 10 for i in range(count)],
         }
         (cifar / name).write_bytes(pickle.dumps(batch))
-    (cifar / "batches.meta").write_bytes(pickle.dumps({b"label_names": CIFAR10}))
+    (cifar / "batches.meta").write_bytes(pickle.dumps({"label_names": CIFAR10}))
     caltech = tmp_path_factory.mktemp("caltech")
     for c in range(101):
         folder = caltech / "caltech101" / "101_ObjectCategories" / f"class_{c:03d}"
