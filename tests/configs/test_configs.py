@@ -35,7 +35,7 @@ def roots(tmp_path_factory):
     cifar.mkdir()
     for name, count in [*((f"data_batch_{i}", 80) for i in range(1, 6)), ("test_batch", 80)]:
         batch = {
-            b"data": rng.integers(0, 255, (count, 3072)).astype(np.uint8),
+            "data": rng.integers(0, 255, (count, 3072)).astype(np.uint8),
             "labels": [i % 10 for i in range(count)],
         }
         (cifar / name).write_bytes(pickle.dumps(batch))
