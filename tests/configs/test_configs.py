@@ -33,7 +33,7 @@ def roots(tmp_path_factory):
     rng = np.random.default_rng(0)
     cifar = tmp_path_factory.mktemp("cifar") / "cifar-10-batches-py"
     cifar.mkdir()
-    for name, count in [*((f"data_batch_{i}", 80) for i in range(1, 6)), ("test_batch", 80)]:
+    for name, count in [*((f"data_batch_{i}", 120) for i in range(1, 6)), ("test_batch", 80)]:
         batch = {
             "data": rng.integers(0, 255, (count, 3072)).astype(np.uint8),
             "labels": [i % 10 for i in range(count)],
