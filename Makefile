@@ -79,8 +79,11 @@ format: dev
 	$(BIN)/ruff format python tests experiments tools
 	$(BIN)/clang-format -i $(shell git ls-files '*.cpp' '*.h' '*.cu' '*.cuh' '*.inl')
 
-proto: dev
-	$(BIN)/python -m eccsnn.transport.proto.generate
+# Pinned: generated code demands a protobuf runtime as new as its generator.
+proto:
+	$(PYTHON) -m venv build/proto
+	build/proto/bin/python -m pip install --quiet "grpcio-tools==1.73.1" "setuptools<81"
+	PYTHONPATH=python build/proto/bin/python -m eccsnn.transport.proto.generate
 
 notebook: dev
 	$(BIN)/python -m jupytext --to ipynb experiments/walkthrough.py

@@ -136,7 +136,7 @@ class Execution(Section):
 
     measure: Literal["entropy", "max_probability", "margin", "random"] = "entropy"
     thresholds: int = Field(101, ge=3, description="points of the sweep over [0, 1]")
-    rule: Literal["accuracy_within", "target_upload_rate", "max_accuracy"] = "accuracy_within"
+    rule: Literal["above_random", "accuracy_within", "target_upload_rate", "max_accuracy"] = "above_random"
     tolerance: Fraction = Field(
         0.005, description="for accuracy_within: validation accuracy given up for fewer uploads"
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from eccsnn.offload.curves import OffloadCurve
 
-RULES = ("accuracy_within", "max_accuracy", "target_upload_rate")
+RULES = ("accuracy_within", "above_random", "max_accuracy", "target_upload_rate")
 DEFAULT_RULE = "accuracy_within"
 DEFAULT_TOLERANCE = 0.005
 REFERENCES = ("best", "cloud")
@@ -55,6 +55,8 @@ def choose_threshold(
     * ``"accuracy_within"`` (default): the fewest uploads, and with them the least energy and latency, whose accuracy is
       at least the reference's less `tolerance`. The reference is the best accuracy on the curve (``"best"``) or the
       cloud's alone (``"cloud"``; if no point reaches it, the most accurate one is taken).
+    * ``"above_random"``: the point furthest above the line that uploading at random would follow, from the edge's accuracy at
+      no upload to the cloud's at full upload: the knee of the curve, where an upload buys the most. It has no parameter.
     * ``"max_accuracy"``: the highest accuracy; of equals the fewest uploads.
     * ``"target_upload_rate"``: the most uploads that do not exceed `target`.
 
@@ -93,6 +95,11 @@ def choose_threshold(
         allowed = accuracy >= floor - 1e-9
         words = f"fewest uploads with accuracy within {tolerance:g} of the {reference}"
         index = _first(curve, allowed, upload_rate, -accuracy)
+    elif rule == "above_random":
+        line = curve.edge_accuracy + upload_rate * (curve.cloud_accuracy - curve.edge_accuracy)
+        words = "furthest above uploading at random"
+        # Rounded, so that points of equal gain are equal and the fewest uploads decide.
+        index = _first(curve, np.ones(len(curve), dtype=bool), -np.round(accuracy - line, 9), upload_rate)
     elif rule == "max_accuracy":
         words = "highest accuracy, then fewest uploads"
         index = _first(curve, np.ones(len(curve), dtype=bool), -accuracy, upload_rate)

@@ -112,3 +112,17 @@ def test_a_choice_keeps_its_promise(samples, tolerance, rule):
     else:
         assert choice.upload_rate <= 0.5
     assert choice.threshold in points.threshold
+
+
+def test_above_random_takes_the_knee():
+    # edge 2/4, cloud 4/4; the random line goes from 0.5 to 1.0
+    curve = offload_curve(
+        [True, True, False, False], [True] * 4, [0.1, 0.2, 0.8, 0.9], [0.0, 0.15, 0.5, 0.85, 1.0], part="validation"
+    )
+    choice = choose_threshold(curve, rule="above_random")
+    assert (choice.threshold, choice.accuracy, choice.upload_rate) == (0.5, 1.0, 0.5)
+
+
+def test_above_random_uploads_nothing_where_uploads_buy_nothing():
+    curve = offload_curve([True, False], [True, False], [0.1, 0.9], [0.0, 0.5, 1.0], part="validation")
+    assert choose_threshold(curve, rule="above_random").upload_rate == 0.0
