@@ -80,7 +80,7 @@ def test_nothing_but_one_curve_and_the_rule_goes_into_the_choice():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rule": "best"}, "accuracy_within, max_accuracy, target_upload_rate"),
+        ({"rule": "best"}, "accuracy_within, above_random, max_accuracy, target_upload_rate"),
         ({"tolerance": -0.1}, "tolerance"),
         ({"tolerance": 5}, "tolerance"),
         ({"reference": "edge"}, "best, cloud"),
@@ -109,6 +109,11 @@ def test_a_choice_keeps_its_promise(samples, tolerance, rule):
         assert (points.accuracy[cheaper] < points.accuracy.max() - tolerance + 1e-8).all()
     elif rule == "max_accuracy":
         assert choice.accuracy == points.accuracy.max()
+    elif rule == "above_random":
+        line = points.edge_accuracy + points.upload_rate * (points.cloud_accuracy - points.edge_accuracy)
+        gain = points.accuracy - line
+        assert gain[choice.index] >= gain.max() - 1e-8
+        assert choice.upload_rate <= points.upload_rate[gain >= gain.max() - 1e-10].min() + 1e-12
     else:
         assert choice.upload_rate <= 0.5
     assert choice.threshold in points.threshold
