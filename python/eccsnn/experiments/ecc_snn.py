@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from eccsnn.data import Scenario, Splits, build_scenario
+from eccsnn.errors import ConfigError
 from eccsnn.experiments import ecc_snn_results as results
 from eccsnn.experiments.live import load_splits, measure_link
 from eccsnn.experiments.run import LOG, Run, StageProgress
@@ -23,9 +24,12 @@ from eccsnn.systems import ecc_snn
 from eccsnn.training import load_model, predict_logits, save_model
 from eccsnn.training.checkpoint import write_atomically, write_json
 
-# What a training's numbers depend on; the code of everything else may change without a training being repeated.
-_TRAINING_CODE = ("ops", "nn", "models", "data", "training", "systems/ecc_snn.py")
+# What a stage's numbers depend on; all other code may change without the stage being repeated.
+_INFERENCE_CODE = ("ops", "nn", "models", "data", "training")
+_TRAINING_CODE = (*_INFERENCE_CODE, "systems/ecc_snn.py")
 _UPDATE_CODE = (*_TRAINING_CODE, "incremental/lwf.py")
+_COUNTS_CODE = (*_INFERENCE_CODE, "costs", "transport/images.py", "experiments/ecc_snn_results.py")
+_LINK_CODE = (*_INFERENCE_CODE, "offload", "transport", "services", "experiments/live.py", "experiments/load.py")
 _MODEL = "model.safetensors"
 
 
@@ -35,6 +39,7 @@ def run_ecc_snn(run: Run) -> dict[str, Any]:
     splits = load_splits(config)
     scenario = build_scenario(config.scenario, splits.num_classes, config.class_order_seed)
     LOG.info("%s: %d classes in %d tasks", scenario.name, splits.num_classes, len(scenario.tasks))
+    _check(config, splits, scenario)
     cloud = _cloud(run, splits)
     edges = [_edge(run, splits, scenario, cloud)]
     if config.update.enabled:
@@ -52,6 +57,45 @@ def run_ecc_snn(run: Run) -> dict[str, Any]:
         link = _link(run, splits, cloud, edges[-1], summary)
         summary["link"] = json.loads((link.path / "link.json").read_text(encoding="utf-8"))
     return summary
+
+
+def _check(config: EccSnnConfig, splits: Splits, scenario: Scenario) -> None:
+    """Finds what would stop the experiment at its end before hours are spent on its beginning.
+
+    Raises:
+        ConfigError: The validation part is empty, a task has too few images or classes, a model cannot be built or
+            lacks a feature map, or the cost profile does not apply.
+    """
+    if not len(splits.val):
+        raise ConfigError(
+            f"data.val_fraction is {config.data.val_fraction} and leaves no validation images, on which the upload "
+            "threshold is chosen. Set data.val_fraction to 0.1, for example."
+        )
+    if len(scenario.tasks[0]) < 2:
+        raise ConfigError(
+            f"scenario is {config.scenario}: the first task has one class, so there is nothing to tell apart. "
+            "Start with two or more, for example B2-Inc1."
+        )
+    for task in scenario.tasks:
+        for part, least in (("train", 2), ("test", 1)):
+            found = int(np.isin(getattr(splits, part).labels, task).sum())
+            if found < least:
+                raise ConfigError(
+                    f"the task with the classes {', '.join(splits.class_names[c] for c in task)} has {found} {part} "
+                    f"images, expected at least {least}. Raise data.subset.{part}, or add images."
+                )
+    results.check_profile(config.profile, splits)
+    try:
+        ecc_snn.check_models(
+            splits.image_shape[-1],
+            splits.num_classes,
+            scenario.tasks[0],
+            cloud=config.cloud.model.model_dump(exclude_none=True),
+            edge=config.edge.model.model_dump(),
+            distillation=config.edge.distillation.model_dump(),
+        )
+    except ValueError as error:
+        raise ConfigError(f"{config.name}: {error}") from error
 
 
 def _common(config: EccSnnConfig, splits: Splits) -> dict[str, Any]:
@@ -171,31 +215,29 @@ def _logits(run: Run, splits: Splits, cloud: Artefact, edges: list[Artefact]) ->
                 )
         _save_arrays(folder / "logits.npz", arrays)
 
-    return run.stage("logits", inputs, ("ops", "nn", "models", "data", "training"), build)
+    return run.stage("logits", inputs, _INFERENCE_CODE, build)
 
 
 def _counts(run: Run, splits: Splits, cloud: Artefact, edges: list[Artefact]) -> Artefact:
-    """Counted work: MACs of the cloud, synaptic operations and firing rates of the edge, bytes of an encoded image."""
+    """Counted work: MACs of the cloud, synaptic operations and firing rates of every edge, bytes of an image."""
     config: EccSnnConfig = run.config
     inputs = {
         "data": splits.fingerprint,
         "cloud": cloud.key,
-        "edge": edges[-1].key,
+        "edges": [edge.key for edge in edges],
         "codec": config.link.codec,
         "jpeg_quality": config.link.jpeg_quality,
     }
 
     def build(folder: Path, progress: StageProgress) -> None:
-        models = {
-            "cloud": load_model(cloud.path / _MODEL),
-            "edge": load_model(edges[-1].path / _MODEL),
-        }
-        counts = results.count(models["cloud"], models["edge"], splits, config.link.codec, config.link.jpeg_quality)
-        write_json(folder / "counts.json", counts)
+        models = [load_model(edge.path / _MODEL) for edge in edges]
+        teacher = load_model(cloud.path / _MODEL)
+        write_json(
+            folder / "counts.json",
+            results.count(teacher, models, splits, config.link.codec, config.link.jpeg_quality),
+        )
 
-    return run.stage(
-        "counts", inputs, ("ops", "nn", "models", "data", "costs", "experiments/ecc_snn_results.py"), build
-    )
+    return run.stage("counts", inputs, _COUNTS_CODE, build)
 
 
 def _link(run: Run, splits: Splits, cloud: Artefact, edge: Artefact, summary: dict[str, Any]) -> Artefact:
@@ -217,7 +259,7 @@ def _link(run: Run, splits: Splits, cloud: Artefact, edge: Artefact, summary: di
         )
         write_json(folder / "link.json", measured)
 
-    return run.stage("link", inputs, ("transport", "services", "offload", "experiments/live.py"), build)
+    return run.stage("link", inputs, _LINK_CODE, build)
 
 
 def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from eccsnn import offload
 from eccsnn.costs import ImageCosts, count_macs, count_synops, image_costs, load_profile
@@ -20,20 +22,19 @@ from eccsnn.training.evaluate import accuracy, predicted_classes
 from eccsnn.transport.images import encode_image
 
 _COUNTED_IMAGES = 256  # firing rates and image sizes are means over this many validation images
-_ANSWER_BYTES_A_CLASS = (
-    4  # an answer carries one fp32 logit a class; framing is measured on the link, not modelled here
-)
+# An answer carries one fp32 logit a class; framing is measured on the link, not modelled here.
+_ANSWER_BYTES_A_CLASS = 4
 
 
-def count(cloud: Model, edge: Model, splits: Splits, codec: str, jpeg_quality: int) -> dict[str, Any]:
-    """Work and bytes of one image: cloud MACs, edge synaptic operations and firing rates, encoded sizes.
+def count(cloud: Model, edges: Sequence[Model], splits: Splits, codec: str, jpeg_quality: int) -> dict[str, Any]:
+    """Work and bytes of one image: cloud MACs, synaptic operations and firing rates of every edge, encoded sizes.
 
-    Measured on validation images, so that test data plays no part in any figure that a threshold may depend on.
+    Measured on validation images, so that test data plays no part in any figure that a threshold may depend on. Every
+    update changes the firing rates, so each state of the edge is counted.
     """
-    pool = splits.val if len(splits.val) else splits.train
-    chosen = np.linspace(0, len(pool) - 1, min(_COUNTED_IMAGES, len(pool))).astype(np.int64)
-    pixels = pool.gather(chosen)
-    report = count_synops(edge, normalize(torch.from_numpy(pixels), splits.mean, splits.std))
+    chosen = np.linspace(0, len(splits.val) - 1, min(_COUNTED_IMAGES, len(splits.val))).astype(np.int64)
+    pixels = splits.val.gather(chosen)
+    images = normalize(torch.from_numpy(pixels), splits.mean, splits.std)
     sizes = {
         name: float(np.mean([len(encode_image(image, name, quality=jpeg_quality)) for image in pixels]))
         for name in dict.fromkeys(("png", "jpeg", "raw", codec))
@@ -42,15 +43,20 @@ def count(cloud: Model, edge: Model, splits: Splits, codec: str, jpeg_quality: i
     return {
         "images": len(chosen),
         "cloud": {"macs": sum(macs.values()), "parameters": _parameters(cloud)},
-        "edge": {
-            "synops_per_image": report.synops_per_image,
-            "macs_per_image": report.macs_per_image,
-            "dense_macs_per_image": report.dense_per_image,
-            "parameters": _parameters(edge),
-            "firing_rates": report.firing_rates,
-            "uncounted": list(report.uncounted),
-        },
+        "edges": [_count_edge(edge, images) for edge in edges],
         "image_bytes": sizes,
+    }
+
+
+def _count_edge(edge: Model, images: Tensor) -> dict[str, Any]:
+    report = count_synops(edge, images)
+    return {
+        "synops_per_image": report.synops_per_image,
+        "macs_per_image": report.macs_per_image,
+        "dense_macs_per_image": report.dense_per_image,
+        "parameters": _parameters(edge),
+        "firing_rates": report.firing_rates,
+        "uncounted": list(report.uncounted),
     }
 
 
@@ -68,20 +74,14 @@ def collect(
         steps: Number of edge models: 1 + updates.
     """
     counts = json.loads((counts_path / "counts.json").read_text(encoding="utf-8"))
-    costs = _costs(config, splits, counts)
+    costs = [_costs(config, splits, counts, step) for step in range(steps)]
     cloud_ids = range(splits.num_classes)
     with np.load(logits_path / "logits.npz") as arrays:
         logits = dict(arrays)
-    execution, matrix, confusion = [], [], []
-    for step in range(steps):
-        tasks = scenario.tasks[: step + 1]
-        execution.append(_execution(config, splits, tasks, logits, step, cloud_ids, costs, counts))
-        learned = [c for task in tasks for c in task]
-        predictions = predicted_classes(logits[f"edge_{step}_test"], learned)
-        matrix.append(
-            [float((predictions == splits.test.labels)[_of(splits.test.labels, task)].mean()) for task in tasks]
-        )
-        confusion = _confusion(splits.test.labels, predictions, learned)
+    execution = [
+        _execution(config, splits, scenario.tasks[: step + 1], logits, step, cloud_ids, costs[step], counts)
+        for step in range(steps)
+    ]
     first = scenario.tasks[0]
     seen = _of(splits.test.labels, first)
     chosen = execution[-1]["sets"]["all"]["chosen"]
@@ -109,16 +109,16 @@ def collect(
             "width": config.edge.model.width,
             "timesteps": config.edge.model.timesteps,
             "test_accuracy_learned": accuracy(logits["edge_0_test"][seen], splits.test.labels[seen], first),
-            **counts["edge"],
+            **counts["edges"][-1],
         },
         "execution": execution,
-        "costs": costs.rows(chosen["upload_rate"]),
+        "costs": costs[-1].rows(chosen["upload_rate"]),
         "image_bytes": counts["image_bytes"],
         "profile": config.profile,
         "notes": _notes(config, scenario, counts),
     }
     if steps > 1:
-        summary["update"] = _update(config, splits, scenario, matrix, confusion, counts)
+        summary["update"] = _update(config, splits, scenario, logits, counts)
     return summary
 
 
@@ -185,6 +185,7 @@ def _execution(
         per_class = offload.per_class_upload_rate(test["ambiguity"][measure], labels, choice.threshold)
         sets[name] = {
             "samples": len(labels),
+            "edge_only": {"energy_mj": costs.edge_only_energy.value, "latency_ms": costs.edge_latency.value},
             "edge_accuracy": float(test["edge_correct"].mean()),
             "cloud_accuracy": float(test["cloud_correct"].mean()),
             "curves": curves,
@@ -213,11 +214,17 @@ def _curve(curve: Any, costs: ImageCosts, image_bytes: float) -> dict[str, Any]:
     }
 
 
-def _costs(config: EccSnnConfig, splits: Splits, counts: dict[str, Any]) -> ImageCosts:
+def check_profile(profile: str, splits: Splits) -> None:
+    """Raises ConfigError unless the cost profile exists and has figures for this image size."""
+    size = splits.image_shape[-1]
+    image_costs(load_profile(profile), edge_synops=0, edge_macs=0, cloud_macs=0, bytes_up=0, image_size=size)
+
+
+def _costs(config: EccSnnConfig, splits: Splits, counts: dict[str, Any], step: int) -> ImageCosts:
     return image_costs(
         load_profile(config.profile),
-        edge_synops=counts["edge"]["synops_per_image"],
-        edge_macs=counts["edge"]["macs_per_image"],
+        edge_synops=counts["edges"][step]["synops_per_image"],
+        edge_macs=counts["edges"][step]["macs_per_image"],
         cloud_macs=counts["cloud"]["macs"],
         bytes_up=counts["image_bytes"][config.link.codec],
         bytes_down=splits.num_classes * _ANSWER_BYTES_A_CLASS,
@@ -226,46 +233,65 @@ def _costs(config: EccSnnConfig, splits: Splits, counts: dict[str, Any]) -> Imag
 
 
 def _update(
-    config: EccSnnConfig,
-    splits: Splits,
-    scenario: Scenario,
-    matrix: list[list[float]],
-    confusion: list[list[int]],
-    counts: dict[str, Any],
+    config: EccSnnConfig, splits: Splits, scenario: Scenario, logits: dict[str, np.ndarray], counts: dict[str, Any]
 ) -> dict[str, Any]:
-    sizes = [int(_of(splits.test.labels, task).sum()) for task in scenario.tasks]
-    samples = sum(int(_of(splits.train.labels, task).sum()) for task in scenario.tasks[1:])
-    weights = 4 * counts["edge"]["parameters"]
-    return {
-        "learner": "lwf",
-        "accuracy_matrix": matrix,
+    """Metrics of class-incremental learning on test data, and what updating on the device saves."""
+    order = scenario.class_order
+    labels = splits.test.labels
+    predictions = [
+        predicted_classes(logits[f"edge_{step}_test"], scenario.classes_learned(step + 1))
+        for step in range(len(scenario.tasks))
+    ]
+    matrix = metrics.accuracy_matrix(predictions, labels, scenario.tasks)
+    sizes = metrics.task_samples(labels, scenario.tasks)
+    main = {
         "average_incremental_accuracy": metrics.average_incremental_accuracy(matrix, sizes),
         "last_accuracy": metrics.last_accuracy(matrix, sizes),
         "forgetting": metrics.forgetting(matrix),
-        "confusion": confusion,
-        "definitions": {
-            "average_incremental_accuracy": "mean over steps of the accuracy on all classes seen so far, by samples",
-            "last_accuracy": "accuracy on all test samples after the last task, without being told the task",
-            "forgetting": "mean over earlier tasks of the best past accuracy minus the last (Chaudhry et al. 2018)",
-        },
-        # What retraining in the cloud would have sent: every new image up, the whole model down, once an update.
-        "upload_saved": {
-            "provenance": "modelled",
-            "images_not_uploaded": samples,
-            "bytes_up_not_sent": samples * counts["image_bytes"][config.link.codec],
-            "requests_not_sent": samples,
-            "bytes_down_not_sent": weights * (len(scenario.tasks) - 1),
-        },
+    }
+    other = {
+        "average_task_accuracy": metrics.average_task_accuracy(matrix),
+        "last_task_accuracy": metrics.last_task_accuracy(matrix),
+        "forgetting_from_learnt": metrics.forgetting(matrix, "from_learnt"),
+        "forgetting_max_past_or_now": metrics.forgetting(matrix, "max_past_or_now"),
+        "performance_drop": metrics.performance_drop(matrix, sizes),
+    }
+    return {
+        "learner": "lwf",
+        "accuracy_matrix": matrix,
+        **main,
+        "other": other,
+        "confusion": metrics.confusion_matrix(labels, predictions[-1], order),
+        "definitions": {name: metrics.DEFINITIONS[name] for name in (*main, *other)},
+        "upload_saved": _upload_saved(config, splits, scenario, counts),
     }
 
 
-def _confusion(labels: np.ndarray, predictions: np.ndarray, classes: list[int]) -> list[list[int]]:
-    place = {c: i for i, c in enumerate(classes)}
-    table = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    for label, prediction in zip(labels.tolist(), predictions.tolist(), strict=True):
-        if label in place:
-            table[place[label], place[prediction]] += 1
-    return table.tolist()
+def _upload_saved(config: EccSnnConfig, splits: Splits, scenario: Scenario, counts: dict[str, Any]) -> dict[str, Any]:
+    """What updating on the device saves against retraining in the cloud.
+
+    Retraining sends every new image up and, once an update, the whole model down. A cloud that distils into the update
+    has to see the new images as well, and sends its logits back: then only the difference downwards is saved.
+    """
+    images = sum(int(np.isin(splits.train.labels, task).sum()) for task in scenario.tasks[1:])
+    model_bytes = sum(4 * edge["parameters"] for edge in counts["edges"][1:])
+    taught = config.update.logit_weight > 0
+    kept = 0 if taught else images
+    answers = images * splits.num_classes * _ANSWER_BYTES_A_CLASS if taught else 0
+    return {
+        "provenance": "modelled",
+        "definition": "retraining in the cloud: every new image up, the whole fp32 model down once an update; the "
+        + (
+            f"update here distils from the cloud (logit_weight {config.update.logit_weight:g}), so every new image "
+            "goes up once and its fp32 logits come down"
+            if taught
+            else "update here asks the cloud nothing"
+        ),
+        "images_not_uploaded": kept,
+        "bytes_up_not_sent": kept * counts["image_bytes"][config.link.codec],
+        "requests_not_sent": kept,
+        "bytes_down_not_sent": model_bytes - answers,
+    }
 
 
 def _notes(config: EccSnnConfig, scenario: Scenario, counts: dict[str, Any]) -> list[str]:
@@ -284,8 +310,14 @@ def _notes(config: EccSnnConfig, scenario: Scenario, counts: dict[str, Any]) -> 
             f"Small experiment: the cloud's channels are times {config.cloud.model.width:g}, the edge's "
             f"times {config.edge.model.width:g} of the published widths."
         )
-    if counts["edge"]["uncounted"]:
-        notes.append(f"Operations that were not counted: {', '.join(counts['edge']['uncounted'])}.")
+    uncounted = sorted({name for edge in counts["edges"] for name in edge["uncounted"]})
+    if uncounted:
+        notes.append(f"Operations that were not counted: {', '.join(uncounted)}.")
+    if config.update.enabled and len(scenario.tasks) > 1 and config.update.logit_weight > 0:
+        notes.append(
+            "The updates distil from the cloud, so their images are uploaded once; update.logit_weight=0 learns on "
+            "the device alone."
+        )
     return notes
 
 

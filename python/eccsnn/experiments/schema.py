@@ -23,7 +23,7 @@ Positive = Annotated[float, Field(gt=0)]
 class Section(BaseModel):
     """A frozen part of a configuration that knows its keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Subset(Section):
@@ -160,7 +160,7 @@ class Link(Section):
     enabled: bool = True
     images: int = Field(200, ge=1, description="test images that are sent through the pair")
     codec: Literal["png", "jpeg", "raw"] = "png"
-    jpeg_quality: int = Field(90, ge=1, le=100)
+    jpeg_quality: int = Field(90, ge=1, le=95)
     timeout_s: Positive = 5.0
     rtt_ms: float = Field(0.0, ge=0, description="added by the link shaper; 0 leaves the link as it is")
     rate_mbit: Positive | None = Field(None, description="limit of the link shaper; null leaves the link as it is")
@@ -170,7 +170,9 @@ class EccSnnConfig(Section):
     """ECC-SNN: set up a cloud ANN and an edge SNN, run them together, update the edge."""
 
     system: Literal["ecc_snn"] = "ecc_snn"
-    name: str
+    name: str = Field(
+        pattern=r"^\w[\w.+-]*(/\w[\w.+-]*)*$", description="folder of its runs, such as ecc_snn/digits_small"
+    )
     description: str = ""
     seed: int = Field(0, ge=0)
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")

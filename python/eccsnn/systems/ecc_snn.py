@@ -1,8 +1,7 @@
 """ECC-SNN: a cloud ANN teaches an edge SNN; the edge answers what it is sure of and learns new classes on the device.
 
 Source: "ECC-SNN: Cost-Effective Edge-Cloud Collaboration for Spiking Neural Networks" (IJCAI 2025, arXiv 2505.20835).
-The
-three stages of the paper are the three functions `train_cloud` and `train_edge` (setup), `co_inference` (execution) and
+The three stages of the paper are the functions `train_cloud` and `train_edge` (setup), `co_inference` (execution) and
 `update_edge` (update). What differs from the official code, on purpose: the feature term trains the student; nothing is
 selected on test data; costs are counted or measured, not constants; the teacher runs only where it has a weight.
 """
@@ -111,7 +110,7 @@ def train_edge(
     Args:
         splits: Data; only samples of `classes` are used.
         classes: Class ids of the first task.
-        cloud: Teacher, frozen here; None is allowed when both weights are 0.
+        cloud: Teacher, not changed; None is allowed when both weights are 0.
         model: `name`, `width`, `timesteps`, `neuron` of `eccsnn.models.build_model`.
         training: Keyword arguments of `eccsnn.training.fit`.
         distillation: `logit_weight`, `temperature`, `feature_weight`, `feature_order`, `student_map`, `teacher_map`.
@@ -125,7 +124,7 @@ def train_edge(
     edge = _build(seed, tasks=[list(classes)], image_size=image_size, **model)
     feature = None
     if cloud is not None:
-        cloud = cloud.to(device).eval().requires_grad_(False)
+        cloud = _frozen(cloud, device)
         if distillation["feature_weight"] > 0:
             feature = feature_distillation(
                 edge, cloud, image_size, seed=seed, **_pick(distillation, "feature_order", "student_map", "teacher_map")
@@ -243,7 +242,7 @@ def update_edge(
 
     Args:
         edge: The model so far; it is not changed.
-        cloud: Teacher, or None when `logit_weight` is 0.
+        cloud: Teacher, not changed; None when `logit_weight` is 0.
         splits: Data; only training samples of `classes` are used.
         classes: Class ids of the new task.
         training: Keyword arguments of `eccsnn.training.fit`.
@@ -257,7 +256,7 @@ def update_edge(
     updated = copy.deepcopy(edge).to(device)
     before = lwf.add_task(updated, classes, seed)
     if cloud is not None:
-        cloud = cloud.to(device).eval().requires_grad_(False)
+        cloud = _frozen(cloud, device)
     loss_function = lwf.lwf_loss(
         before,
         cloud,
@@ -325,6 +324,40 @@ def co_inference(
         for measure in MEASURES
     }
     return {"edge_correct": edge_correct, "cloud_correct": cloud_correct, "ambiguity": ambiguity, "curves": curves}
+
+
+def check_models(
+    image_size: int,
+    num_classes: int,
+    classes: Sequence[int],
+    *,
+    cloud: Mapping[str, Any],
+    edge: Mapping[str, Any],
+    distillation: Mapping[str, Any],
+) -> None:
+    """Builds what `train_cloud` and `train_edge` would build, so that a mistake shows before anything is trained.
+
+    Args:
+        image_size: Height and width of the images.
+        num_classes: Classes of the data, for the cloud.
+        classes: Class ids of the first task, for the edge.
+        cloud, edge: `model` of `train_cloud` and `train_edge`; pretrained weights are not fetched here.
+        distillation: As for `train_edge`.
+
+    Raises:
+        ValueError: A model's name or option is unknown, it does not take the images, or a feature map does not exist.
+        EccsnnError: A library that a model needs is missing.
+    """
+    cloud_model = _build(0, num_classes=num_classes, image_size=image_size, **{**cloud, "pretrained": False})
+    edge_model = _build(0, tasks=[list(classes)], image_size=image_size, **edge)
+    if distillation["feature_weight"] > 0:
+        maps = _pick(distillation, "feature_order", "student_map", "teacher_map")
+        feature_distillation(edge_model, cloud_model, image_size, **maps)
+
+
+def _frozen(model: Model, device: str) -> Model:
+    """A copy in evaluation mode without gradients; the caller's model stays as it is."""
+    return copy.deepcopy(model).to(device).eval().requires_grad_(False)
 
 
 def _feature_map(model: Model, name: str, image_size: int, key: str) -> Tensor:

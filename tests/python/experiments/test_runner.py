@@ -80,6 +80,33 @@ def test_results_are_consistent(finished):
     }
 
 
+def test_every_state_of_the_edge_has_its_own_costs(finished):
+    results = json.loads((finished / "results.json").read_text())
+    first, last = (step["sets"]["all"] for step in results["execution"])
+    assert first["edge_only"]["energy_mj"] != last["edge_only"]["energy_mj"]  # the update changed the firing rates
+    for part in (first, last):
+        assert part["curves"]["entropy"]["energy_mj"][-1] == pytest.approx(part["edge_only"]["energy_mj"])
+    rows = {row["name"]: row["value"] for row in results["costs"]}
+    assert rows["edge energy per image"] == pytest.approx(last["edge_only"]["energy_mj"])
+
+
+def test_an_update_that_the_cloud_teaches_does_not_save_its_uploads(finished, runs):
+    taught = json.loads((finished / "results.json").read_text())["update"]["upload_saved"]
+    assert taught["images_not_uploaded"] == taught["bytes_up_not_sent"] == taught["requests_not_sent"] == 0
+    assert "distils from the cloud" in taught["definition"]
+    alone = run_config("ecc_snn/digits_debug", [*TINY, "update.logit_weight=0"], runs_dir=runs)
+    saved = json.loads((alone / "results.json").read_text())["update"]["upload_saved"]
+    assert 0 < saved["images_not_uploaded"] == saved["requests_not_sent"] < 120
+    assert saved["bytes_down_not_sent"] > taught["bytes_down_not_sent"]
+
+
+def test_update_metrics_come_with_their_definitions(finished):
+    update = json.loads((finished / "results.json").read_text())["update"]
+    named = {"average_incremental_accuracy", "last_accuracy", "forgetting", *update["other"]}
+    assert named == update["definitions"].keys()
+    assert update["other"]["forgetting_max_past_or_now"] >= max(0, update["forgetting"])
+
+
 def test_running_again_reuses_every_stage_and_gives_the_same_results(finished, runs):
     before = json.loads((finished / "results.json").read_text())
     records = lines(finished / "metrics.jsonl")
@@ -162,12 +189,31 @@ def test_cuda_without_gpu_is_a_clear_error(tmp_path):
 
 
 def test_unknown_feature_map_names_the_known_ones(tmp_path):
-    with pytest.raises(ValueError, match=r"teacher_map is 'pool9'.*pool3"):
+    with pytest.raises(ConfigError, match=r"teacher_map is 'pool9'.*pool3"):
         run_config("ecc_snn/digits_debug", [*TINY, "edge.distillation.teacher_map=pool9"], runs_dir=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.subset=null", "data.val_fraction=0"], "leaves no validation images"),
+        (["scenario=B1-Inc3"], "first task has one class"),
+        (["data.subset={train: 120, val: 40, test: 3}"], "has 0 test images"),
+        (["profile=edge_45nm_wify"], "did you mean 'edge_45nm_wifi'"),
+        (["cloud.model.name=vgg17"], "unknown model 'vgg17'.*vgg16"),
+        (["edge.model.name=vgg16"], "ANN without spiking neurons"),
+        (["cloud.model.freeze_trunk=true"], "unknown option 'freeze_trunk'"),
+        (["data.image_size=20"], "image_size is 20"),
+    ],
+)
+def test_what_would_fail_at_the_end_fails_before_anything_is_trained(tmp_path, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        run_config("ecc_snn/digits_debug", [*TINY, *overrides], runs_dir=tmp_path)
+    assert not (tmp_path / "stages").exists()
+
+
 def test_failure_is_recorded_in_the_run(tmp_path):
-    with pytest.raises(ValueError, match="student_map"):
+    with pytest.raises(ConfigError, match="student_map"):
         run_config("ecc_snn/digits_debug", [*TINY, "edge.distillation.student_map=none"], runs_dir=tmp_path)
     (info,) = tmp_path.glob("ecc_snn/digits_debug/*/run.json")
     recorded = json.loads(info.read_text())

@@ -136,6 +136,7 @@ def test_setup_execution_and_update_learn(splits):
     )
     assert {"feature_distillation", "logit_distillation", "val_accuracy"} <= result.records[0].keys()
     assert result.records[-1]["loss"] < result.records[0]["loss"]
+    assert all(p.requires_grad for p in cloud.parameters())  # the teacher was used, not changed
     before = {k: v.clone() for k, v in edge.state_dict().items()}
     update = {"logit_weight": 0.5, "temperature": 3.0, "lwf_weight": 0.5, "lwf_temperature": 2.0, "seed": 0}
     updated, result = ecc_snn.update_edge(edge, cloud, splits, (2, 3), training=TRAINING, **update)
