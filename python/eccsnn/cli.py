@@ -1,9 +1,9 @@
-"""The command line: `eccsnn info | list | run | predict | report | serve | edge`. `eccsnn COMMAND --help` explains
-each."""
+"""The command line: `eccsnn info | list | run | predict | report | serve | edge`; `eccsnn COMMAND --help` explains."""
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -97,6 +97,8 @@ def run(
     """
     from eccsnn.experiments import run_config
 
+    # A scheduler's kill ends the run as Ctrl-C does, so that run.json says "interrupted".
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     path = run_config(config, overrides or [], runs_dir=runs_dir, console=_OUT)
     _OUT.print(f"run: {path}", soft_wrap=True)
     if report:

@@ -11,6 +11,7 @@ RUN/run.log          what was logged
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -19,12 +20,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from eccsnn.errors import EccsnnError
 from eccsnn.experiments import provenance
 from eccsnn.experiments.schema import EccSnnConfig, dump_config
 from eccsnn.experiments.stages import Artefact, StageStore
@@ -34,8 +36,7 @@ LOG = logging.getLogger("eccsnn")
 
 
 def run_directory(config: EccSnnConfig, runs_dir: Path) -> Path:
-    """Folder of a configuration: the same configuration and seed always gives the same folder, so that it is
-    resumed."""
+    """Folder of a configuration: the same configuration and seed give the same folder, so that a run is resumed."""
     digest = hashlib.sha256(json.dumps(config.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
     return runs_dir / config.name / f"seed{config.seed}-{digest[:8]}"
 
@@ -57,6 +58,7 @@ class Run:
         self._start = time.monotonic()
         self._board: Any = None
         self._handlers: list[logging.Handler] = []
+        self._lock: IO[str] | None = None
         self.info: dict[str, Any] = {
             "schema": "eccsnn.run/1",
             "name": config.name,
@@ -74,6 +76,15 @@ class Run:
 
     def __enter__(self) -> Run:
         self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = open(self.path / ".lock", "w")  # held until the run ends; the system frees it even after a kill
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise EccsnnError(
+                f"{self.path} is being written by another process that runs the same configuration. Wait for it, or "
+                "change the configuration (another seed, for example)."
+            ) from None
         write_atomically(self.path / "config.yaml", dump_config(self.config).encode())
         (self.path / "metrics.jsonl").write_text("")
         for old in (self.path / "tensorboard").glob("events.*"):
@@ -108,6 +119,8 @@ class Run:
         for handler in self._handlers:
             LOG.removeHandler(handler)
             handler.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def stage(
         self, name: str, inputs: dict[str, Any], code: Sequence[str], build: Callable[[Path, StageProgress], None]

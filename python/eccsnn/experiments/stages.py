@@ -3,8 +3,7 @@
 A stage's key is the SHA-256 of its name, its resolved inputs (configuration, seed, data fingerprint, keys of the stages
 before it) and the code that computes it. The same key is never computed twice, by whatever experiment, seed or resumed
 run; another key is never reused. What is being computed lives in `KEY.partial`, where a stage keeps its own
-checkpoints,
-and gets its final name only when it is complete.
+checkpoints, and gets its final name only when it is complete.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +27,12 @@ from eccsnn.training.checkpoint import write_json
 
 _LOG = logging.getLogger(__name__)
 _PACKAGE = Path(__file__).resolve().parents[1]
+
+KERNELS_VERSION = 1
+"""Raise it when a compiled kernel gives other numbers than before: sources in C++ and CUDA are not hashed, since most
+changes of them (speed, another instruction set) leave the numbers as they are."""
+
+_CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -52,14 +58,12 @@ class Artefact:
 def code_version(packages: tuple[str, ...]) -> str:
     """Hash of the Python code of some subpackages, comments and docstrings left out.
 
-    Compiled kernels are covered by their numerics version: the arithmetic of a kernel is fixed by contract, and a
-    change
-    of it has to raise `NUMERICS_VERSION` in `eccsnn.ops`.
+    Compiled kernels are covered by `KERNELS_VERSION`.
 
     >>> code_version(("nn",)) == code_version(("nn",))
     True
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"kernels {KERNELS_VERSION}".encode())
     for package in packages:
         target = _PACKAGE / package
         for path in sorted(target.rglob("*.py")) if target.is_dir() else [target]:
@@ -93,9 +97,8 @@ class StageStore:
             name: Name of the stage.
             inputs: Everything that the result depends on, as JSON.
             code: Subpackages (or files) of eccsnn whose code the result depends on.
-            build: Computes the stage into the folder it is given. It may find its own checkpoints there, from an
-            earlier
-                try that was killed.
+            build: Computes the stage into the folder it is given. It may find its own checkpoint there, from an earlier
+                try that was killed; everything else of that try is gone.
         """
         key, described = self.key(name, inputs, code)
         final = self.root / name / key[:16]
@@ -106,6 +109,7 @@ class StageStore:
             self._say_why(name, described)
             partial = final.with_name(final.name + ".partial")
             partial.mkdir(parents=True, exist_ok=True)
+            _clear(partial)
             spent = _read_seconds(partial)
             start = time.monotonic()
             try:
@@ -117,10 +121,10 @@ class StageStore:
             files = {
                 str(path.relative_to(partial)): _sha256(path)
                 for path in sorted(partial.rglob("*"))
-                if path.is_file() and path.name not in ("seconds", "checkpoint.safetensors")
+                if path.is_file() and path.name not in ("seconds", _CHECKPOINT)
             }
             write_json(partial / "stage.json", {"key": key, "seconds": spent, "files": files, **described})
-            (partial / "checkpoint.safetensors").unlink(missing_ok=True)
+            (partial / _CHECKPOINT).unlink(missing_ok=True)
             (partial / "seconds").unlink(missing_ok=True)
             os.replace(partial, final)
             return Artefact(name, key, final, reused=False, seconds=spent)
@@ -178,6 +182,14 @@ class StageStore:
                 _LOG.warning("stage %s is being computed by another process; waiting for it.", path)
                 fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+
+
+def _clear(partial: Path) -> None:
+    """Removes what a killed try has left but its checkpoint: half-written files would end up in the artefact."""
+    for path in partial.iterdir():
+        if path.name in ("seconds", _CHECKPOINT):
+            continue
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _read_seconds(partial: Path) -> float:

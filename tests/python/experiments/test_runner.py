@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import signal
@@ -8,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from eccsnn.errors import CheckpointError, ConfigError
+from eccsnn.errors import CheckpointError, ConfigError, EccsnnError
 from eccsnn.experiments import load, run_config
 
 TINY = [
@@ -219,6 +220,28 @@ def test_failure_is_recorded_in_the_run(tmp_path):
     recorded = json.loads(info.read_text())
     assert recorded["status"] == "failed"
     assert "student_map" in recorded["error"]
+
+
+def test_a_run_that_another_process_writes_is_left_alone(finished, runs):
+    before = (finished / "metrics.jsonl").read_bytes()
+    with open(finished / ".lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(EccsnnError, match="being written by another process"):
+            run_config("ecc_snn/digits_debug", TINY, runs_dir=runs)
+    assert (finished / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_terminated_run_says_that_it_was_interrupted(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "eccsnn.cli", "run", "ecc_snn/digits_debug", *TINY, "--runs-dir", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+    )
+    while process.poll() is None and not list(tmp_path.glob("stages/*/*.partial")):
+        time.sleep(0.01)  # polls for progress of another process; no assertion depends on time
+    process.terminate()
+    assert process.wait() == 128 + signal.SIGTERM
+    (info,) = tmp_path.glob("ecc_snn/digits_debug/*/run.json")
+    assert json.loads(info.read_text())["status"] == "interrupted"
 
 
 def test_killed_at_some_moments_the_run_resumes_to_the_same_numbers(finished, tmp_path):

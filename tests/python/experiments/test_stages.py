@@ -64,6 +64,30 @@ def test_a_failed_build_leaves_no_artefact_but_its_own_files(tmp_path):
     assert sorted(p.name for p in artefact.path.iterdir()) == ["out.txt", "stage.json"]
 
 
+def test_leftovers_of_a_killed_try_do_not_enter_the_artefact(tmp_path):
+    store = StageStore(tmp_path)
+
+    def killed(folder):
+        (folder / "checkpoint.safetensors").write_text("half")
+        (folder / ".checkpoint.safetensors.x7f").write_text("being written")
+        (folder / "old").mkdir()
+        (folder / "old" / "file").write_text("old")
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError):
+        store.run("s", {}, ["nn"], killed)
+    artefact = store.run("s", {}, ["nn"], write("done"))
+    assert sorted(p.name for p in artefact.path.iterdir()) == ["out.txt", "stage.json"]
+
+
+def test_other_kernels_are_other_code(monkeypatch):
+    before = code_version(("nn",))
+    monkeypatch.setattr(stages, "KERNELS_VERSION", stages.KERNELS_VERSION + 1)
+    code_version.cache_clear()
+    assert code_version(("nn",)) != before
+    code_version.cache_clear()
+
+
 @pytest.mark.parametrize("damage", ["truncate", "remove", "no_description", "bad_description"])
 def test_a_broken_artefact_is_set_aside_and_computed_again(tmp_path, caplog, damage):
     store = StageStore(tmp_path)
