@@ -1,5 +1,4 @@
-// What the bindings of the spike and distillation ops share: element types, devices and views of spike
-// tensors.
+// What the bindings share: checks, element types, devices, views of spike tensors and threads.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
@@ -54,7 +53,7 @@ inline DType float_dtype(ScalarType type, const char* op) {
   }
 }
 
-// The type that sums are taken in.
+// The type that membranes, sums and losses are computed in.
 inline ScalarType accumulate_type(ScalarType type) {
   return type == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
 }

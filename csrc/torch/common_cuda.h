@@ -1,4 +1,4 @@
-// What the CUDA bindings of the spike and distillation ops share.
+// What the CUDA bindings share.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -9,7 +9,8 @@
 
 namespace eccsnn::torch_ops {
 
-// Makes a tensor's device the current one for as long as it lives, and knows torch's current stream there.
+// Makes a tensor's device the current one for as long as it lives, and knows torch's current stream there. To
+// be made once arguments are checked: a tensor that should be on a GPU may not be.
 class OnDeviceOf {
  public:
   explicit OnDeviceOf(const Tensor& tensor) : guard_(tensor.get_device_index()) {

@@ -10,8 +10,8 @@ namespace {
 
 Tensor spike_count_pool_device(const Tensor& spikes, std::int64_t kernel_h, std::int64_t kernel_w,
                                std::int64_t divisor) {
-  const OnDeviceOf device(spikes);
   PoolCall call(spikes, kernel_h, kernel_w, divisor);
+  const OnDeviceOf device(spikes);
   spike_count_pool_cuda(call.args, device.stream());
   STD_CUDA_KERNEL_LAUNCH_CHECK();
   return call.counts;
@@ -19,8 +19,8 @@ Tensor spike_count_pool_device(const Tensor& spikes, std::int64_t kernel_h, std:
 
 Tensor spike_count_pool_backward_device(const Tensor& grad, std::int64_t kernel_h, std::int64_t kernel_w,
                                         std::int64_t divisor, ScalarType dtype) {
-  const OnDeviceOf device(grad);
   PoolBackwardCall call(grad, kernel_h, kernel_w, divisor, dtype);
+  const OnDeviceOf device(grad);
   spike_count_pool_backward_cuda(call.args, device.stream());
   STD_CUDA_KERNEL_LAUNCH_CHECK();
   return call.grad_spikes;

@@ -9,15 +9,10 @@
 namespace eccsnn::torch_ops {
 namespace {
 
-// Neuron-steps below which a thread is not worth waking.
-constexpr std::int64_t kGrainSteps = 32768;
-
 template <class Kernel, class Args>
 void in_parallel(Kernel kernel, const Args& args) {
   const std::int64_t blocks = (args.neurons + kLifBlock - 1) / kLifBlock;
-  if (blocks == 0) return;
-  const std::int64_t grain = std::max<std::int64_t>(1, kGrainSteps / (kLifBlock * args.timesteps));
-  torch::stable::parallel_for(0, blocks, grain, [&](std::int64_t begin, std::int64_t end) {
+  in_parallel_over(blocks, kLifBlock * args.timesteps, [&](std::int64_t begin, std::int64_t end) {
     kernel(args, begin * kLifBlock, std::min(end * kLifBlock, args.neurons));
   });
 }
@@ -35,7 +30,6 @@ std::tuple<Tensor, Tensor, Tensor> lif_forward_cpu(const Tensor& x, std::optiona
                                                    bool decay_input, bool /*detach_reset*/,
                                                    std::string surrogate, double surrogate_alpha,
                                                    bool smooth) {
-  check_x(x);
   LifForwardCall call(
       x, v_init, tau_tensor,
       to_params(tau, v_threshold, v_reset, decay_input, surrogate, surrogate_alpha, smooth, x), true);
@@ -47,7 +41,6 @@ std::tuple<Tensor, Tensor, Tensor> lif_forward_cpu(const Tensor& x, std::optiona
 std::tuple<Tensor, Tensor> lif_inference_cpu(const Tensor& x, std::optional<Tensor> v_init,
                                              std::optional<Tensor> tau_tensor, double tau, double v_threshold,
                                              std::optional<double> v_reset, bool decay_input) {
-  check_x(x);
   LifForwardCall call(x, v_init, tau_tensor,
                       to_params(tau, v_threshold, v_reset, decay_input, "atan", 2.0, false, x), false);
   call.args.params.tau = tau_value(tau, tau_tensor);
@@ -73,9 +66,15 @@ std::tuple<Tensor, Tensor, Tensor> lif_backward_cpu(
   in_parallel(&lif_backward, call.args);
   double total = 0.0;
   for (double sum : partial) total += sum;  // in the order of the blocks: the same for any number of threads
-  Tensor grad_tau = torch::stable::new_empty(grad_spikes, std::vector<std::int64_t>{},
-                                             membrane_type(grad_spikes.scalar_type()));
-  torch::stable::fill_(grad_tau, total);
+  const auto type = accumulate_type(grad_spikes.scalar_type());
+  Tensor grad_tau = torch::stable::new_empty(grad_spikes, std::vector<std::int64_t>{}, type);
+  // Not fill_, which refuses a total beyond float's range; this makes it infinite, as the sum in float would
+  // be.
+  if (type == ScalarType::Double) {
+    *static_cast<double*>(grad_tau.mutable_data_ptr()) = total;
+  } else {
+    *static_cast<float*>(grad_tau.mutable_data_ptr()) = static_cast<float>(total);
+  }
   return {call.grad_x, call.grad_v_init, grad_tau};
 }
 

@@ -1,45 +1,20 @@
 // What the CPU and the CUDA binding of the LIF ops share: checks, outputs, and the translation of arguments.
 #pragma once
 
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "common.h"
 #include "eccsnn/lif.h"
 
 namespace eccsnn::torch_ops {
 
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-
-inline DType to_dtype(ScalarType type) {
-  switch (type) {
-    case ScalarType::Float:
-      return DType::kFloat32;
-    case ScalarType::Double:
-      return DType::kFloat64;
-    case ScalarType::BFloat16:
-      return DType::kBFloat16;
-    case ScalarType::Half:
-      return DType::kFloat16;
-    default:
-      STD_TORCH_CHECK(false, "x has dtype ", torch::headeronly::toString(type),
-                      "; expected float32, float64, bfloat16 or float16.");
-  }
-}
-
-inline ScalarType membrane_type(ScalarType type) {
-  return type == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
-}
-
 inline Surrogate to_surrogate(const std::string& name) {
   if (name == "atan") return Surrogate::kAtan;
   if (name == "sigmoid") return Surrogate::kSigmoid;
-  STD_TORCH_CHECK(name == "rect", "surrogate is '", name, "'; expected 'atan', 'sigmoid' or 'rect'.");
+  require(name == "rect", "surrogate is '", name, "'; expected 'atan', 'sigmoid' or 'rect'.");
   return Surrogate::kRect;
 }
 
@@ -79,14 +54,15 @@ inline Rows as_rows(const Tensor& x) {
 }
 
 inline void check_same_device(const Tensor& t, const Tensor& x, const char* name) {
-  STD_TORCH_CHECK(t.is_cpu() == x.is_cpu() && t.get_device_index() == x.get_device_index(), name,
-                  " is on another device than x; move it with .to(x.device).");
+  require(same_device(t, x), name, " is on another device than x; move it with .to(x.device).");
 }
 
-inline void check_x(const Tensor& x) {
-  STD_TORCH_CHECK(x.dim() >= 1, "x has no dimensions; expected [T, ...] with time first.");
-  STD_TORCH_CHECK(x.size(0) >= 1, "x has T = 0 timesteps; expected at least one.");
-  to_dtype(x.scalar_type());
+// Returns x, which every other check here relies on.
+inline const Tensor& check_x(const Tensor& x) {
+  require(x.dim() >= 1, "x has no dimensions; expected [T, ...] with time first.");
+  require(x.size(0) >= 1, "x has T = 0 timesteps; expected at least one.");
+  float_dtype(x.scalar_type(), "lif");
+  return x;
 }
 
 // v_init or grad_v_final: [...] in the membrane's type, made contiguous.
@@ -94,26 +70,25 @@ inline std::optional<Tensor> check_state(const std::optional<Tensor>& state, con
                                          const char* name) {
   if (!state.has_value()) return std::nullopt;
   check_same_device(*state, x, name);
-  STD_TORCH_CHECK(state->scalar_type() == membrane_type(x.scalar_type()), name, " has dtype ",
-                  torch::headeronly::toString(state->scalar_type()), "; expected the membrane's, ",
-                  torch::headeronly::toString(membrane_type(x.scalar_type())), ".");
-  STD_TORCH_CHECK(shape_of(*state) == neuron_shape(x), name,
-                  " does not have the shape of one timestep of x.");
+  require(state->scalar_type() == accumulate_type(x.scalar_type()), name, " has dtype ",
+          torch::headeronly::toString(state->scalar_type()), "; expected the membrane's, ",
+          torch::headeronly::toString(accumulate_type(x.scalar_type())), ".");
+  require(shape_of(*state) == neuron_shape(x), name, " does not have the shape of one timestep of x.");
   return torch::stable::contiguous(*state);
 }
 
 inline void check_tau(const std::optional<Tensor>& tau, const Tensor& x) {
   if (!tau.has_value()) return;
   check_same_device(*tau, x, "tau");
-  STD_TORCH_CHECK(tau->dim() == 0 && tau->scalar_type() == membrane_type(x.scalar_type()),
-                  "tau as a tensor must have no dimensions and the membrane's dtype.");
+  require(tau->dim() == 0 && tau->scalar_type() == accumulate_type(x.scalar_type()),
+          "tau as a tensor must have no dimensions and the membrane's dtype.");
 }
 
 inline LifParams to_params(double tau, double v_threshold, std::optional<double> v_reset, bool decay_input,
                            const std::string& surrogate, double surrogate_alpha, bool smooth,
                            const Tensor& x) {
-  STD_TORCH_CHECK(!smooth || x.scalar_type() == ScalarType::Double,
-                  "smooth = True is for checking gradients and takes float64 alone.");
+  require(!smooth || x.scalar_type() == ScalarType::Double,
+          "smooth = True is for checking gradients and takes float64 alone.");
   LifParams p;
   p.tau = tau;
   p.v_threshold = v_threshold;
@@ -134,15 +109,15 @@ inline const void* pointer(const std::optional<Tensor>& t) {
 struct LifForwardCall {
   LifForwardCall(const Tensor& x, const std::optional<Tensor>& v_init,
                  const std::optional<Tensor>& tau_tensor, const LifParams& params, bool save_h)
-      : rows(as_rows(x)), v(check_state(v_init, x, "v_init")) {
+      : rows(as_rows(check_x(x))), v(check_state(v_init, x, "v_init")) {
     check_tau(tau_tensor, x);
     const auto shape = shape_of(x);
-    const auto membrane = membrane_type(x.scalar_type());
+    const auto membrane = accumulate_type(x.scalar_type());
     spikes = torch::stable::new_empty(x, shape);
     if (save_h) h = torch::stable::new_empty(x, shape, membrane);
     v_final = torch::stable::new_empty(x, neuron_shape(x), membrane);
     args.params = params;
-    args.dtype = to_dtype(x.scalar_type());
+    args.dtype = float_dtype(x.scalar_type(), "lif");
     args.timesteps = x.size(0);
     args.neurons = count(neuron_shape(x));
     args.x = rows.tensor.const_data_ptr();
@@ -164,24 +139,23 @@ struct LifBackwardCall {
   LifBackwardCall(const Tensor& grad_spikes, const std::optional<Tensor>& grad_v_final, const Tensor& h,
                   const std::optional<Tensor>& v_init, const std::optional<Tensor>& tau_tensor,
                   const LifParams& params, bool detach_reset)
-      : grad_s(torch::stable::contiguous(grad_spikes)),
+      : grad_s(torch::stable::contiguous(check_x(grad_spikes))),
         grad_v(check_state(grad_v_final, grad_spikes, "grad_v_final")),
         saved_h(torch::stable::contiguous(h)),
         v(check_state(v_init, grad_spikes, "v_init")) {
-    check_x(grad_spikes);
     check_same_device(h, grad_spikes, "h");
     check_tau(tau_tensor, grad_spikes);
     const auto shape = shape_of(grad_spikes);
-    const auto membrane = membrane_type(grad_spikes.scalar_type());
-    STD_TORCH_CHECK(shape_of(h) == shape && h.scalar_type() == membrane,
-                    "h does not have the shape of grad_spikes and the membrane's dtype.");
+    const auto membrane = accumulate_type(grad_spikes.scalar_type());
+    require(shape_of(h) == shape && h.scalar_type() == membrane,
+            "h does not have the shape of grad_spikes and the membrane's dtype.");
     grad_x = torch::stable::new_empty(grad_spikes, shape);
     const bool need_v = v_init.has_value();
     grad_v_init = torch::stable::new_empty(
         grad_spikes, need_v ? neuron_shape(grad_spikes) : std::vector<std::int64_t>{0}, membrane);
     args.params = params;
     args.detach_reset = detach_reset;
-    args.dtype = to_dtype(grad_spikes.scalar_type());
+    args.dtype = float_dtype(grad_spikes.scalar_type(), "lif");
     args.timesteps = grad_spikes.size(0);
     args.neurons = count(neuron_shape(grad_spikes));
     args.grad_spikes = grad_s.const_data_ptr();

@@ -1,21 +1,15 @@
 // eccsnn::lif_forward, lif_inference and lif_backward on CUDA, on torch's current stream.
-#include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/macros.h>
 
 #include <tuple>
 
 #include "../cuda/lif.h"
+#include "common_cuda.h"
 #include "lif_common.h"
 
 namespace eccsnn::torch_ops {
 namespace {
-
-cudaStream_t current_stream(const Tensor& x) {
-  void* stream = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(x.get_device_index(), &stream));
-  return static_cast<cudaStream_t>(stream);
-}
 
 std::tuple<Tensor, Tensor, Tensor> lif_forward_cuda_op(const Tensor& x, std::optional<Tensor> v_init,
                                                        std::optional<Tensor> tau_tensor, double tau,
@@ -23,12 +17,11 @@ std::tuple<Tensor, Tensor, Tensor> lif_forward_cuda_op(const Tensor& x, std::opt
                                                        bool decay_input, bool /*detach_reset*/,
                                                        std::string surrogate, double surrogate_alpha,
                                                        bool smooth) {
-  check_x(x);
-  const torch::stable::accelerator::DeviceGuard guard(x.get_device_index());
   LifForwardCall call(
       x, v_init, tau_tensor,
       to_params(tau, v_threshold, v_reset, decay_input, surrogate, surrogate_alpha, smooth, x), true);
-  STD_CUDA_CHECK(lif_forward_cuda(call.args, pointer(tau_tensor), current_stream(x)));
+  const OnDeviceOf device(x);
+  STD_CUDA_CHECK(lif_forward_cuda(call.args, pointer(tau_tensor), device.stream()));
   return {call.spikes, call.h, call.v_final};
 }
 
@@ -36,11 +29,10 @@ std::tuple<Tensor, Tensor> lif_inference_cuda_op(const Tensor& x, std::optional<
                                                  std::optional<Tensor> tau_tensor, double tau,
                                                  double v_threshold, std::optional<double> v_reset,
                                                  bool decay_input) {
-  check_x(x);
-  const torch::stable::accelerator::DeviceGuard guard(x.get_device_index());
   LifForwardCall call(x, v_init, tau_tensor,
                       to_params(tau, v_threshold, v_reset, decay_input, "atan", 2.0, false, x), false);
-  STD_CUDA_CHECK(lif_forward_cuda(call.args, pointer(tau_tensor), current_stream(x)));
+  const OnDeviceOf device(x);
+  STD_CUDA_CHECK(lif_forward_cuda(call.args, pointer(tau_tensor), device.stream()));
   return {call.spikes, call.v_final};
 }
 
@@ -49,22 +41,22 @@ std::tuple<Tensor, Tensor, Tensor> lif_backward_cuda_op(
     std::optional<Tensor> v_init, std::optional<Tensor> tau_tensor, double tau, double v_threshold,
     std::optional<double> v_reset, bool decay_input, bool detach_reset, std::string surrogate,
     double surrogate_alpha, bool smooth, bool need_grad_tau) {
-  const torch::stable::accelerator::DeviceGuard guard(grad_spikes.get_device_index());
   LifBackwardCall call(
       grad_spikes, grad_v_final, h, v_init, tau_tensor,
       to_params(tau, v_threshold, v_reset, decay_input, surrogate, surrogate_alpha, smooth, grad_spikes),
       detach_reset);
-  const auto membrane = membrane_type(grad_spikes.scalar_type());
+  const OnDeviceOf device(grad_spikes);
+  const auto membrane = accumulate_type(grad_spikes.scalar_type());
   Tensor grad_tau;
   if (need_grad_tau) {
     const std::vector<std::int64_t> partials = {lif_backward_cuda_partials(call.args.neurons)};
     Tensor partial = torch::stable::new_empty(grad_spikes, partials, ScalarType::Double);
     call.args.grad_tau = static_cast<double*>(partial.mutable_data_ptr());
-    STD_CUDA_CHECK(lif_backward_cuda(call.args, pointer(tau_tensor), current_stream(grad_spikes)));
+    STD_CUDA_CHECK(lif_backward_cuda(call.args, pointer(tau_tensor), device.stream()));
     const std::vector<std::int64_t> over = {0};
     grad_tau = torch::stable::to(torch::stable::sum(partial, over), membrane);
   } else {
-    STD_CUDA_CHECK(lif_backward_cuda(call.args, pointer(tau_tensor), current_stream(grad_spikes)));
+    STD_CUDA_CHECK(lif_backward_cuda(call.args, pointer(tau_tensor), device.stream()));
     grad_tau = torch::stable::new_zeros(grad_spikes, std::vector<std::int64_t>{}, membrane);
   }
   return {call.grad_x, call.grad_v_init, grad_tau};

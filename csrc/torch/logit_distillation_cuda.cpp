@@ -12,8 +12,8 @@ namespace {
 
 std::tuple<Tensor, Tensor> logit_distillation_device(const Tensor& student, const Tensor& teacher,
                                                      std::optional<Tensor> class_ids, double temperature) {
-  const OnDeviceOf device(student);
   LogitCall call(student, teacher, class_ids, temperature);
+  const OnDeviceOf device(student);
   if (call.ids.has_value()) {
     // Checked in host memory above, then copied without waiting for the device.
     call.ids = call.ids->is_cpu() ? torch::stable::to(*call.ids, student.device(), /*non_blocking=*/true)
@@ -28,8 +28,8 @@ std::tuple<Tensor, Tensor> logit_distillation_device(const Tensor& student, cons
 }
 
 Tensor logit_distillation_backward_device(const Tensor& grad_loss, const Tensor& gradient, ScalarType dtype) {
-  const OnDeviceOf device(gradient);
   LogitBackwardCall call(grad_loss, gradient, dtype);
+  const OnDeviceOf device(gradient);
   logit_distillation_backward_cuda(call.args, gradient.size(0), device.stream());
   STD_CUDA_KERNEL_LAUNCH_CHECK();
   return call.grad_student;

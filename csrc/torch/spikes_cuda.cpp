@@ -17,8 +17,8 @@ void copy_to_host(T* host, const void* device, std::size_t bytes, cudaStream_t s
 }
 
 Tensor pack_spikes_device(const Tensor& spikes, bool check) {
-  const OnDeviceOf device(spikes);
   PackCall call(spikes);
+  const OnDeviceOf device(spikes);
   if (!check) {
     pack_spikes_cuda(call.args, nullptr, device.stream());
     STD_CUDA_KERNEL_LAUNCH_CHECK();
@@ -42,8 +42,8 @@ Tensor pack_spikes_device(const Tensor& spikes, bool check) {
 }
 
 Tensor unpack_spikes_device(const Tensor& packed, std::int64_t channels, ScalarType dtype) {
-  const OnDeviceOf device(packed);
   UnpackCall call(packed, channels, dtype);
+  const OnDeviceOf device(packed);
   unpack_spikes_cuda(call.args, device.stream());
   STD_CUDA_KERNEL_LAUNCH_CHECK();
   return call.spikes;

@@ -124,3 +124,9 @@ def test_devices_that_differ():
         lif(x, torch.zeros(5))
     with pytest.raises(ValueError, match="tau is on cpu, x on cuda"):
         lif(x, tau=torch.tensor(2.0))
+    neuron = (2.0, 1.0, 0.0, True)
+    for given in (x.cpu(), x):
+        with pytest.raises(RuntimeError, match="v_init is on another device than x"):
+            torch.ops.eccsnn.lif_inference(
+                given, torch.zeros(5, device="cpu" if given.is_cuda else "cuda"), None, *neuron
+            )

@@ -126,6 +126,8 @@ def _check(
     if x.shape[0] == 0:
         raise ValueError(f"x has T = 0 timesteps (shape {list(x.shape)}); expected at least one.")
     if v_init is not None:
+        if not isinstance(v_init, Tensor):
+            raise TypeError(f"v_init is {type(v_init).__name__}; expected a tensor of {membrane_dtype(x.dtype)}.")
         if v_init.shape != x.shape[1:]:
             raise ValueError(
                 f"v_init has shape {list(v_init.shape)}; expected that of one timestep of x, {list(x.shape[1:])}."

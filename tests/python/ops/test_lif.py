@@ -251,6 +251,7 @@ def test_any_neuron_and_input(data, timesteps, neurons, tau, v_threshold, v_rese
         ({"v_init": torch.zeros(4)}, ValueError, r"\[4\]; expected .* \[3\]"),
         ({"v_init": torch.zeros(3, dtype=torch.float64)}, TypeError, "float64; expected torch.float32"),
         ({"v_init": torch.zeros(3, device="meta")}, ValueError, "meta"),
+        ({"v_init": [0.0, 0.0, 0.0]}, TypeError, "v_init is list; expected a tensor"),
         ({"tau": 0.5}, ValueError, "tau=0.5"),
         ({"tau": float("nan")}, ValueError, "tau=nan"),
         ({"tau": torch.ones(3)}, ValueError, "without dimensions"),
@@ -273,12 +274,18 @@ def test_the_ops_check_for_themselves():
     neuron = (1.0, 0.0, True, True, "atan", 2.0, False)
     with pytest.raises(RuntimeError, match="T = 0"):
         forward(torch.zeros(0, 3), None, None, 2.0, *neuron)
-    with pytest.raises(RuntimeError, match="dtype Long"):
+    with pytest.raises(RuntimeError, match="got Long"):
         forward(torch.zeros(2, 3, dtype=torch.int64), None, None, 2.0, *neuron)
     with pytest.raises(RuntimeError, match="v_init has dtype Double"):
         forward(torch.zeros(2, 3), torch.zeros(3, dtype=torch.float64), None, 2.0, *neuron)
     with pytest.raises(RuntimeError, match="v_init does not have the shape"):
         forward(torch.zeros(2, 3), torch.zeros(4), None, 2.0, *neuron)
+    backward = torch.ops.eccsnn.lif_backward
+    number = torch.tensor(1.0)
+    with pytest.raises(RuntimeError, match="no dimensions"):
+        backward(number, number, number, number, None, 2.0, *neuron, False)
+    with pytest.raises(RuntimeError, match="h does not have the shape"):
+        backward(torch.zeros(2, 3), None, torch.zeros(2, 4), None, None, 2.0, *neuron, False)
     with pytest.raises(RuntimeError, match="surrogate is 'gauss'"):
         forward(torch.zeros(2, 3), None, None, 2.0, 1.0, 0.0, True, True, "gauss", 2.0, False)
     with pytest.raises(RuntimeError, match="float64 alone"):

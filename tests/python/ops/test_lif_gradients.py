@@ -160,6 +160,14 @@ def test_gradient_of_tau_over_many_neurons(neurons):
     torch.testing.assert_close(taus[0].grad, taus[1].grad, rtol=1e-11, atol=1e-12)
 
 
+def test_gradient_of_tau_beyond_the_range_of_float_is_infinite():
+    # As a sum in float32 would be; a gradient scaler relies on it.
+    tau = torch.tensor(2.0, requires_grad=True)
+    spikes, _ = lif(torch.full((1, 20), 2.0), tau=tau)
+    (grad,) = torch.autograd.grad(spikes, tau, torch.full_like(spikes, 3e38))
+    assert grad == -float("inf")
+
+
 def test_truncated_backpropagation_through_a_state():
     x = torch.randn(6, 11, requires_grad=True)
     first, state = lif(x[:3])
