@@ -77,6 +77,7 @@ void backward_planes(const SpikeCountPoolBackward& p, std::int64_t begin, std::i
   using L = Lanes<E>;
   using C = typename L::Compute;
   const std::int64_t width = p.pooled_w * p.window.kernel_w;
+  if (width == 0) return;  // no memory to copy from
   const C divisor = static_cast<C>(p.window.divisor);
   for (std::int64_t row = begin * p.pooled_h; row < end * p.pooled_h; ++row) {
     const C* grad = static_cast<const C*>(p.grad) + row * p.pooled_w;

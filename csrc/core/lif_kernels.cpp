@@ -125,19 +125,18 @@ struct Forward {
                                  : M::load(static_cast<const C*>(a.v_init) + at + k * M::width, count);
     }
     for (std::int64_t t = 0; t < a.timesteps; ++t) {
+      const E* x_t = x + t * a.x_step;
+      const std::int64_t row = t * a.neurons;
       for (int k = 0; k < kVectors; ++k) {
-        const Vec<C> input = L::load(x + k * L::width, count);
+        const Vec<C> input = L::load(x_t + k * L::width, count);
         const Vec<C> above = kHard ? v[k] - n.v_reset : v[k];
         const Vec<C> h = kDecayInput ? v[k] + divide_by_tau<kProduct, C>(input - above, n)
                                      : v[k] - divide_by_tau<kProduct, C>(above, n) + input;
         const Vec<C> s = fire<kSmooth, C>(h, n);
         v[k] = reset<kHard, C>(h, s, n);
-        L::store(spikes + k * L::width, s, count);
-        if (h_out != nullptr) M::store(h_out + k * M::width, h, count);
+        L::store(spikes + row + k * L::width, s, count);
+        if (h_out != nullptr) M::store(h_out + row + k * M::width, h, count);
       }
-      x += a.x_step;
-      spikes += a.neurons;
-      if (h_out != nullptr) h_out += a.neurons;
     }
     for (int k = 0; k < kVectors; ++k) {
       M::store(static_cast<C*>(a.v_final) + at + k * M::width, v[k], count);
@@ -198,10 +197,6 @@ struct Backward {
   template <int kVectors, bool kTau>
   static ECCSNN_INLINE void strip(const LifBackward& a, const Neuron<C>& n, std::int64_t at, int count,
                                   double* sums) {
-    const std::int64_t last = (a.timesteps - 1) * a.neurons + at;
-    const C* h_in = static_cast<const C*>(a.h) + last;
-    const E* grad_spikes = static_cast<const E*>(a.grad_spikes) + last;
-    E* grad_x = static_cast<E*>(a.grad_x) + last;
     Vec<C> grad_v[kVectors];
     Vec<C> grad_tau[kVectors] = {};
     for (int k = 0; k < kVectors; ++k) {
@@ -210,6 +205,10 @@ struct Backward {
                       : M::load(static_cast<const C*>(a.grad_v_final) + at + k * M::width, count);
     }
     for (std::int64_t t = a.timesteps - 1; t >= 0; --t) {
+      const std::int64_t row = t * a.neurons + at;
+      const C* h_in = static_cast<const C*>(a.h) + row;
+      const E* grad_spikes = static_cast<const E*>(a.grad_spikes) + row;
+      E* grad_x = static_cast<E*>(a.grad_x) + row;
       for (int k = 0; k < kVectors; ++k) {
         const Vec<C> h = M::load(h_in + k * M::width, count);
         const Vec<C> s = fire<kSmooth, C>(h, n);
@@ -226,9 +225,6 @@ struct Backward {
         L::store(grad_x + k * L::width, n.decay_input ? leak : grad_h, count);
         grad_v[k] = grad_h - leak;
       }
-      h_in -= a.neurons;
-      grad_spikes -= a.neurons;
-      grad_x -= a.neurons;
     }
     for (int k = 0; k < kVectors; ++k) {
       if (a.grad_v_init != nullptr) {
