@@ -30,12 +30,9 @@ def build_info() -> dict[str, Any]:
 
         cpu_library, cuda_library = _library.status()
     except BuildError as error:
+        # The ops need both libraries to be as they should: the message names the one that is not.
         cpu["reason"] = str(error)
-        cuda |= {
-            "loaded": False,
-            "reason": "the CPU op library, which holds the schemas, is not loaded",
-            "library": None,
-        }
+        cuda |= {"loaded": False, "reason": str(error), "library": None}
     else:
         cpu |= {"loaded": True, "reason": cpu_library.reason, "library": cpu_library.path}
         cuda |= {"loaded": cuda_library.loaded, "reason": cuda_library.reason, "library": cuda_library.path}

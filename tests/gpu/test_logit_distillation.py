@@ -47,8 +47,14 @@ def test_class_ids_on_the_cpu_are_checked_and_others_cannot_harm() -> None:
 
 
 def test_devices_that_differ_are_an_error() -> None:
-    with pytest.raises(RuntimeError, match="different devices"):
-        logit_distillation(logits(4, 3).cuda(), logits(4, 3), None, 3.0)
+    on_gpu, on_cpu = logits(4, 3).cuda(), logits(4, 3)
+    for student, teacher in ((on_gpu, on_cpu), (on_cpu, on_gpu)):
+        with pytest.raises(ValueError, match="move one with"):
+            logit_distillation(student, teacher, None, 3.0)
+        with pytest.raises(RuntimeError, match="different devices"):
+            torch.ops.eccsnn.logit_distillation(student, teacher, None, 3.0)
+    with pytest.raises(ValueError, match="leave class_ids on the CPU"):
+        logit_distillation(on_cpu, on_cpu, torch.arange(3).cuda(), 3.0)
 
 
 def test_nan_and_infinite_logits() -> None:

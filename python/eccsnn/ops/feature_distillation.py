@@ -19,8 +19,6 @@ __all__ = ["spike_count_pool"]
 
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
-_library.load_cpu()
-
 
 def spike_count_pool(spikes: Tensor, kernel_size: int | None, *, mean: bool = False) -> Tensor:
     """Counts spikes over all timesteps and non-overlapping windows of k x k pixels.
@@ -37,6 +35,7 @@ def spike_count_pool(spikes: Tensor, kernel_size: int | None, *, mean: bool = Fa
     Raises:
         ValueError: Not five dimensions, no timesteps, or H or W is not a multiple of k.
         TypeError: The dtype is not one of those above.
+        BuildError: The spikes are on CUDA and the CUDA op library is not loaded.
 
     Example:
         >>> import torch
@@ -51,6 +50,7 @@ def spike_count_pool(spikes: Tensor, kernel_size: int | None, *, mean: bool = Fa
             f"spike_count_pool expects float32, float64, float16 or bfloat16, got {spikes.dtype}; "
             "convert with .to(torch.float32) first"
         )
+    _library.require_kernels_for(spikes)
     timesteps, _, _, height, width = spikes.shape
     kernel_h, kernel_w = (kernel_size, kernel_size) if kernel_size else (height, width)
     if timesteps == 0:

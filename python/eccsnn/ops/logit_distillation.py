@@ -19,8 +19,6 @@ __all__ = ["logit_distillation"]
 
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
-_library.load_cpu()
-
 
 def logit_distillation(student: Tensor, teacher: Tensor, class_ids: Tensor | None, temperature: float) -> Tensor:
     """Per-sample T^2 KL(teacher || student) at a temperature, over the student's classes.
@@ -39,10 +37,10 @@ def logit_distillation(student: Tensor, teacher: Tensor, class_ids: Tensor | Non
         one class has loss 0 and gradient 0. NaN logits give a NaN loss for that sample.
 
     Raises:
-        ValueError: Wrong shapes, no classes, or a temperature that is not a positive number.
+        ValueError: Wrong shapes or devices, no classes, or a temperature that is not a positive number.
         TypeError: Wrong dtypes.
-        RuntimeError: A class id is out of range or repeated, or student and teacher are on different devices; from
-            inside the op, so a compiled graph raises it too.
+        RuntimeError: A class id is out of range or repeated; from inside the op, so a compiled graph raises it too.
+        BuildError: The logits are on CUDA and the CUDA op library is not loaded.
 
     Example:
         >>> import torch
@@ -61,6 +59,12 @@ def logit_distillation(student: Tensor, teacher: Tensor, class_ids: Tensor | Non
             "logit_distillation expects float32, float64, float16 or bfloat16 logits, got "
             f"{student.dtype} and {teacher.dtype}"
         )
+    if student.device != teacher.device:
+        raise ValueError(
+            f"logit_distillation got student logits on {student.device} and teacher logits on {teacher.device}; "
+            "move one with .to(device)"
+        )
+    _library.require_kernels_for(student)
     if class_ids is None:
         if student.shape[1] != teacher.shape[1]:
             raise ValueError(
@@ -73,6 +77,11 @@ def logit_distillation(student: Tensor, teacher: Tensor, class_ids: Tensor | Non
         raise ValueError(
             f"logit_distillation expects one class id for each of the {student.shape[1]} student logits, got class_ids "
             f"of shape {tuple(class_ids.shape)}"
+        )
+    elif not class_ids.is_cpu and class_ids.device != student.device:
+        raise ValueError(
+            f"logit_distillation got class_ids on {class_ids.device} and logits on {student.device}; "
+            "leave class_ids on the CPU"
         )
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"logit_distillation expects a positive temperature, got {temperature}")

@@ -47,4 +47,7 @@ def logit_distillation(student: Tensor, teacher: Tensor, class_ids: Tensor | Non
         teacher = teacher[:, class_ids.to(teacher.device)]
     log_p = (teacher / temperature).log_softmax(dim=1)
     log_q = (student.to(dtype) / temperature).log_softmax(dim=1)
-    return temperature**2 * (log_p.exp() * (log_p - log_q)).sum(dim=1)
+    p = log_p.exp()
+    # 0 log 0 = 0: a class that the teacher rules out costs nothing. NaN != 0, so that a NaN is not lost.
+    terms = torch.where(p != 0, p * (log_p - log_q), torch.zeros_like(p))
+    return temperature**2 * terms.sum(dim=1)

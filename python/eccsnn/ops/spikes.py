@@ -14,8 +14,6 @@ __all__ = ["pack_spikes", "unpack_spikes"]
 _SPIKE_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool, torch.uint8)
 _SPIKE_DTYPE_NAMES = "float32, float64, float16, bfloat16, bool or uint8"
 
-_library.load_cpu()
-
 
 def pack_spikes(spikes: Tensor, *, check: bool = True) -> Tensor:
     """Packs binary spikes eight channels to a byte.
@@ -35,6 +33,7 @@ def pack_spikes(spikes: Tensor, *, check: bool = True) -> Tensor:
         TypeError: The dtype is not one of those above.
         RuntimeError: A value is neither 0 nor 1 (NaN included); the message names the first one in packing order. It
             comes from inside the op, so a compiled graph raises it too.
+        BuildError: The tensor is on CUDA and the CUDA op library is not loaded.
 
     Example:
         >>> import torch
@@ -49,6 +48,7 @@ def pack_spikes(spikes: Tensor, *, check: bool = True) -> Tensor:
         )
     if spikes.dtype not in _SPIKE_DTYPES:
         raise TypeError(f"pack_spikes expects {_SPIKE_DTYPE_NAMES}, got {spikes.dtype}; convert with .to() first")
+    _library.require_kernels_for(spikes)
     return torch.ops.eccsnn.pack_spikes(spikes.detach(), check)
 
 
@@ -66,6 +66,7 @@ def unpack_spikes(packed: Tensor, channels: int, dtype: torch.dtype = torch.floa
     Raises:
         ValueError: The shape is not that of packed spikes with this many channels.
         TypeError: ``packed`` is not uint8, or ``dtype`` is not one of those above.
+        BuildError: The tensor is on CUDA and the CUDA op library is not loaded.
 
     Example:
         >>> import torch
@@ -87,6 +88,7 @@ def unpack_spikes(packed: Tensor, channels: int, dtype: torch.dtype = torch.floa
             f"unpack_spikes expects ceil(channels / 8) bytes in the last dimension, got {packed.shape[-1]} bytes for "
             f"channels={channels}; pass the number of channels that was packed"
         )
+    _library.require_kernels_for(packed)
     return torch.ops.eccsnn.unpack_spikes(packed, channels, dtype)
 
 

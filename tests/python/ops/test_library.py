@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from eccsnn import ops
 from eccsnn.build_info import build_info
 from eccsnn.errors import BuildError
 from eccsnn.ops import _library, lif
@@ -75,6 +77,33 @@ def test_cuda_tensor_without_cuda_library(monkeypatch):
     with pytest.raises(BuildError, match=r"on cuda:0, but .* is not loaded: not built. Move the tensor"):
         _library.require_kernels_for(OnCuda())
     lif(torch.zeros(1, 1))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: lif(torch.zeros(1, 1, device="cuda")),
+        lambda: ops.spike_count_pool(torch.zeros(1, 1, 1, 1, 1, device="cuda"), 1),
+        lambda: ops.pack_spikes(torch.zeros(1, 1, 1, device="cuda")),
+        lambda: ops.unpack_spikes(torch.zeros(1, 1, 1, dtype=torch.uint8, device="cuda"), 1),
+        lambda: ops.logit_distillation(*[torch.zeros(1, 1, device="cuda")] * 2, None, 1.0),
+    ],
+    ids=["lif", "spike_count_pool", "pack_spikes", "unpack_spikes", "logit_distillation"],
+)
+def test_every_op_says_that_the_cuda_library_is_missing(monkeypatch, call):
+    monkeypatch.setattr(_library, "_cuda", _library.Library("cuda", None, False, "not built"))
+    with FakeTensorMode(), pytest.raises(BuildError, match="not loaded: not built"):
+        call()
+
+
+def test_a_broken_cuda_library_is_not_said_to_be_another_fault(monkeypatch):
+    def broken():
+        raise BuildError("the CUDA op library does not load")
+
+    monkeypatch.setattr(_library, "load_cuda", broken)
+    report = build_info()
+    assert report["cuda"]["reason"] == report["cpu"]["reason"] == "the CUDA op library does not load"
+    assert not report["cuda"]["loaded"]
 
 
 def test_build_info_says_what_runs():

@@ -129,6 +129,8 @@ def test_large_infinite_and_nan_logits() -> None:
     loss = logit_distillation(student, teacher, None, 1.0)
     assert loss[:2].tolist() == [0.0, 0.0]
     assert loss[2:].isnan().all()
+    expected = reference.logit_distillation(student, teacher, None, 1.0)
+    torch.testing.assert_close(loss, expected, equal_nan=True)
     loss.sum().backward()
     assert student.grad is not None
     assert student.grad[:2].isfinite().all()
@@ -179,6 +181,10 @@ def test_wrong_arguments() -> None:
         logit_distillation(student, teacher, None, 2.0)
     with pytest.raises(ValueError, match="one class id for each of the 3 student logits"):
         logit_distillation(student, teacher, class_ids[:2], 2.0)
+    with pytest.raises(ValueError, match="student logits on cpu and teacher logits on meta; move"):
+        logit_distillation(student, teacher.to("meta"), class_ids, 2.0)
+    with pytest.raises(ValueError, match="class_ids on meta and logits on cpu; leave"):
+        logit_distillation(student, teacher, class_ids.to("meta"), 2.0)
     with pytest.raises(TypeError, match=r"class_ids of dtype int64, got torch\.int32"):
         logit_distillation(student, teacher, class_ids.int(), 2.0)
     with pytest.raises(TypeError, match=r"got torch\.int64 and torch\.float32"):
