@@ -170,6 +170,7 @@ def complete_neuron_config(config: Mapping[str, Any] | None = None) -> dict[str,
 
     Raises:
         ValueError: A key is unknown (the nearest known key is named) or a value is out of its range.
+        TypeError: A flag is not a bool.
 
     Example:
         >>> complete_neuron_config({"surrogate": "atan"})["surrogate_alpha"]
@@ -191,14 +192,18 @@ def complete_neuron_config(config: Mapping[str, Any] | None = None) -> dict[str,
         "surrogate": surrogate.kind,
         "surrogate_alpha": surrogate.alpha,
     }
+    LIF(**_arguments(full))  # refuses values out of their range
     return {key: full[key] for key in NEURON_KEYS}
 
 
 def lif_arguments(config: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Turns a neuron's configuration into the arguments of `LIF`; see `complete_neuron_config`."""
-    full = complete_neuron_config(config)
-    alpha = full.pop("surrogate_alpha")
-    return {**full, "surrogate": make_surrogate(full["surrogate"], alpha)}
+    return _arguments(complete_neuron_config(config))
+
+
+def _arguments(full: dict[str, Any]) -> dict[str, Any]:
+    arguments = {key: value for key, value in full.items() if key != "surrogate_alpha"}
+    return {**arguments, "surrogate": make_surrogate(full["surrogate"], full["surrogate_alpha"])}
 
 
 def _number(name: str, value: object) -> float:

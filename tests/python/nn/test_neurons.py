@@ -116,6 +116,13 @@ def test_a_complete_configuration_is_plain_and_stable():
     assert complete_neuron_config(config) == config
 
 
+def test_a_configuration_out_of_range_is_refused():
+    with pytest.raises(ValueError, match=r"tau is 0.5, expected at least 1"):
+        complete_neuron_config({"tau": 0.5})
+    with pytest.raises(TypeError, match="learn_tau is 'yes'"):
+        complete_neuron_config({"learn_tau": "yes"})
+
+
 def test_an_unknown_configuration_key_names_the_nearest():
     with pytest.raises(ValueError, match=r"unknown neuron key 'v_treshold': did you mean 'v_threshold'"):
         LIF.from_config({"v_treshold": 1.0})
