@@ -145,8 +145,11 @@ def test_same_bits_for_any_number_of_threads(threads, tau):
 
 SCRIPT = """
 import hashlib, itertools, torch
-from eccsnn.ops import lif
+from eccsnn.ops import lif, logit_distillation, spike_count_pool
 digest = hashlib.sha256()
+def add(*tensors):
+    for tensor in tensors:
+        digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
 generator = torch.Generator().manual_seed(0)
 for dtype, surrogate, tau in itertools.product(
     (torch.float32, torch.float64, torch.bfloat16, torch.float16), ("atan", "sigmoid", "rect"), (2.0, 1.7)
@@ -160,8 +163,16 @@ for dtype, surrogate, tau in itertools.product(
         weights = torch.linspace(-1, 1, x.numel(), dtype=dtype).view_as(x)
         torch.autograd.backward([spikes, v], [weights, torch.ones_like(v)])
         for tensor in (spikes, v, x.grad, v_init.grad, tau_tensor.grad):
-            digest.update(tensor.detach().contiguous().view(torch.uint8 if tensor.dim() else tensor.dtype).numpy()
-                          .tobytes())
+            add(tensor)
+for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+    for channels_last in (False, True):
+        x = torch.randn(3, 2, 21, 6, 9, generator=generator).to(dtype)
+        x = x.movedim(2, -1).contiguous().movedim(-1, 2) if channels_last else x
+        counts = spike_count_pool(x.requires_grad_(), 3, mean=True)
+        add(counts, *torch.autograd.grad(counts.square().sum(), x))
+    student, teacher = (torch.randn(5, 7, generator=generator).to(dtype) for _ in range(2))
+    loss = logit_distillation(student.requires_grad_(), teacher, None, 3.0)
+    add(loss, *torch.autograd.grad(loss.sum(), student))
 print(torch.ops.eccsnn.isa(), digest.hexdigest())
 """
 
