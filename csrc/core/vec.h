@@ -174,48 +174,15 @@ struct Lanes<Float16> {
   }
 };
 
-// exp(a) for a <= 0 (the only side needed), to about two units in the last place: 2^n * p(r), |r| <= ln(2)
-// / 2. Products and sums alone, in a fixed order, so that every instruction set gets the same bits. NaN stays
-// NaN.
-ECCSNN_INLINE Vec<float> exp_nonpositive(Vec<float> a) {
-  a = a < -87.0f ? splat(-87.0f) : a;
-  const Vec<float> shifted = a * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: rounds to an integer
-  const Vec<float> n = shifted - 12582912.0f;
-  const Vec<float> r = (a - n * 0.693359375f) - n * -2.12194440e-4f;
-  Vec<float> p = splat(1.0f / 5040);
-  p = p * r + 1.0f / 720;
-  p = p * r + 1.0f / 120;
-  p = p * r + 1.0f / 24;
-  p = p * r + 1.0f / 6;
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  const WordBits scale = (bit_cast<WordBits>(shifted) - 0x4b400000u + 127u) << 23;
-  return p * bit_cast<Vec<float>>(scale);
-}
+#define ECCSNN_MATH ECCSNN_INLINE
+#include "exponential.inc"
+#undef ECCSNN_MATH
 
+ECCSNN_INLINE Vec<float> exp_nonpositive(Vec<float> a) {
+  return exp_nonpositive_float<Vec<float>, WordBits>(a);
+}
 ECCSNN_INLINE Vec<double> exp_nonpositive(Vec<double> a) {
-  using Bits = Vec<std::uint64_t>;
-  a = a < -708.0 ? splat(-708.0) : a;
-  const Vec<double> shifted = a * 1.44269504088896338700 + 6755399441055744.0;  // 1.5 * 2^52
-  const Vec<double> n = shifted - 6755399441055744.0;
-  const Vec<double> r = (a - n * 6.93145751953125e-1) - n * 1.42860682030941723212e-6;
-  Vec<double> p = splat(1.0 / 6227020800.0);
-  p = p * r + 1.0 / 479001600.0;
-  p = p * r + 1.0 / 39916800.0;
-  p = p * r + 1.0 / 3628800.0;
-  p = p * r + 1.0 / 362880.0;
-  p = p * r + 1.0 / 40320.0;
-  p = p * r + 1.0 / 5040.0;
-  p = p * r + 1.0 / 720.0;
-  p = p * r + 1.0 / 120.0;
-  p = p * r + 1.0 / 24.0;
-  p = p * r + 1.0 / 6.0;
-  p = p * r + 0.5;
-  p = p * r + 1.0;
-  p = p * r + 1.0;
-  const Bits scale = (bit_cast<Bits>(shifted) - 0x4338000000000000ull + 1023ull) << 52;
-  return p * bit_cast<Vec<double>>(scale);
+  return exp_nonpositive_double<Vec<double>, Vec<std::uint64_t>>(a);
 }
 
 }  // namespace

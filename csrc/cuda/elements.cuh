@@ -1,4 +1,4 @@
-// What the kernels of the spike and distillation ops share: element types, and a loop over elements.
+// What the kernels share: element types, and a loop over elements.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -29,22 +29,31 @@ __device__ inline std::int64_t index_step() { return static_cast<std::int64_t>(g
 // Elements as stored, and the type that arithmetic happens in.
 template <class E>
 struct Element {
-  using Compute = float;
+  using Compute = E;
+  static __device__ E load(E e) { return e; }
+  static __device__ E store(E c) { return c; }
 };
 template <>
-struct Element<double> {
-  using Compute = double;
+struct Element<__nv_bfloat16> {
+  using Compute = float;
+  static __device__ float load(__nv_bfloat16 e) { return __bfloat162float(e); }
+  static __device__ __nv_bfloat16 store(float c) { return __float2bfloat16_rn(c); }
+};
+template <>
+struct Element<__half> {
+  using Compute = float;
+  static __device__ float load(__half e) { return __half2float(e); }
+  static __device__ __half store(float c) { return __float2half_rn(c); }
 };
 
-__device__ inline float load(const float* from) { return *from; }
-__device__ inline double load(const double* from) { return *from; }
-__device__ inline float load(const __half* from) { return __half2float(*from); }
-__device__ inline float load(const __nv_bfloat16* from) { return __bfloat162float(*from); }
-
-__device__ inline void store(float* to, float value) { *to = value; }
-__device__ inline void store(double* to, double value) { *to = value; }
-__device__ inline void store(__half* to, float value) { *to = __float2half_rn(value); }
-__device__ inline void store(__nv_bfloat16* to, float value) { *to = __float2bfloat16_rn(value); }
+template <class E>
+__device__ typename Element<E>::Compute load(const E* from) {
+  return Element<E>::load(*from);
+}
+template <class E>
+__device__ void store(E* to, typename Element<E>::Compute value) {
+  *to = Element<E>::store(value);
+}
 
 // Calls function(E{}) with the element type that `dtype` names.
 template <class Function>

@@ -1,37 +1,21 @@
 // Forward and backward of the LIF neuron on the GPU: one thread carries a few neighbouring neurons through
-// all timesteps, with the membrane in registers. Compiled with --fmad=false and IEEE division: the forward
-// pass has the bits of the CPU's. Equations: eccsnn/lif.h.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
-#include <algorithm>
+// all timesteps, with the membrane in registers. Compiled with --fmad=false and IEEE division: both passes
+// have the bits of the CPU's, but for the order in which grad_tau is summed over neurons. Equations:
+// eccsnn/lif.h.
 #include <cmath>
+#include <cstring>
 
+#include "elements.cuh"
 #include "lif.h"
 
 namespace eccsnn {
 namespace {
 
-constexpr double kPi = 3.14159265358979323846;
+#define ECCSNN_MATH __device__
+#include "../core/exponential.inc"
+#undef ECCSNN_MATH
 
-template <class E>
-struct Element {
-  using Compute = E;
-  static __device__ E load(E e) { return e; }
-  static __device__ E store(E c) { return c; }
-};
-template <>
-struct Element<__nv_bfloat16> {
-  using Compute = float;
-  static __device__ float load(__nv_bfloat16 e) { return __bfloat162float(e); }
-  static __device__ __nv_bfloat16 store(float c) { return __float2bfloat16_rn(c); }
-};
-template <>
-struct Element<__half> {
-  using Compute = float;
-  static __device__ float load(__half e) { return __half2float(e); }
-  static __device__ __half store(float c) { return __float2half_rn(c); }
-};
+constexpr double kPi = 3.14159265358979323846;
 
 // kCount neighbouring elements, moved by as few instructions as their alignment allows.
 template <class E, int kCount>
@@ -88,8 +72,8 @@ __device__ C reset(C h, C s, const Neuron<C>& n) {
   return kHard ? s * n.v_reset + (C{1} - s) * h : h - s * n.v_threshold;
 }
 
-__device__ float exponential(float a) { return ::expf(a); }
-__device__ double exponential(double a) { return ::exp(a); }
+__device__ float exp_nonpositive(float a) { return exp_nonpositive_float<float, std::uint32_t>(a); }
+__device__ double exp_nonpositive(double a) { return exp_nonpositive_double<double, std::uint64_t>(a); }
 
 template <class C>
 __device__ C surrogate_derivative(C u, const Neuron<C>& n, Surrogate surrogate) {
@@ -99,7 +83,7 @@ __device__ C surrogate_derivative(C u, const Neuron<C>& n, Surrogate surrogate) 
   }
   const C magnitude = u < C{0} ? -u : u;
   if (surrogate == Surrogate::kSigmoid) {
-    const C e = exponential(-(magnitude * n.alpha));
+    const C e = exp_nonpositive(-(magnitude * n.alpha));
     const C one_plus = C{1} + e;
     return n.alpha * e / (one_plus * one_plus);
   }
@@ -214,79 +198,57 @@ constexpr int kWide = sizeof(E) == 8 ? 2 : 4;
 
 bool aligned(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0; }
 
-unsigned blocks_for(std::int64_t neurons, int per_thread) {
+unsigned lif_blocks(std::int64_t neurons, int per_thread) {
   const std::int64_t per_block = static_cast<std::int64_t>(kLifCudaThreads) * per_thread;
   return static_cast<unsigned>((neurons + per_block - 1) / per_block);
 }
 
 template <class E, bool kHard>
-cudaError_t forward_of(const LifForward& a, const void* tau, cudaStream_t stream) {
+void forward_of(const LifForward& a, const void* tau, cudaStream_t stream) {
   const Neuron<typename Element<E>::Compute> n(a.params, tau);
   constexpr int wide = kWide<E>;
   if (a.neurons % wide == 0 && a.x_step % wide == 0 && aligned(a.x) && aligned(a.v_init) &&
       aligned(a.spikes) && aligned(a.h) && aligned(a.v_final)) {
-    forward_kernel<E, kHard, wide><<<blocks_for(a.neurons, wide), kLifCudaThreads, 0, stream>>>(a, n);
+    forward_kernel<E, kHard, wide><<<lif_blocks(a.neurons, wide), kLifCudaThreads, 0, stream>>>(a, n);
   } else {
-    forward_kernel<E, kHard, 1><<<blocks_for(a.neurons, 1), kLifCudaThreads, 0, stream>>>(a, n);
+    forward_kernel<E, kHard, 1><<<lif_blocks(a.neurons, 1), kLifCudaThreads, 0, stream>>>(a, n);
   }
-  return cudaGetLastError();
 }
 
 template <class E, bool kHard>
-cudaError_t backward_of(const LifBackward& a, const void* tau, cudaStream_t stream) {
+void backward_of(const LifBackward& a, const void* tau, cudaStream_t stream) {
   const Neuron<typename Element<E>::Compute> n(a.params, tau);
   constexpr int wide = kWide<E>;
   // With grad_tau one neuron a thread: its partial sums are counted so.
   if (a.grad_tau == nullptr && a.neurons % wide == 0 && aligned(a.grad_spikes) && aligned(a.grad_v_final) &&
       aligned(a.h) && aligned(a.grad_x) && aligned(a.grad_v_init)) {
-    backward_kernel<E, kHard, wide><<<blocks_for(a.neurons, wide), kLifCudaThreads, 0, stream>>>(a, n);
+    backward_kernel<E, kHard, wide><<<lif_blocks(a.neurons, wide), kLifCudaThreads, 0, stream>>>(a, n);
   } else {
-    backward_kernel<E, kHard, 1><<<blocks_for(a.neurons, 1), kLifCudaThreads, 0, stream>>>(a, n);
+    backward_kernel<E, kHard, 1><<<lif_blocks(a.neurons, 1), kLifCudaThreads, 0, stream>>>(a, n);
   }
-  return cudaGetLastError();
-}
-
-template <class E>
-cudaError_t forward_reset(const LifForward& a, const void* tau, cudaStream_t stream) {
-  return a.params.hard_reset ? forward_of<E, true>(a, tau, stream) : forward_of<E, false>(a, tau, stream);
-}
-template <class E>
-cudaError_t backward_reset(const LifBackward& a, const void* tau, cudaStream_t stream) {
-  return a.params.hard_reset ? backward_of<E, true>(a, tau, stream) : backward_of<E, false>(a, tau, stream);
 }
 
 }  // namespace
 
-std::int64_t lif_backward_cuda_partials(std::int64_t neurons) { return blocks_for(neurons, 1); }
+std::int64_t lif_backward_cuda_partials(std::int64_t neurons) { return lif_blocks(neurons, 1); }
 
 cudaError_t lif_forward_cuda(const LifForward& args, const void* tau, cudaStream_t stream) {
   if (args.neurons == 0) return cudaSuccess;
-  switch (args.dtype) {
-    case DType::kFloat32:
-      return forward_reset<float>(args, tau, stream);
-    case DType::kFloat64:
-      return forward_reset<double>(args, tau, stream);
-    case DType::kBFloat16:
-      return forward_reset<__nv_bfloat16>(args, tau, stream);
-    case DType::kFloat16:
-      return forward_reset<__half>(args, tau, stream);
-  }
-  return cudaErrorInvalidValue;
+  with_element(args.dtype, [&](auto element) {
+    using E = decltype(element);
+    args.params.hard_reset ? forward_of<E, true>(args, tau, stream) : forward_of<E, false>(args, tau, stream);
+  });
+  return cudaGetLastError();
 }
 
 cudaError_t lif_backward_cuda(const LifBackward& args, const void* tau, cudaStream_t stream) {
   if (args.neurons == 0) return cudaSuccess;
-  switch (args.dtype) {
-    case DType::kFloat32:
-      return backward_reset<float>(args, tau, stream);
-    case DType::kFloat64:
-      return backward_reset<double>(args, tau, stream);
-    case DType::kBFloat16:
-      return backward_reset<__nv_bfloat16>(args, tau, stream);
-    case DType::kFloat16:
-      return backward_reset<__half>(args, tau, stream);
-  }
-  return cudaErrorInvalidValue;
+  with_element(args.dtype, [&](auto element) {
+    using E = decltype(element);
+    args.params.hard_reset ? backward_of<E, true>(args, tau, stream)
+                           : backward_of<E, false>(args, tau, stream);
+  });
+  return cudaGetLastError();
 }
 
 }  // namespace eccsnn

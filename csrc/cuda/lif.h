@@ -8,7 +8,7 @@
 
 namespace eccsnn {
 
-// Neurons per thread block at most, so that partial sums of grad_tau belong to fixed neurons.
+// Threads of a block. With grad_tau each has one neuron, so that partial sums belong to fixed neurons.
 inline constexpr int kLifCudaThreads = 256;
 
 // Partial sums that lif_backward_cuda writes to LifBackward::grad_tau: one a thread block.

@@ -7,9 +7,10 @@
 //            v = h - s * v_threshold                    soft; the leak is then towards 0, as if v_reset were
 //            0
 //
-// Charge, fire and reset are computed as written, without contraction or reassociation, in float (double for
-// kFloat64): the same bits on every instruction set, thread count and device. A division by tau becomes a
-// product with 1 / tau only where that is exact, for powers of two.
+// Charge, fire and reset, and their derivatives, are computed as written, without contraction or
+// reassociation, in float (double for kFloat64): the same bits on every instruction set, thread count and
+// device. (On a GPU grad_tau is summed over neurons in another order, and `smooth` takes that library's
+// functions.) A division by tau becomes a product with 1 / tau only where that is exact, for powers of two.
 #pragma once
 
 #include <cstdint>
