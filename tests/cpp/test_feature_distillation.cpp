@@ -111,4 +111,13 @@ TEST(SpikeCountPoolBackward, SpreadsTheGradientOverTheWindow) {
   EXPECT_EQ(spread, (std::vector<float>{1, 1, 2, 2, 1, 1, 2, 2}));
 }
 
+TEST(SpikeCountPoolBackward, MapsWithoutColumnsTouchNoMemory) {
+  SpikeCountPoolBackward args;
+  args.planes = 2;
+  args.pooled_h = 3;
+  args.pooled_w = 0;
+  args.window = {2, 2, 1};
+  eccsnn::spike_count_pool_backward(args, 0, 2);
+}
+
 }  // namespace
