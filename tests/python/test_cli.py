@@ -105,6 +105,10 @@ def test_edge_and_cloud_as_two_processes(run):
         (["predict", "nowhere", "x.png"], "is not a finished run"),
         (["report", "nowhere"], "nowhere"),
         (["run", "ecc_snn/cifar10_debug"], "root"),
+        (["edge", "nowhere", "--codec", "gif"], "codec is 'gif', expected one of png, jpeg, raw"),
+        (["edge", "nowhere", "--limit", "0"], "limit is 0"),
+        (["edge", "nowhere", "--cloud", "host:99999"], "expected HOST:PORT"),
+        (["serve", "nowhere", "--tls-cert", "x.pem"], "give both, or neither"),
     ],
 )
 def test_errors_are_one_clear_line(arguments, message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from eccsnn.services.edge import EdgeResult, run_edge
 from eccsnn.services.loopback import factory_command
 from eccsnn.services.loopback import measure_link as measure_pair
 from eccsnn.training.checkpoint import write_atomically
+from eccsnn.transport.images import CODECS
 from eccsnn.transport.shaping import LinkShape
 
 
@@ -52,7 +54,14 @@ def cloud_arguments(run: str) -> dict[str, Any]:
 
 
 def serve_run(run: Path, *, host: str, port: int, tls_cert: Path | None = None, tls_key: Path | None = None) -> None:
-    """Serves a run's cloud model until SIGTERM or SIGINT; blocks."""
+    """Serves a run's cloud model until SIGTERM or SIGINT; blocks.
+
+    Raises:
+        ConfigError: Only one of the TLS files is given, or they do not load.
+        EccsnnError: The address cannot be bound.
+    """
+    if (tls_cert is None) != (tls_key is None):
+        raise ConfigError("one of --tls-cert and --tls-key is missing; give both, or neither to serve without TLS.")
     run_cloud(**cloud_arguments(str(run)), host=host, port=port, tls_cert=tls_cert, tls_key=tls_key)
 
 
@@ -83,7 +92,19 @@ def edge_run(
 
     Returns:
         The summary that reports call `link`, with the label of each given file.
+
+    Raises:
+        ConfigError: An option is out of range.
+        CheckpointError: `run` is not a finished run.
+        DataError: An image file, or the run's data, cannot be read.
     """
+    host, port = _address(cloud)
+    if codec not in CODECS:
+        raise ConfigError(f"codec is {codec!r}, expected one of {', '.join(CODECS)}.")
+    if limit < 1 or not timeout_s > 0 or (threshold is not None and math.isnan(threshold)):
+        raise ConfigError(
+            f"limit is {limit}, timeout_s {timeout_s}, threshold {threshold}; expected at least 1, above 0, a number."
+        )
     loaded = load(run)
     labels: list[int] | None = None
     if images:
@@ -91,17 +112,21 @@ def edge_run(
         names = [str(path) for path in images]
     else:
         pixels, labels, names = sample_test_images(run_configuration(run), limit)
-    host, _, port = cloud.rpartition(":")
-    if not host or not port.isdigit():
-        raise ConfigError(f"cloud is {cloud!r}, expected HOST:PORT, for example 127.0.0.1:50051.")
     options = edge_options(loaded, threshold)
     done = run_edge(
-        pixels, host=host, port=int(port), labels=labels, codec=codec, timeout_s=timeout_s, tls_root=tls_ca, **options
+        pixels, host=host, port=port, labels=labels, codec=codec, timeout_s=timeout_s, tls_root=tls_ca, **options
     )
     rows = [describe(loaded, name, result) for name, result in zip(names, done.results, strict=True)]
     if out is not None:
         write_atomically(out, "".join(json.dumps(row) + "\n" for row in rows).encode())
     return done.link | ({"images": rows} if images else {})
+
+
+def _address(cloud: str) -> tuple[str, int]:
+    host, _, port = cloud.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ConfigError(f"cloud is {cloud!r}, expected HOST:PORT, for example 127.0.0.1:50051.")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def edge_options(loaded: LoadedRun, threshold: float | None = None) -> dict[str, Any]:
@@ -111,6 +136,7 @@ def edge_options(loaded: LoadedRun, threshold: float | None = None) -> dict[str,
         "measure": loaded.ambiguity,
         "threshold": loaded.threshold if threshold is None else threshold,
         "class_ids": loaded.model.head.class_ids,
+        "known_classes": dict(enumerate(loaded.class_names)),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from eccsnn import offload
 from eccsnn.data import ImageSet
-from eccsnn.errors import CheckpointError, DataError
+from eccsnn.data.decode import decode_image
+from eccsnn.errors import CheckpointError
 from eccsnn.models import Model
 from eccsnn.training import load_model, predict_logits
 from eccsnn.training.evaluate import predicted_classes
@@ -66,6 +67,7 @@ class LoadedRun:
         self.std: Sequence[float] = settings["std"]
         self.measure: str = settings["measure"]
         self.threshold: float = settings["threshold"]
+        self._draws = itertools.count()
         self.model: Any = load_model(path / "models" / "edge.safetensors")
         self.cloud: Model = load_model(path / "models" / "cloud.safetensors")
 
@@ -90,8 +92,9 @@ class LoadedRun:
         return self._logits(self.cloud, images)
 
     def ambiguity(self, logits: np.ndarray) -> np.ndarray:
-        """Ambiguity `[N]` of edge logits, by the run's measure."""
-        return offload.ambiguity(logits, [len(task) for task in self.model.head.tasks], measure=self.measure)
+        """Ambiguity `[N]` of edge logits, by the run's measure; the random one draws anew at every call."""
+        heads = [len(task) for task in self.model.head.tasks]
+        return offload.ambiguity(logits, heads, measure=self.measure, seed=next(self._draws))
 
     def predict(self, images: np.ndarray) -> Prediction:
         """Labels, confidence and the offload decision for uint8 images `[N, 3, H, W]`.
@@ -130,19 +133,12 @@ class LoadedRun:
         ]
 
     def read_image(self, path: Path) -> np.ndarray:
-        """An image file as uint8 `[3, H, W]` at the size that the models expect.
+        """An image file as uint8 `[3, H, W]`, cut and scaled as the training images were.
 
         Raises:
             DataError: The file is missing or not an image.
         """
-        try:
-            with Image.open(path) as image:
-                small = image.convert("RGB").resize((self.image_size, self.image_size), Image.Resampling.BILINEAR)
-        except (OSError, Image.DecompressionBombError) as error:
-            raise DataError(
-                f"{path} cannot be read as an image: {error}. Give PNG, JPEG or another format that Pillow reads."
-            ) from error
-        return np.asarray(small, dtype=np.uint8).transpose(2, 0, 1)
+        return decode_image(path, self.image_size)
 
     def _logits(self, model: Model, images: np.ndarray) -> np.ndarray:
         expected = (3, self.image_size, self.image_size)

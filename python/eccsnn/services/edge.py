@@ -6,7 +6,7 @@ import contextlib
 import math
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +21,7 @@ from eccsnn.services.client import CloudClient, CloudTimeoutError
 from eccsnn.services.summary import summarize_link
 from eccsnn.transport import images as codecs
 from eccsnn.transport import messages
-from eccsnn.transport.messages import Answer, CloudInfo, Name, RequestError
+from eccsnn.transport.messages import Answer, ClassList, CloudInfo, Name, RequestError
 from eccsnn.transport.proto.eccsnn.v1 import cloud_pb2 as pb
 from eccsnn.transport.shaping import LinkShape, LinkShaper, WireBytes, shaped_link
 
@@ -119,6 +119,7 @@ class EdgeAgent:
         backoff_s: pause before the first repeat; doubles with each.
         breaker: when to stop asking; None: the defaults.
         model_id: the cloud model that is meant; empty: any.
+        known_classes: name of each class id that the cloud may answer with; None: any classes.
         edge_id: name of this edge.
         session: name of this run; None: a random one.
         wire: reads how many bytes crossed the link so far; None: not counted.
@@ -143,6 +144,7 @@ class EdgeAgent:
         backoff_s: float = 0.05,
         breaker: CircuitBreaker | None = None,
         model_id: str = "",
+        known_classes: Mapping[int, str] | None = None,
         edge_id: str = "edge",
         session: str | None = None,
         wire: Callable[[], WireBytes] | None = None,
@@ -165,6 +167,7 @@ class EdgeAgent:
         self._timeout_s, self._retries, self._backoff_s = timeout_s, retries, backoff_s
         self._breaker = breaker or CircuitBreaker()
         self._model_id = model_id
+        self._known_classes = known_classes
         self._edge_id = edge_id
         self._session = session if session is not None else secrets.token_hex(8)
         self._wire = wire
@@ -179,13 +182,26 @@ class EdgeAgent:
 
         Raises:
             CloudUnavailableError: the cloud is not there or too slow.
-            MessageError: it serves another model, or its answer is not valid.
+            MessageError: it serves another model or other classes, or its answer is not valid.
         """
         info = self._client.get_info(self._timeout_s)
         if self._model_id not in ("", info.model_id):
             raise MessageError(f"the cloud serves {info.model_id!r}; expected {self._model_id!r}")
+        if self._known_classes is not None:
+            self._check_classes(info.class_list, self._known_classes)
         self.cloud = info
         return info
+
+    @staticmethod
+    def _check_classes(served: ClassList, known: Mapping[int, str]) -> None:
+        """Refuses a cloud of other data: its answers would be read as classes that they do not mean."""
+        names = served.class_names or tuple(known.get(class_id, "") for class_id in served.class_ids)
+        for class_id, name in zip(served.class_ids, names, strict=True):
+            if known.get(class_id) != name or class_id not in known:
+                raise MessageError(
+                    f"the cloud's class {class_id} is {name!r}, this edge's is {known.get(class_id)!r}: it serves a "
+                    "model of other data; serve the run that this edge belongs to"
+                )
 
     def process(self, image: NDArray[np.uint8], *, force_upload: bool = False) -> EdgeResult:
         """Answer one image.
@@ -328,6 +344,7 @@ def run_edge(
     retries: int = 1,
     breaker: CircuitBreaker | None = None,
     model_id: str = "",
+    known_classes: Mapping[int, str] | None = None,
     edge_id: str = "edge",
     shape: LinkShape | None = None,
     count_wire: bool = True,
@@ -354,6 +371,7 @@ def run_edge(
         retries: further attempts after the first has failed.
         breaker: when to stop asking; None: the defaults.
         model_id: the cloud model that is meant; empty: any.
+        known_classes: name of each class id that the cloud may answer with; None: any classes.
         edge_id: name of this edge.
         shape: delay and rate to put on the link; None: as it is.
         count_wire: count the bytes on the TCP connection, through a proxy on this machine; the latencies then include
@@ -386,6 +404,7 @@ def run_edge(
             retries=retries,
             breaker=breaker,
             model_id=model_id,
+            known_classes=known_classes,
             edge_id=edge_id,
             wire=(lambda: shaper.wire) if shaper is not None else None,
         )

@@ -156,6 +156,29 @@ def test_loaded_run_predicts_and_steps(finished):
     torch.testing.assert_close(total / run.model.timesteps, run(x), rtol=1e-4, atol=1e-5)
 
 
+def test_image_files_are_cut_and_scaled_as_the_training_images(finished, tmp_path):
+    from PIL import Image
+
+    from eccsnn.data.decode import decode_image
+
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 90, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    assert (load(finished).read_image(tmp_path / "wide.png") == decode_image(tmp_path / "wide.png", 32)).all()
+
+
+def test_random_offloading_draws_anew_for_every_image(finished, tmp_path):
+    import shutil
+
+    copy = tmp_path / "run"
+    shutil.copytree(finished, copy)
+    settings = json.loads((copy / "deployment.json").read_text()) | {"measure": "random"}
+    (copy / "deployment.json").write_text(json.dumps(settings))
+    run = load(copy)
+    logits = np.zeros((1, 10), np.float32)
+    draws = np.array([run.ambiguity(logits)[0] for _ in range(200)])
+    assert 0.4 < (draws > 0.5).mean() < 0.6
+
+
 @pytest.mark.parametrize("shape", [(5, 3, 16, 16), (5, 1, 32, 32), (3, 32, 32)])
 def test_loaded_run_rejects_other_shapes(finished, shape):
     with pytest.raises(ValueError, match=r"expected uint8 \[N, 3, 32, 32\]"):

@@ -296,3 +296,21 @@ def test_settings_are_checked(free_port, threshold, options, text) -> None:
 def test_the_number_of_labels_must_fit(predict, image) -> None:
     with background_cloud(predict, CLASSES, "m") as bound, pytest.raises(EccsnnError, match="2 labels for 1 images"):
         run([image(2)], host=bound.host, port=bound.port, labels=[1, 2])
+
+
+@pytest.mark.parametrize(
+    ("served", "known", "accepted"),
+    [
+        (("a", "b", "c", "d"), {10: "a", 11: "b", 12: "c", 13: "d", 14: "e"}, True),
+        ((), {10: "a", 11: "b", 12: "c", 13: "d"}, True),
+        (("a", "b", "c", "x"), {10: "a", 11: "b", 12: "c", 13: "d"}, False),
+        ((), {10: "a", 11: "b", 12: "c"}, False),
+    ],
+)
+def test_a_cloud_of_other_classes_is_not_believed(image, predict, served, known, accepted):
+    with background_cloud(predict, CLASSES, "m", class_names=served) as cloud:
+        done = run([image(1)], host=cloud.host, port=cloud.port, known_classes=known)
+    (result,) = done.results
+    assert result.source == (Source.CLOUD if accepted else Source.EDGE_FALLBACK)
+    if not accepted:
+        assert "of other data" in result.error
