@@ -1,0 +1,56 @@
+"""The collector of committed results: run directories in, one file a run and the README's tables out."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from eccsnn.experiments import run_config
+
+SCRIPT = Path(__file__).resolve().parents[3] / "experiments" / "ecc_snn_results.py"
+TINY = [
+    "data.subset={train: 120, val: 40, test: 40}",
+    "cloud.training.epochs=1",
+    "edge.training.epochs=1",
+    "update.training.epochs=1",
+    "edge.model.timesteps=2",
+    "link.enabled=false",
+    "scenario=B6-Inc4",
+]
+PLAIN = "edge.distillation={logit_weight: 0, feature_weight: 0}"
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("ecc_snn_results", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    (tmp_path / "README.md").write_text(f"before\n{module.BEGIN}\nold\n{module.END}\nafter\n")
+    return module
+
+
+def test_tables_of_two_variants(script, tmp_path):
+    runs = [run_config("ecc_snn/digits_debug", [*TINY, *more], runs_dir=tmp_path / "runs") for more in ([], [PLAIN])]
+    script.collect(runs)
+    kept = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "results").iterdir()}
+    assert set(kept) == {"digits_debug-logits-features-seed0", "digits_debug-none-seed0"}
+    script.write_tables()
+    text = (tmp_path / "README.md").read_text()
+    assert text.startswith("before")
+    assert text.rstrip().endswith("after")
+    assert "old" not in text.split()
+    for name, variant in (("logits-features", "logits + features"), ("none", "none")):
+        # every variant is priced by its own firing rates, before any update
+        first = kept[f"digits_debug-{name}-seed0"]["results"]["execution"][0]["sets"]["all"]
+        (row,) = (line for line in text.splitlines() if line.startswith(f"| edge only, distilled: {variant} |"))
+        assert f"| {first['edge_only']['energy_mj']:.4f} |" in row
+
+
+def test_an_unfinished_run_is_not_collected(script, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text(json.dumps({"status": "interrupted"}))
+    with pytest.raises(SystemExit, match="is interrupted, not finished"):
+        script.collect([run])
