@@ -1,1 +1,1 @@
-"""incremental."""
+"""Class-incremental learning: learners and the metrics that judge them."""

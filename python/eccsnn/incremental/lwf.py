@@ -1,19 +1,15 @@
 """Learning without forgetting (LwF), the update that ECC-SNN publishes.
 
 Every task brings a new head. The loss is cross-entropy on the new head, distillation from the cloud on the new head,
-and
-distillation from the network's own state before the update on the old heads:
+and distillation from the network's own state before the update on the old heads:
 
-    L = CE(new head) + logit_weight * T^2 KL(cloud || new head) + lwf_weight * sum over old heads of T'^2 KL(before ||
-    now)
+    L = CE(new head) + logit_weight * T^2 KL(cloud || new head)
+        + lwf_weight * sum over old heads of T'^2 KL(before || now)
 
 Source: Li and Hoiem 2016 (arXiv 1606.09282); ECC-SNN (arXiv 2505.20835), edge update. Deviations, ours: where the task
-has
-one class, cross-entropy and the cloud's term run over all logits seen (over one logit both are constant); an old head
-of
-one class says nothing by itself, so then one term runs over all old logits together. A term of weight 0 is not
-computed:
-in particular the cloud's network does not run.
+has one class, cross-entropy and the cloud's term run over all logits seen (over one logit both are constant); an old
+head of one class says nothing by itself, so then one term runs over all old logits together. A term of weight 0 is not
+computed: in particular the cloud's network does not run.
 """
 
 from __future__ import annotations
