@@ -89,4 +89,4 @@ notebook: dev
 	$(BIN)/python -m jupytext --to ipynb experiments/walkthrough.py
 
 clean:
-	rm -rf build dist .venv runs
+	rm -rf build dist $(VENV)    # not $(RUNS): hours of training

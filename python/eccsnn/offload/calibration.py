@@ -55,8 +55,9 @@ def choose_threshold(
     * ``"accuracy_within"`` (default): the fewest uploads, and with them the least energy and latency, whose accuracy is
       at least the reference's less `tolerance`. The reference is the best accuracy on the curve (``"best"``) or the
       cloud's alone (``"cloud"``; if no point reaches it, the most accurate one is taken).
-    * ``"above_random"``: the point furthest above the line that uploading at random would follow, from the edge's accuracy at
-      no upload to the cloud's at full upload: the knee of the curve, where an upload buys the most. It has no parameter.
+    * ``"above_random"``: the point furthest above the line that uploading at random would follow, from the edge's
+      accuracy at no upload to the cloud's at full upload: the knee of the curve, where an upload buys the most. It has
+      no parameter.
     * ``"max_accuracy"``: the highest accuracy; of equals the fewest uploads.
     * ``"target_upload_rate"``: the most uploads that do not exceed `target`.
 

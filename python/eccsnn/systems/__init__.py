@@ -1,1 +1,1 @@
-"""systems."""
+"""Published systems, one file each, composed of the parts in the other packages."""
