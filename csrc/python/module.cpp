@@ -19,6 +19,7 @@ py::dict isa() {
 py::dict build() {
   py::dict result;
   result["version"] = ECCSNN_VERSION;
+  result["git"] = ECCSNN_GIT_SHA;
   result["compiler"] = ECCSNN_COMPILER;
   result["build_type"] = ECCSNN_BUILD_TYPE;
   result["torch"] = ECCSNN_BUILT_AGAINST_TORCH;
@@ -36,5 +37,5 @@ PYBIND11_MODULE(_core, m) {
         "ECCSNN_ISA\n"
         "asks for one that does not exist or that this processor does not have.");
   m.def("build", &build,
-        "How this build was made: version, compiler, torch that it was built against, CUDA.");
+        "How this build was made: version, git commit (empty outside a checkout), compiler, torch that it was built against, CUDA.");
 }

@@ -22,9 +22,10 @@ app = typer.Typer(
     help="""Spiking neural networks between edge and cloud.
 
 Start with `eccsnn run ecc_snn/digits_debug` (seconds), then `eccsnn report` on the folder it prints.
-`eccsnn list configs` shows every experiment that comes with the package.""",
+`eccsnn list configs` shows every experiment that comes with the package,
+`eccsnn list keys` all that a configuration can say.""",
 )
-_OUT = Console()
+_OUT = Console(width=None if sys.stdout.isatty() else 200)  # what is piped or logged is not cut at 80 columns
 
 RunsDir = Annotated[Path, typer.Option(help="Folder of all runs and shared stages.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, as printed by `eccsnn run`.")]
@@ -55,32 +56,39 @@ def _flat(part: dict[str, object], prefix: str = "") -> list[tuple[str, object]]
 
 
 @app.command(name="list")
-def list_(what: Annotated[str, typer.Argument(help="models, datasets or configs")]) -> None:
+def list_(what: Annotated[str, typer.Argument(help="models, datasets, configs, or keys (of a configuration)")]) -> None:
     """Lists what can be named in a configuration."""
     table = Table(title=what, title_justify="left")
     if what == "models":
         from eccsnn.models import list_models
 
         for column in ("name", "kind", "description"):
-            table.add_column(column)
+            table.add_column(column, overflow="fold")
         for model in list_models():
             table.add_row(model.name, model.kind, model.description)
     elif what == "datasets":
         from eccsnn.data import list_datasets
 
         for column in ("name", "description", "data.root"):
-            table.add_column(column)
+            table.add_column(column, overflow="fold")
         for dataset in list_datasets():
             table.add_row(dataset.name, dataset.description, dataset.layout or "-")
     elif what == "configs":
         from eccsnn.experiments.schema import load_config, shipped_configs
 
         for column in ("name", "description"):
-            table.add_column(column)
+            table.add_column(column, overflow="fold")
         for name in shipped_configs():
             table.add_row(name, load_config(name).description)
+    elif what == "keys":
+        from eccsnn.experiments.schema import describe_keys
+
+        for column in ("key", "default", "meaning"):
+            table.add_column(column, overflow="fold")
+        for row in describe_keys():
+            table.add_row(*row)
     else:
-        raise ConfigError(f"cannot list {what!r}; expected models, datasets or configs.")
+        raise ConfigError(f"cannot list {what!r}; expected models, datasets, configs or keys.")
     _OUT.print(table)
 
 
@@ -151,7 +159,7 @@ def predict(
 def serve(
     run: RunArgument,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="TCP port; 0 takes a free one and prints it.")] = 50051,
+    port: Annotated[int, typer.Option(help="TCP port; 0 takes a free one and prints it.", min=0, max=65535)] = 50051,
     tls_cert: Annotated[Path | None, typer.Option(help="Server certificate, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
 ) -> None:
@@ -198,14 +206,16 @@ def edge(
 
 
 def main() -> None:
-    """Entry point: prints errors that eccsnn raises on purpose without a traceback."""
+    """Entry point: prints errors without a traceback (a run's traceback is in its run.log)."""
     try:
-        app(standalone_mode=False)
-    except EccsnnError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        code = app(standalone_mode=False)
+        if code == 130:  # typer turns Ctrl-C into this exit code
+            raise KeyboardInterrupt
+        sys.exit(code if isinstance(code, int) else 0)
+    except (EccsnnError, ValueError, TypeError, OSError) as error:
+        Console(stderr=True).print("[bold red]error:[/] ", end="")
+        Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
-    except (typer.Exit, SystemExit) as stop:
-        sys.exit(getattr(stop, "exit_code", getattr(stop, "code", 1)))
     except (typer.Abort, KeyboardInterrupt):
         Console(stderr=True).print("interrupted; the same command resumes it.")
         sys.exit(130)

@@ -1,4 +1,5 @@
 import json
+import signal
 import subprocess
 import sys
 
@@ -59,7 +60,7 @@ def test_list(what, expected):
 
 
 def test_list_of_something_else():
-    assert "expected models, datasets or configs" in call("list", "cats", code=1).stderr
+    assert "expected models, datasets, configs or keys" in call("list", "cats", code=1).stderr
 
 
 def test_predict(run, tmp_path):
@@ -113,6 +114,39 @@ def test_edge_and_cloud_as_two_processes(run):
 )
 def test_errors_are_one_clear_line(arguments, message):
     assert message in call(*arguments, code=1).stderr.replace("\n", " ")
+
+
+def test_list_keys_names_every_key_with_its_default():
+    shown = call("list", "keys").stdout
+    assert "edge.model.neuron.v_threshold" in shown
+    assert "edge.distillation.feature_weight" in shown
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = call("run", "ecc_snn/digits_debug", "--runs-dir", tmp_path / "file", code=1)
+    assert "cannot make the run directory" in done.stderr
+
+
+def test_a_wrong_value_deep_inside_is_one_line_and_the_log_has_the_rest(tmp_path):
+    done = call("run", "ecc_snn/digits_debug", "edge.distillation.student_map=nothing", "--runs-dir", tmp_path, code=1)
+    assert "student_map is 'nothing'" in done.stderr.replace("\n", " ")
+    (log,) = tmp_path.rglob("run.log")
+    assert "Traceback" in log.read_text()
+
+
+def test_interrupting_says_how_to_go_on(tmp_path):
+    command = [sys.executable, "-m", "eccsnn.cli", "run", "ecc_snn/digits_debug", "--runs-dir", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if "cloud epoch" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert "the same command resumes it" in errors
+    (info,) = tmp_path.rglob("run.json")
+    assert json.loads(info.read_text())["status"] == "interrupted"
 
 
 def test_usage_errors():

@@ -71,6 +71,12 @@ class LoadedRun:
         self.model: Any = load_model(path / "models" / "edge.safetensors")
         self.cloud: Model = load_model(path / "models" / "cloud.safetensors")
 
+    def __repr__(self) -> str:
+        return (
+            f"LoadedRun({str(self.path)!r}: edge {self.model.spec['name']}, cloud {self.cloud.spec['name']}, "
+            f"{len(self.class_names)} classes, uploads when {self.measure} > {self.threshold:g})"
+        )
+
     def __call__(self, images: Tensor) -> Tensor:
         """The edge model's logits for normalised images `[N, C, H, W]` or events `[T, N, C, H, W]`."""
         return self.model(images)

@@ -49,7 +49,7 @@ def hardware(device: str = "cpu") -> dict[str, Any]:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit of the checkout that the package runs from; null where it is installed from a wheel."""
+    """Commit of the checkout that the package runs from, or that its wheel was built from; null for neither."""
     folder = Path(__file__).resolve().parent
 
     def ask(*arguments: str) -> str | None:
@@ -62,7 +62,8 @@ def git_state() -> dict[str, Any]:
         return done.stdout.strip()
 
     if ask("ls-files", "--error-unmatch", Path(__file__).name) is None:  # inside somebody else's repository, or none
-        return {"sha": None, "dirty": None}
+        sha, _, dirty = build_info()["core"].get("git", "").partition("-")
+        return {"sha": sha, "dirty": bool(dirty)} if sha else {"sha": None, "dirty": None}
     return {"sha": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain", "--untracked-files=no"))}
 
 

@@ -41,6 +41,15 @@ def run_directory(config: EccSnnConfig, runs_dir: Path) -> Path:
     return runs_dir / config.name / f"seed{config.seed}-{digest[:8]}"
 
 
+def _first_start(path: Path) -> str | None:
+    """When this run was started first, so that resuming or reusing it does not rewrite its history."""
+    try:
+        started = json.loads((path / "run.json").read_text(encoding="utf-8"))["started"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return str(started)
+
+
 class Run:
     """An open run directory; a context manager that leaves the right status behind, whatever happens.
 
@@ -75,7 +84,12 @@ class Run:
         }
 
     def __enter__(self) -> Run:
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EccsnnError(
+                f"cannot make the run directory {self.path}: {error.strerror}. Choose another --runs-dir."
+            ) from error
         self._lock = open(self.path / ".lock", "w")  # held until the run ends; the system frees it even after a kill
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -85,6 +99,7 @@ class Run:
                 f"{self.path} is being written by another process that runs the same configuration. Wait for it, or "
                 "change the configuration (another seed, for example)."
             ) from None
+        self.info["started"] = _first_start(self.path) or self.info["started"]
         write_atomically(self.path / "config.yaml", dump_config(self.config).encode())
         (self.path / "metrics.jsonl").write_text("")
         for old in (self.path / "tensorboard").glob("events.*"):
@@ -111,8 +126,13 @@ class Run:
             self.info["status"] = "failed"
             self.info["error"] = f"{kind.__name__}: {error}"
             LOG.error("%s: %s", kind.__name__, error)
+            if error is not None and self._handlers:  # the console gets one line, the log everything
+                trouble = (type(error), error, trace)
+                self._handlers[0].handle(LOG.makeRecord(LOG.name, logging.ERROR, "", 0, "traceback", (), trouble))
         self.info["finished"] = provenance.now()
-        self.info["seconds"] = round(time.monotonic() - self._start, 3)
+        # Of all stages, whenever they were computed, and of this session: what the run costs, and what it cost now.
+        self.info["seconds"] = round(sum(stage["seconds"] for stage in self.info["stages"]), 3)
+        self.info["session_seconds"] = round(time.monotonic() - self._start, 3)
         write_json(self.path / "run.json", self.info)
         if self._board is not None:
             self._board.close()
@@ -175,6 +195,7 @@ class Run:
         except OSError:  # another file system
             temporary.write_bytes((artefact.path / file).read_bytes())
         os.replace(temporary, target)
+        temporary.unlink(missing_ok=True)  # renaming a link onto the same file leaves both names
 
 
 class StageProgress:

@@ -7,6 +7,7 @@ nearest known one. Objects are frozen: what a run was started with cannot change
 from __future__ import annotations
 
 import difflib
+import json
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -314,3 +315,31 @@ def _keys_at(location: list[str]) -> list[str]:
 def dump_config(config: EccSnnConfig) -> str:
     """The resolved configuration as YAML, every default written out."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def describe_keys(
+    section: type[Section] = EccSnnConfig, prefix: str = "", defaults: Section | None = None
+) -> list[tuple[str, str, str]]:
+    """Every key of a configuration as (key, default, meaning), for `eccsnn list keys`.
+
+    Args:
+        section: Part of the schema.
+        prefix: What stands before its keys.
+        defaults: Its default where it stands; None takes the defaults of its class.
+    """
+    rows = []
+    for name, field in section.model_fields.items():
+        default = field.default if defaults is None else getattr(defaults, name)
+        below = [c for c in (field.annotation, *getattr(field.annotation, "__args__", ())) if _is_section(c)]
+        if below:
+            rows += describe_keys(below[0], f"{prefix}{name}.", default)
+            continue
+        shown = "(required)" if field.is_required() else json.dumps(default)
+        choices = getattr(field.annotation, "__args__", ()) if "Literal" in str(field.annotation) else ()
+        meaning = field.description or " | ".join(choice for choice in choices if isinstance(choice, str))
+        rows.append((prefix + name, shown, meaning))
+    return rows
+
+
+def _is_section(candidate: Any) -> bool:
+    return isinstance(candidate, type) and issubclass(candidate, Section)

@@ -24,6 +24,10 @@ from eccsnn.models import Model, build_model
 
 _FORMAT = "eccsnn.checkpoint/1"
 
+# Reading the mask means setting it, which is not safe once there are threads: so once, at import.
+_UMASK = os.umask(0)
+os.umask(_UMASK)
+
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes `data` to `path` so that a reader, a kill or a full disk never meets half a file.
@@ -34,11 +38,12 @@ def write_atomically(path: Path, data: bytes) -> None:
         CheckpointError: The file cannot be written (for example because the disk is full); an older file at `path` is
             left as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary: str | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, 0o666 & ~_UMASK)  # mkstemp makes files that nobody else can read
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -118,6 +118,14 @@ def test_running_again_reuses_every_stage_and_gives_the_same_results(finished, r
     assert comparable(lines(again / "metrics.jsonl")) == comparable(records)
 
 
+def test_running_again_keeps_the_history(finished, runs):
+    before = json.loads((finished / "run.json").read_text())
+    after = json.loads((run_config("ecc_snn/digits_debug", TINY, runs_dir=runs) / "run.json").read_text())
+    assert after["started"] == before["started"]
+    assert after["seconds"] == pytest.approx(sum(stage["seconds"] for stage in after["stages"]), abs=0.01)
+    assert not [path for path in (finished / "models").iterdir() if path.name.startswith(".")]
+
+
 def test_another_seed_reuses_the_teacher_only(finished, runs):
     other = run_config("ecc_snn/digits_debug", [*TINY, "seed=1"], runs_dir=runs)
     stages = {s["name"]: s["reused"] for s in json.loads((other / "run.json").read_text())["stages"]}

@@ -57,6 +57,13 @@ def test_missing_and_foreign_files(tmp_path):
         checkpoint.load_checkpoint(tmp_path / "other.safetensors")
 
 
+def test_others_can_read_what_was_written(tmp_path):
+    checkpoint.save_checkpoint(tmp_path / "x", TENSORS)
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    assert (tmp_path / "x").stat().st_mode == plain.stat().st_mode
+
+
 def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "x.safetensors"
     checkpoint.save_checkpoint(path, TENSORS, {"epoch": 1})
