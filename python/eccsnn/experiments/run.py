@@ -62,7 +62,6 @@ class Run:
     def __init__(self, config: EccSnnConfig, runs_dir: Path, console: Console | None = None) -> None:
         self.config = config
         self.path = run_directory(config, runs_dir)
-        self.store = StageStore(runs_dir / "stages")
         self.console = console or Console(quiet=True)
         self._start = time.monotonic()
         self._board: Any = None
@@ -82,6 +81,8 @@ class Run:
             "git": provenance.git_state(),
             "stages": [],
         }
+        context = {key: self.info[key] for key in ("versions", "hardware", "git")} | {"device": config.device}
+        self.store = StageStore(runs_dir / "stages", context)
 
     def __enter__(self) -> Run:
         try:
@@ -167,7 +168,13 @@ class Run:
         else:
             LOG.info("stage %s: done in %.0f s, kept as %s", name, artefact.seconds, artefact.key[:16])
         self.info["stages"].append(
-            {"name": name, "key": artefact.key, "reused": artefact.reused, "seconds": round(artefact.seconds, 3)}
+            {
+                "name": name,
+                "key": artefact.key,
+                "reused": artefact.reused,
+                "seconds": round(artefact.seconds, 3),
+                "computed": artefact.computed,
+            }
         )
         write_json(self.path / "run.json", self.info)
         return artefact

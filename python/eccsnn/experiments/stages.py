@@ -18,7 +18,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ class Artefact:
         path: Folder with its files.
         reused: True when it was there before this run.
         seconds: What computing it took, whenever that was.
+        computed: Where and with what it was computed: versions, hardware, git commit, device.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Artefact:
     path: Path
     reused: bool
     seconds: float
+    computed: dict[str, Any] = field(default_factory=dict)
 
 
 @cache
@@ -82,8 +84,16 @@ def code_version(packages: tuple[str, ...]) -> str:
 class StageStore:
     """Folder of artefacts, one folder a stage name, one folder a key below it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, context: dict[str, Any] | None = None) -> None:
+        """Opens a store.
+
+        Args:
+            root: Folder; made when the first stage is kept.
+            context: Where and with what this process computes (versions, hardware, git commit); kept with each new
+                artefact, as JSON, and no part of any key.
+        """
         self.root = root
+        self.context = context or {}
 
     def key(self, name: str, inputs: dict[str, Any], code: Sequence[str]) -> tuple[str, dict[str, Any]]:
         """Key of a stage and the full description that it is the hash of."""
@@ -123,11 +133,14 @@ class StageStore:
                 for path in sorted(partial.rglob("*"))
                 if path.is_file() and path.name not in ("seconds", _CHECKPOINT)
             }
-            write_json(partial / "stage.json", {"key": key, "seconds": spent, "files": files, **described})
+            write_json(
+                partial / "stage.json",
+                {"key": key, "seconds": spent, "files": files, "computed": self.context, **described},
+            )
             (partial / _CHECKPOINT).unlink(missing_ok=True)
             (partial / "seconds").unlink(missing_ok=True)
             os.replace(partial, final)
-            return Artefact(name, key, final, reused=False, seconds=spent)
+            return Artefact(name, key, final, reused=False, seconds=spent, computed=self.context)
 
     def _open(self, name: str, key: str, path: Path) -> Artefact | None:
         if not path.is_dir():
@@ -143,7 +156,9 @@ class StageStore:
         except (OSError, ValueError, KeyError) as error:
             problem = f"stage.json cannot be read ({error})"
         if problem is None:
-            return Artefact(name, key, path, reused=True, seconds=float(stage["seconds"]))
+            return Artefact(
+                name, key, path, reused=True, seconds=float(stage["seconds"]), computed=stage.get("computed", {})
+            )
         aside = path.with_name(f"{path.name}.broken-{time.time_ns()}")
         os.replace(path, aside)
         _LOG.warning(

@@ -17,6 +17,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,14 +33,15 @@ def add_task(model: Model, classes: Sequence[int], seed: int) -> Model:
     Args:
         model: Changed in place.
         classes: Class ids of the new task; none may be known already.
-        seed: Of the new head's initial weights.
+        seed: Of the new head's initial weights, together with the number of heads there are.
 
     Raises:
         ValueError: A class is known already (from `TaskHeads.add_task`).
     """
     before = copy.deepcopy(model).eval().requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # Mixed with the number of heads, or every new head of one size would start from the same weights.
+        torch.manual_seed(int(np.random.SeedSequence([seed, len(before.head.tasks)]).generate_state(1)[0]))
         model.head.add_task(list(classes))
     return before
 

@@ -149,3 +149,10 @@ def test_a_kill_leaves_nothing_that_looks_finished(tmp_path):
     artefact = StageStore(tmp_path).run("s", {}, ["nn"], write("whole"))
     assert not artefact.reused
     assert "out.txt" in json.loads((artefact.path / "stage.json").read_text())["files"]
+
+
+def test_an_artefact_says_where_it_was_computed(tmp_path):
+    StageStore(tmp_path, {"device": "cuda", "git": {"sha": "abc"}}).run("s", {}, ["nn"], write("a"))
+    reused = StageStore(tmp_path, {"device": "cpu"}).run("s", {}, ["nn"], write("b"))
+    assert reused.reused
+    assert reused.computed == {"device": "cuda", "git": {"sha": "abc"}}

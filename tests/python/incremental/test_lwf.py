@@ -88,3 +88,14 @@ def test_distilling_without_a_cloud_is_an_error():
     _, before, _, _ = setting([[0, 1]], [2, 3])
     with pytest.raises(ValueError, match="there is no cloud"):
         lwf.lwf_loss(before, None, [2, 3], logit_weight=0.5)
+
+
+def test_every_new_head_starts_from_its_own_weights():
+    model = Net([[0, 1]], 1)
+    for classes in ([2, 3], [4, 5]):
+        lwf.add_task(model, classes, seed=7)
+    second, third = list(model.head.heads)[1:]
+    assert not torch.equal(second.weight, third.weight)
+    again = Net([[0, 1]], 1)
+    lwf.add_task(again, [2, 3], seed=7)
+    assert torch.equal(again.head.heads[1].weight, second.weight)
