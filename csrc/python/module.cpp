@@ -37,5 +37,6 @@ PYBIND11_MODULE(_core, m) {
         "ECCSNN_ISA\n"
         "asks for one that does not exist or that this processor does not have.");
   m.def("build", &build,
-        "How this build was made: version, git commit (empty outside a checkout), compiler, torch that it was built against, CUDA.");
+        "How this build was made: version, git commit (empty outside a checkout), compiler, torch that it "
+        "was built against, CUDA.");
 }
