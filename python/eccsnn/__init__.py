@@ -34,18 +34,22 @@ _PARTS = (
 )
 
 
-def load(run: Path | str) -> LoadedRun:
+def load(run: Path | str, *, device: str | None = None, precision: str | None = None) -> LoadedRun:
     """Opens a finished run: `model` (the edge), `cloud`, `predict(images)`, `init_state` and `step`.
 
     Args:
         run: Run directory, as printed by `eccsnn run`.
+        device: Where its models compute: `cpu` (the default), `cuda` or `cuda:N`.
+        precision: `fp32` or `bf16`; None takes the run's own, in which its threshold was chosen.
 
     Raises:
+        ConfigError: The device is not there.
+        ValueError: The precision is unknown.
         CheckpointError: It is no run, is not finished, or a file of it is broken.
     """
     from eccsnn.experiments import load as load_run
 
-    return load_run(run)
+    return load_run(run, device=device, precision=precision)
 
 
 def __getattr__(name: str) -> Any:

@@ -28,6 +28,8 @@ Start with `eccsnn run ecc_snn/digits_debug` (seconds), then `eccsnn report` on 
 _OUT = Console(width=None if sys.stdout.isatty() else 200)  # what is piped or logged is not cut at 80 columns
 
 RunsDir = Annotated[Path, typer.Option(help="Folder of all runs and shared stages.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: cpu.")]
+Precision = Annotated[str | None, typer.Option(help="fp32 or bf16; default: the run's own.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, as printed by `eccsnn run`.")]
 
 
@@ -130,12 +132,14 @@ def report(
 def predict(
     run: RunArgument,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
+    device: Device = None,
+    precision: Precision = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
 ) -> None:
     """Labels images with a run's edge model, and says which it would upload to the cloud."""
     import eccsnn
 
-    loaded = eccsnn.load(run)
+    loaded = eccsnn.load(run, device=device, precision=precision)
     rows = loaded.predict_files(images)
     if as_json:
         for row in rows:
@@ -162,11 +166,13 @@ def serve(
     port: Annotated[int, typer.Option(help="TCP port; 0 takes a free one and prints it.", min=0, max=65535)] = 50051,
     tls_cert: Annotated[Path | None, typer.Option(help="Server certificate, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
+    device: Device = None,
+    precision: Precision = None,
 ) -> None:
     """Serves a run's cloud model over gRPC (eccsnn.v1) until interrupted."""
     from eccsnn.experiments.live import serve_run
 
-    serve_run(run, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key)
+    serve_run(run, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, device=device, precision=precision)
 
 
 @app.command()
@@ -186,6 +192,8 @@ def edge(
     ] = 5.0,
     tls_ca: Annotated[Path | None, typer.Option(help="Root certificate of the server, PEM.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write one JSON line an image here.")] = None,
+    device: Device = None,
+    precision: Precision = None,
 ) -> None:
     """Runs the device side: answers what it is sure of, uploads the rest; without a cloud it answers everything
     itself."""
@@ -201,6 +209,8 @@ def edge(
         timeout_s=timeout_s,
         tls_ca=tls_ca,
         out=out,
+        device=device,
+        precision=precision,
     )
     print(json.dumps(summary, indent=1))
 

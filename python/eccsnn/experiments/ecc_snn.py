@@ -8,6 +8,7 @@ Every arrow is a stage of `eccsnn.experiments.stages`: computed once, then reuse
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,23 @@ import numpy as np
 
 from eccsnn.data import Scenario, Splits, build_scenario
 from eccsnn.errors import ConfigError
+from eccsnn.experiments import ecc_snn_builds as builds
 from eccsnn.experiments import ecc_snn_results as results
+from eccsnn.experiments.ecc_snn_builds import MODEL
 from eccsnn.experiments.live import load_splits, measure_link
 from eccsnn.experiments.run import LOG, Run, StageProgress
 from eccsnn.experiments.schema import EccSnnConfig
 from eccsnn.experiments.stages import Artefact
 from eccsnn.systems import ecc_snn
-from eccsnn.training import load_model, predict_logits, save_model
-from eccsnn.training.checkpoint import write_atomically, write_json
+from eccsnn.training.checkpoint import write_json
 
 # What a stage's numbers depend on; all other code may change without the stage being repeated.
 _INFERENCE_CODE = ("ops", "nn", "models", "data", "training")
-_TRAINING_CODE = (*_INFERENCE_CODE, "systems/ecc_snn.py")
+_BUILDS = "experiments/ecc_snn_builds.py"
+_TRAINING_CODE = (*_INFERENCE_CODE, "systems/ecc_snn.py", _BUILDS)
 _UPDATE_CODE = (*_TRAINING_CODE, "incremental/lwf.py")
-_COUNTS_CODE = (*_INFERENCE_CODE, "costs", "transport/images.py", "experiments/ecc_snn_results.py")
+_COUNTS_CODE = (*_INFERENCE_CODE, "costs", "transport/images.py", "experiments/ecc_snn_results.py", _BUILDS)
 _LINK_CODE = (*_INFERENCE_CODE, "offload", "transport", "services", "experiments/live.py", "experiments/load.py")
-_MODEL = "model.safetensors"
 
 
 def run_ecc_snn(run: Run) -> dict[str, Any]:
@@ -47,12 +49,12 @@ def run_ecc_snn(run: Run) -> dict[str, Any]:
             edges.append(_update(run, splits, scenario, task, edges[-1], cloud))
     logits = _logits(run, splits, cloud, edges)
     counts = _counts(run, splits, cloud, edges)
-    run.keep(cloud, _MODEL, "cloud.safetensors")
+    run.keep(cloud, MODEL, "cloud.safetensors")
     for task, edge in enumerate(edges):
-        run.keep(edge, _MODEL, f"edge_{task}.safetensors")
-    run.keep(edges[-1], _MODEL, "edge.safetensors")
+        run.keep(edge, MODEL, f"edge_{task}.safetensors")
+    run.keep(edges[-1], MODEL, "edge.safetensors")
     summary = results.collect(config, splits, scenario, logits.path, counts.path, len(edges))
-    write_json(run.path / "deployment.json", results.deployment(splits, summary))
+    write_json(run.path / "deployment.json", results.deployment(config, splits, summary))
     if config.link.enabled:
         link = _link(run, splits, cloud, edges[-1], summary)
         summary["link"] = json.loads((link.path / "link.json").read_text(encoding="utf-8"))
@@ -102,32 +104,11 @@ def _common(config: EccSnnConfig, splits: Splits) -> dict[str, Any]:
     return {"data": splits.fingerprint, "augment": config.data.augment, "precision": config.precision}
 
 
-def _fit_options(config: EccSnnConfig, folder: Path, progress: StageProgress) -> dict[str, Any]:
-    return {
-        "augment": config.data.augment,
-        "device": config.device,
-        "precision": config.precision,
-        "checkpoint": folder / "checkpoint.safetensors",
-        "checkpoint_seconds": config.checkpoint_seconds,
-        "progress": progress,
-    }
-
-
 def _cloud(run: Run, splits: Splits) -> Artefact:
     config: EccSnnConfig = run.config
     inputs = _common(config, splits) | config.cloud.model_dump(mode="json")
 
-    def build(folder: Path, progress: StageProgress) -> None:
-        model, _ = ecc_snn.train_cloud(
-            splits,
-            model=config.cloud.model.model_dump(exclude_none=True),
-            training=config.cloud.training.model_dump(),
-            seed=config.cloud.seed,
-            **_fit_options(config, folder, progress),
-        )
-        save_model(folder / _MODEL, model)
-
-    return run.stage("cloud", inputs, _TRAINING_CODE, build)
+    return run.stage("cloud", inputs, _TRAINING_CODE, partial(builds.cloud, config, splits))
 
 
 def _edge(run: Run, splits: Splits, scenario: Scenario, cloud: Artefact) -> Artefact:
@@ -148,20 +129,8 @@ def _edge(run: Run, splits: Splits, scenario: Scenario, cloud: Artefact) -> Arte
         "cloud": cloud.key if used else None,
     }
 
-    def build(folder: Path, progress: StageProgress) -> None:
-        teacher = load_model(cloud.path / _MODEL) if used else None
-        model, _ = ecc_snn.train_edge(
-            splits,
-            scenario.tasks[0],
-            teacher,
-            model=config.edge.model.model_dump(),
-            training=config.edge.training.model_dump(),
-            distillation=distillation,
-            seed=config.seed,
-            **_fit_options(config, folder, progress),
-        )
-        save_model(folder / _MODEL, model)
-
+    teacher = cloud.path if used else None
+    build = partial(builds.edge, config, splits, scenario.tasks[0], teacher)
     return run.stage("edge", inputs, _TRAINING_CODE, build)
 
 
@@ -178,18 +147,8 @@ def _update(run: Run, splits: Splits, scenario: Scenario, task: int, edge: Artef
         **update,
     }
 
-    def build(folder: Path, progress: StageProgress) -> None:
-        model, _ = ecc_snn.update_edge(
-            load_model(edge.path / _MODEL),
-            load_model(cloud.path / _MODEL) if needs_cloud else None,
-            splits,
-            classes,
-            seed=config.seed,
-            **(config.update.model_dump(exclude={"enabled"})),
-            **_fit_options(config, folder, progress),
-        )
-        save_model(folder / _MODEL, model)
-
+    teacher = cloud.path if needs_cloud else None
+    build = partial(builds.update, config, splits, classes, edge.path, teacher)
     return run.stage(f"update_{task}", inputs, _UPDATE_CODE, build)
 
 
@@ -203,19 +162,12 @@ def _logits(run: Run, splits: Splits, cloud: Artefact, edges: list[Artefact]) ->
         "edges": [edge.key for edge in edges],
     }
 
-    def build(folder: Path, progress: StageProgress) -> None:
-        arrays: dict[str, np.ndarray] = {}
-        models = {"cloud": cloud, **{f"edge_{task}": edge for task, edge in enumerate(edges)}}
-        for name, artefact in models.items():
-            model = load_model(artefact.path / _MODEL).to(config.device)
-            for part, images in (("val", splits.val), ("test", splits.test)):
-                LOG.info("logits of %s on %s data (%d images)", name, part, len(images))
-                arrays[f"{name}_{part}"] = predict_logits(
-                    model, images, mean=splits.mean, std=splits.std, device=config.device, precision=config.precision
-                )
-        _save_arrays(folder / "logits.npz", arrays)
+    models = {"cloud": cloud.path, **{f"edge_{task}": edge.path for task, edge in enumerate(edges)}}
 
-    return run.stage("logits", inputs, _INFERENCE_CODE, build)
+    def build(folder: Path, progress: StageProgress) -> None:
+        builds.logits(config, splits, models, folder)
+
+    return run.stage("logits", inputs, (*_INFERENCE_CODE, _BUILDS), build)
 
 
 def _counts(run: Run, splits: Splits, cloud: Artefact, edges: list[Artefact]) -> Artefact:
@@ -229,13 +181,10 @@ def _counts(run: Run, splits: Splits, cloud: Artefact, edges: list[Artefact]) ->
         "jpeg_quality": config.link.jpeg_quality,
     }
 
+    paths = [edge.path for edge in edges]
+
     def build(folder: Path, progress: StageProgress) -> None:
-        models = [load_model(edge.path / _MODEL) for edge in edges]
-        teacher = load_model(cloud.path / _MODEL)
-        write_json(
-            folder / "counts.json",
-            results.count(teacher, models, splits, config.link.codec, config.link.jpeg_quality),
-        )
+        builds.counts(config, splits, cloud.path, paths, folder)
 
     return run.stage("counts", inputs, _COUNTS_CODE, build)
 
@@ -250,21 +199,13 @@ def _link(run: Run, splits: Splits, cloud: Artefact, edge: Artefact, summary: di
         "link": config.link.model_dump(mode="json"),
         "measure": config.execution.measure,
         "threshold": results.chosen_threshold(summary),
+        "device": config.device,
+        "precision": config.precision,
         "hardware": run.info["hardware"],
     }
 
     def build(folder: Path, progress: StageProgress) -> None:
-        measured = measure_link(
-            run.path, images=config.link.images, **config.link.model_dump(exclude={"enabled", "images"})
-        )
+        measured = measure_link(run.path, device=config.device, **config.link.model_dump(exclude={"enabled"}))
         write_json(folder / "link.json", measured)
 
     return run.stage("link", inputs, _LINK_CODE, build)
-
-
-def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    import io
-
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    write_atomically(path, buffer.getvalue())

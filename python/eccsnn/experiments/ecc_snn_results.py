@@ -122,7 +122,7 @@ def collect(
     return summary
 
 
-def deployment(splits: Splits, summary: dict[str, Any]) -> dict[str, Any]:
+def deployment(config: EccSnnConfig, splits: Splits, summary: dict[str, Any]) -> dict[str, Any]:
     """What an edge and a cloud need to know beside their weights (deployment.json)."""
     chosen = summary["execution"][-1]["sets"]["all"]["chosen"]
     return {
@@ -133,6 +133,7 @@ def deployment(splits: Splits, summary: dict[str, Any]) -> dict[str, Any]:
         "std": list(splits.std),
         "measure": chosen["measure"],
         "threshold": chosen["threshold"],
+        "precision": config.precision,
     }
 
 

@@ -41,9 +41,9 @@ def load_splits(config: EccSnnConfig) -> Splits:
     return load_dataset(config.data.name, seed=config.data.split_seed, **options)
 
 
-def cloud_arguments(run: str) -> dict[str, Any]:
+def cloud_arguments(run: str, device: str | None = None, precision: str | None = None) -> dict[str, Any]:
     """Arguments of `eccsnn.services.cloud.run_cloud` that serve a run's cloud model."""
-    loaded = load(run)
+    loaded = load(run, device=device, precision=precision)
     return {
         "predict": loaded.cloud_logits,
         "class_ids": loaded.cloud.head.class_ids,
@@ -53,7 +53,16 @@ def cloud_arguments(run: str) -> dict[str, Any]:
     }
 
 
-def serve_run(run: Path, *, host: str, port: int, tls_cert: Path | None = None, tls_key: Path | None = None) -> None:
+def serve_run(
+    run: Path,
+    *,
+    host: str,
+    port: int,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+) -> None:
     """Serves a run's cloud model until SIGTERM or SIGINT; blocks.
 
     Raises:
@@ -62,7 +71,7 @@ def serve_run(run: Path, *, host: str, port: int, tls_cert: Path | None = None, 
     """
     if (tls_cert is None) != (tls_key is None):
         raise ConfigError("one of --tls-cert and --tls-key is missing; give both, or neither to serve without TLS.")
-    run_cloud(**cloud_arguments(str(run)), host=host, port=port, tls_cert=tls_cert, tls_key=tls_key)
+    run_cloud(**cloud_arguments(str(run), device, precision), host=host, port=port, tls_cert=tls_cert, tls_key=tls_key)
 
 
 def edge_run(
@@ -76,6 +85,8 @@ def edge_run(
     timeout_s: float = 5.0,
     tls_ca: Path | None = None,
     out: Path | None = None,
+    device: str | None = None,
+    precision: str | None = None,
 ) -> dict[str, Any]:
     """Runs the device side of a run against a cloud that is served elsewhere.
 
@@ -89,6 +100,7 @@ def edge_run(
         timeout_s: Seconds to wait for the cloud before the edge answers itself.
         tls_ca: PEM file with the certificates to trust; None speaks without TLS.
         out: File for one JSON line an image; None writes none.
+        device, precision: Of the edge's model; see `eccsnn.load`.
 
     Returns:
         The summary that reports call `link`, with the label of each given file.
@@ -105,7 +117,7 @@ def edge_run(
         raise ConfigError(
             f"limit is {limit}, timeout_s {timeout_s}, threshold {threshold}; expected at least 1, above 0, a number."
         )
-    loaded = load(run)
+    loaded = load(run, device=device, precision=precision)
     labels: list[int] | None = None
     if images:
         pixels: Sequence[NDArray[np.uint8]] = [loaded.read_image(path) for path in images]
@@ -170,6 +182,7 @@ def measure_link(
     timeout_s: float,
     rtt_ms: float,
     rate_mbit: float | None,
+    device: str | None = None,
     on_result: Callable[[int, EdgeResult], None] | None = None,
 ) -> dict[str, Any]:
     """Sends test images through a cloud process and this edge process over TCP, and returns what was measured.
@@ -180,14 +193,15 @@ def measure_link(
         codec, jpeg_quality: Of uploads.
         timeout_s: Seconds to wait for the cloud.
         rtt_ms, rate_mbit: Put on the link by a userspace shaper; 0 and None leave it as it is.
+        device: Where both models compute; None is the CPU.
         on_result: Called after each image.
     """
-    loaded = load(run)
+    loaded = load(run, device=device)
     pixels, labels, _ = sample_test_images(run_configuration(run), images)
     shape = LinkShape(rtt_ms=rtt_ms, up_mbit_s=rate_mbit, down_mbit_s=rate_mbit)
     done = measure_pair(
         pixels,
-        cloud=factory_command(f"{__name__}:cloud_arguments", run=str(run)),
+        cloud=factory_command(f"{__name__}:cloud_arguments", run=str(run), device=device),
         labels=labels,
         codec=codec,
         quality=jpeg_quality,

@@ -19,7 +19,7 @@ from eccsnn.data.decode import decode_image
 from eccsnn.errors import CheckpointError
 from eccsnn.models import Model
 from eccsnn.training import load_model, predict_logits
-from eccsnn.training.evaluate import predicted_classes
+from eccsnn.training.evaluate import autocast, check_device, predicted_classes
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,10 @@ class LoadedRun:
         mean, std: Per channel, of the training data.
         measure: Name of the ambiguity measure.
         threshold: Ambiguity above which the edge uploads, chosen on validation data.
+        device, precision: Where and how the models compute.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, device: str | None = None, precision: str | None = None) -> None:
         description = path / "deployment.json"
         if not description.is_file():
             raise CheckpointError(
@@ -67,9 +68,12 @@ class LoadedRun:
         self.std: Sequence[float] = settings["std"]
         self.measure: str = settings["measure"]
         self.threshold: float = settings["threshold"]
+        self.device = check_device(device or "cpu")
+        self.precision = precision or settings.get("precision", "fp32")
+        autocast(self.device, self.precision)  # refuses an unknown precision before the first image comes
         self._draws = itertools.count()
-        self.model: Any = load_model(path / "models" / "edge.safetensors")
-        self.cloud: Model = load_model(path / "models" / "cloud.safetensors")
+        self.model: Any = load_model(path / "models" / "edge.safetensors").to(self.device)
+        self.cloud: Model = load_model(path / "models" / "cloud.safetensors").to(self.device)
 
     def __repr__(self) -> str:
         return (
@@ -153,13 +157,27 @@ class LoadedRun:
                 f"images are {images.dtype} {list(images.shape)}, expected uint8 [N, {', '.join(map(str, expected))}]."
             )
         labels = np.zeros(len(images), dtype=np.int64)
-        return predict_logits(model, ImageSet(images, labels), mean=self.mean, std=self.std)
+        return predict_logits(
+            model,
+            ImageSet(images, labels),
+            mean=self.mean,
+            std=self.std,
+            device=self.device,
+            precision=self.precision,
+        )
 
 
-def load(path: Path | str) -> LoadedRun:
+def load(path: Path | str, *, device: str | None = None, precision: str | None = None) -> LoadedRun:
     """Opens a finished run.
 
+    Args:
+        path: Run directory.
+        device: Where its models compute: `cpu` (the default), `cuda` or `cuda:N`.
+        precision: `fp32` or `bf16`; None takes the run's own, in which its threshold was chosen.
+
     Raises:
+        ConfigError: The device is not there.
+        ValueError: The precision is unknown.
         CheckpointError: It is no run, is not finished, or a file of it is broken.
     """
-    return LoadedRun(Path(path))
+    return LoadedRun(Path(path), device, precision)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
-import numpy as np
-import torch
 from rich.console import Console
 
-from eccsnn.errors import ConfigError
 from eccsnn.experiments.ecc_snn import run_ecc_snn
 from eccsnn.experiments.run import Run
 from eccsnn.experiments.schema import EccSnnConfig, load_config
 from eccsnn.training.checkpoint import write_json
+from eccsnn.training.evaluate import check_device
 
 
 def run_config(
@@ -39,13 +36,7 @@ def run_config(
         DataError: The data are not where the configuration says, or broken.
     """
     resolved = config if isinstance(config, EccSnnConfig) else load_config(str(config), overrides)
-    if resolved.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(
-            f"device is {resolved.device!r}, but torch sees no GPU. Use device=cpu, or install a CUDA build of torch."
-        )
-    random.seed(resolved.seed)
-    np.random.seed(resolved.seed)  # noqa: NPY002 (libraries that still use the global generator)
-    torch.manual_seed(resolved.seed)
+    check_device(resolved.device)
     with Run(resolved, Path(runs_dir), console) as run:
         results = run_ecc_snn(run)
         write_json(run.path / "results.json", results)

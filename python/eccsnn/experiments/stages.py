@@ -33,6 +33,7 @@ KERNELS_VERSION = 1
 changes of them (speed, another instruction set) leave the numbers as they are."""
 
 _CHECKPOINT = "checkpoint.safetensors"
+_KEPT_BETWEEN_TRIES = ("seconds", _CHECKPOINT)
 
 
 @dataclass(frozen=True)
@@ -119,19 +120,21 @@ class StageStore:
             self._say_why(name, described)
             partial = final.with_name(final.name + ".partial")
             partial.mkdir(parents=True, exist_ok=True)
+            spent = _seconds_spent(partial)
             _clear(partial)
-            spent = _read_seconds(partial)
             start = time.monotonic()
+            (partial / "started").write_text(f"{time.time():.3f}")
             try:
                 build(partial)
             finally:
                 spent += time.monotonic() - start
                 if partial.exists():
                     (partial / "seconds").write_text(f"{spent:.3f}")
+                    (partial / "started").unlink(missing_ok=True)
             files = {
                 str(path.relative_to(partial)): _sha256(path)
                 for path in sorted(partial.rglob("*"))
-                if path.is_file() and path.name not in ("seconds", _CHECKPOINT)
+                if path.is_file() and path.name not in _KEPT_BETWEEN_TRIES
             }
             write_json(
                 partial / "stage.json",
@@ -202,14 +205,25 @@ class StageStore:
 def _clear(partial: Path) -> None:
     """Removes what a killed try has left but its checkpoint: half-written files would end up in the artefact."""
     for path in partial.iterdir():
-        if path.name in ("seconds", _CHECKPOINT):
+        if path.name in _KEPT_BETWEEN_TRIES:
             continue
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _read_seconds(partial: Path) -> float:
+def _seconds_spent(partial: Path) -> float:
+    """What earlier tries took; of one that was killed, the part up to its last checkpoint, since the rest is lost."""
+    spent = _number_in(partial / "seconds")
+    started = _number_in(partial / "started")
+    if started and (partial / _CHECKPOINT).exists():
+        spent += max(0.0, (partial / _CHECKPOINT).stat().st_mtime - started)
+    if started:
+        (partial / "seconds").write_text(f"{spent:.3f}")
+    return spent
+
+
+def _number_in(path: Path) -> float:
     try:
-        return float((partial / "seconds").read_text())
+        return float(path.read_text())
     except (OSError, ValueError):
         return 0.0
 

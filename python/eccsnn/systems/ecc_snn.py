@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,17 @@ from eccsnn import offload
 from eccsnn.data import Batch, Splits, restrict
 from eccsnn.incremental import lwf
 from eccsnn.models import Model, build_model
-from eccsnn.training import FeatureDistillation, FitResult, cross_entropy, fit, logit_distillation, predict_logits
+from eccsnn.training import (
+    FeatureDistillation,
+    FitOptions,
+    FitResult,
+    cross_entropy,
+    fit,
+    logit_distillation,
+    predict_logits,
+)
 from eccsnn.training.evaluate import accuracy, predicted_classes
-from eccsnn.training.loop import LossFunction, Progress
+from eccsnn.training.loop import LossFunction
 
 MEASURES = ("entropy", "max_probability", "margin", "random")
 
@@ -40,12 +47,7 @@ def train_cloud(
     model: Mapping[str, Any],
     training: Mapping[str, Any],
     seed: int,
-    augment: str | None = None,
-    device: str = "cpu",
-    precision: str = "fp32",
-    checkpoint: Path | None = None,
-    checkpoint_seconds: float = 120.0,
-    progress: Progress | None = None,
+    options: FitOptions = FitOptions(),
 ) -> tuple[Model, FitResult]:
     """Setup, first half: trains the cloud's ANN on all classes.
 
@@ -54,7 +56,7 @@ def train_cloud(
         model: `name`, `width`, `pretrained`, `freeze_trunk` of `eccsnn.models.build_model`.
         training: Keyword arguments of `eccsnn.training.fit`.
         seed: Of weights, order and augmentation.
-        augment, device, precision, checkpoint, checkpoint_seconds, progress: See `eccsnn.training.fit`.
+        options: Where and how to compute, checkpoints and progress.
 
     Returns:
         The trained model in evaluation mode, and what the training recorded.
@@ -74,14 +76,9 @@ def train_cloud(
         loss_function,
         mean=splits.mean,
         std=splits.std,
-        augment=augment,
         seed=seed,
-        device=device,
-        precision=precision,
-        checkpoint=checkpoint,
-        checkpoint_seconds=checkpoint_seconds,
-        progress=progress,
-        validate=_validation(splits, range(len(splits.class_names)), device, precision),
+        options=options,
+        validate=_validation(splits, range(len(splits.class_names)), options),
         **training,
     )
     return cloud.eval(), result
@@ -96,12 +93,7 @@ def train_edge(
     training: Mapping[str, Any],
     distillation: Mapping[str, Any],
     seed: int,
-    augment: str | None = None,
-    device: str = "cpu",
-    precision: str = "fp32",
-    checkpoint: Path | None = None,
-    checkpoint_seconds: float = 120.0,
-    progress: Progress | None = None,
+    options: FitOptions = FitOptions(),
 ) -> tuple[Model, FitResult]:
     """Setup, second half: joint training of the edge's SNN on the first task's classes.
 
@@ -115,7 +107,7 @@ def train_edge(
         training: Keyword arguments of `eccsnn.training.fit`.
         distillation: `logit_weight`, `temperature`, `feature_weight`, `feature_order`, `student_map`, `teacher_map`.
         seed: Of weights, order and augmentation.
-        augment, device, precision, checkpoint, checkpoint_seconds, progress: See `eccsnn.training.fit`.
+        options: Where and how to compute, checkpoints and progress.
 
     Returns:
         The trained model in evaluation mode, and what the training recorded.
@@ -124,7 +116,7 @@ def train_edge(
     edge = _build(seed, tasks=[list(classes)], image_size=image_size, **model)
     feature = None
     if cloud is not None:
-        cloud = _frozen(cloud, device)
+        cloud = _frozen(cloud, options.device)
         if distillation["feature_weight"] > 0:
             feature = feature_distillation(
                 edge, cloud, image_size, seed=seed, **_pick(distillation, "feature_order", "student_map", "teacher_map")
@@ -135,15 +127,10 @@ def train_edge(
         joint_loss(cloud, feature, **distillation),
         mean=splits.mean,
         std=splits.std,
-        augment=augment,
         seed=seed,
-        device=device,
-        precision=precision,
-        checkpoint=checkpoint,
-        checkpoint_seconds=checkpoint_seconds,
-        progress=progress,
+        options=options,
         extra_modules={} if feature is None else {"feature": feature},
-        validate=_validation(splits, classes, device, precision),
+        validate=_validation(splits, classes, options),
         **training,
     )
     return edge.eval(), result
@@ -231,12 +218,7 @@ def update_edge(
     lwf_weight: float,
     lwf_temperature: float,
     seed: int,
-    augment: str | None = None,
-    device: str = "cpu",
-    precision: str = "fp32",
-    checkpoint: Path | None = None,
-    checkpoint_seconds: float = 120.0,
-    progress: Progress | None = None,
+    options: FitOptions = FitOptions(),
 ) -> tuple[Model, FitResult]:
     """Update: the edge learns one more task from that task's data alone, by LwF with the cloud's help.
 
@@ -248,15 +230,15 @@ def update_edge(
         training: Keyword arguments of `eccsnn.training.fit`.
         logit_weight, temperature, lwf_weight, lwf_temperature: See `eccsnn.incremental.lwf.lwf_loss`.
         seed: Of the new head, order and augmentation.
-        augment, device, precision, checkpoint, checkpoint_seconds, progress: See `eccsnn.training.fit`.
+        options: Where and how to compute, checkpoints and progress.
 
     Returns:
         The model with one more head, in evaluation mode, and what the training recorded.
     """
-    updated = copy.deepcopy(edge).to(device)
+    updated = copy.deepcopy(edge).to(options.device)
     before = lwf.add_task(updated, classes, seed)
     if cloud is not None:
-        cloud = _frozen(cloud, device)
+        cloud = _frozen(cloud, options.device)
     loss_function = lwf.lwf_loss(
         before,
         cloud,
@@ -272,14 +254,9 @@ def update_edge(
         loss_function,
         mean=splits.mean,
         std=splits.std,
-        augment=augment,
         seed=seed,
-        device=device,
-        precision=precision,
-        checkpoint=checkpoint,
-        checkpoint_seconds=checkpoint_seconds,
-        progress=progress,
-        validate=_validation(splits, updated.head.class_ids, device, precision),
+        options=options,
+        validate=_validation(splits, updated.head.class_ids, options),
         **training,
     )
     return updated.eval(), result
@@ -374,13 +351,15 @@ def _feature_map(model: Model, name: str, image_size: int, key: str) -> Tensor:
     return maps[name]
 
 
-def _validation(splits: Splits, classes: Sequence[int], device: str, precision: str) -> Any:
+def _validation(splits: Splits, classes: Sequence[int], options: FitOptions) -> Any:
     if not np.isin(splits.val.labels, list(classes)).any():
         return None
     part = restrict(splits.val, classes)
 
     def validate(model: Model) -> dict[str, float]:
-        logits = predict_logits(model, part, mean=splits.mean, std=splits.std, device=device, precision=precision)
+        logits = predict_logits(
+            model, part, mean=splits.mean, std=splits.std, device=options.device, precision=options.precision
+        )
         return {"val_accuracy": accuracy(logits, part.labels, model.head.class_ids)}
 
     return validate

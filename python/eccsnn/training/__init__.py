@@ -2,11 +2,12 @@
 
 from eccsnn.training.checkpoint import load_checkpoint, load_model, load_weights, save_checkpoint, save_model
 from eccsnn.training.evaluate import predict_logits
-from eccsnn.training.loop import FitResult, fit
+from eccsnn.training.loop import FitOptions, FitResult, fit
 from eccsnn.training.losses import FeatureDistillation, cross_entropy, logit_distillation
 
 __all__ = [
     "FeatureDistillation",
+    "FitOptions",
     "FitResult",
     "cross_entropy",
     "fit",

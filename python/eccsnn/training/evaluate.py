@@ -8,9 +8,31 @@ import numpy as np
 import torch
 
 from eccsnn.data import ImageSet, batches
+from eccsnn.errors import ConfigError
 from eccsnn.models import Model
 
 PRECISIONS = ("fp32", "bf16")
+
+
+def check_device(name: str) -> str:
+    """Returns `name` if torch can compute there.
+
+    Raises:
+        ConfigError: It is no device, or a GPU that torch does not see.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device is {name!r}, expected cpu, cuda or cuda:N.")
+    gpus = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise ConfigError(
+            f"device is {name!r}, but torch {torch.__version__} sees {gpus or 'no'} GPU{'s' if gpus > 1 else ''} here. "
+            "Use device cpu, or install a CUDA build of torch on a machine with a GPU."
+        )
+    return name
 
 
 def autocast(device: str, precision: str) -> torch.autocast:

@@ -1,9 +1,8 @@
 """The training loop: one function, resumable at any step, with the same numbers as an uninterrupted run.
 
 Everything random (order, augmentation, dropout) derives from (seed, epoch, step), the learning rate is a function of
-the
-step, and a checkpoint holds the rest, so that a run that is killed and started again repeats itself bit for bit on the
-same machine.
+the step, and a checkpoint holds the rest, so that a run that is killed and started again repeats itself bit for bit on
+the same machine.
 """
 
 from __future__ import annotations
@@ -38,6 +37,27 @@ class Progress(Protocol):
 
     def epoch(self, record: dict[str, Any]) -> None:
         """After an epoch, with everything that was measured in it."""
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How a training runs, as opposed to what it learns: the same for every training of an experiment.
+
+    Attributes:
+        augment: Name of an augmentation of `eccsnn.data`, or None.
+        device: Where to compute, such as `cpu` or `cuda:0`.
+        precision: `fp32`, or `bf16` for autocast.
+        checkpoint: File to resume from and to save to; None keeps nothing.
+        checkpoint_seconds: A checkpoint is written at most this often, and at every end of an epoch that is due.
+        progress: Told about steps and epochs.
+    """
+
+    augment: str | None = None
+    device: str = "cpu"
+    precision: str = "fp32"
+    checkpoint: Path | None = None
+    checkpoint_seconds: float = 120.0
+    progress: Progress | None = None
 
 
 @dataclass
@@ -110,16 +130,11 @@ def fit(
     schedule: str = "cosine",
     milestones: Sequence[float] = (0.3, 0.6, 0.8),
     gamma: float = 0.2,
-    augment: str | None = None,
     select: str = "last",
     validate: Callable[[Any], Mapping[str, float]] | None = None,
     extra_modules: Mapping[str, nn.Module] | None = None,
     seed: int = 0,
-    device: str = "cpu",
-    precision: str = "fp32",
-    checkpoint: Path | None = None,
-    checkpoint_seconds: float = 120.0,
-    progress: Progress | None = None,
+    options: FitOptions = FitOptions(),
 ) -> FitResult:
     """Trains `model` on `images` and leaves it with the selected weights.
 
@@ -130,26 +145,21 @@ def fit(
         mean, std: Per channel, for normalisation.
         epochs: Passes over `images`.
         batch_size: Images a step. The last batch of an epoch may be smaller; a last batch of one image is dropped,
-        since
-            batch normalisation has no statistics of one value.
+            since batch normalisation has no statistics of one value.
         optimizer, lr, weight_decay, momentum: See `make_optimizer`.
         schedule, milestones, gamma: See `learning_rate`.
-        augment: Name of an augmentation of `eccsnn.data`, or None.
         select: `last`, or `best_validation` for the epoch with the best `val_accuracy` (never test data).
         validate: Called after every epoch; what it returns is recorded. `best_validation` needs its `val_accuracy`.
         extra_modules: Modules outside the model that are trained with it (a projection of the distillation).
         seed: Of order, augmentation and dropout.
-        device, precision: Where and how to compute.
-        checkpoint: File to resume from and to save to; None keeps nothing.
-        checkpoint_seconds: A checkpoint is written at most this often, and at every end of an epoch that is due.
-        progress: Told about steps and epochs.
+        options: Where and how to compute, checkpoints and progress.
 
     Returns:
         The records; the model has the selected epoch's weights.
 
     Raises:
         ValueError: A setting is unknown or out of range, there are no images, or the loss becomes NaN or infinite.
-        CheckpointError: `checkpoint` is broken or belongs to another model.
+        CheckpointError: `options.checkpoint` is broken or belongs to another model.
     """
     if select not in SELECTIONS:
         raise ValueError(f"select is {select!r}, expected one of {', '.join(SELECTIONS)}.")
@@ -167,71 +177,40 @@ def fit(
             f"and the subset."
         )
 
-    trained = nn.ModuleDict({"model": model, **(extra_modules or {})}).to(device)
+    progress = options.progress
+    trained = nn.ModuleDict({"model": model, **(extra_modules or {})}).to(options.device)
     parameters = [p for p in trained.parameters() if p.requires_grad]
     opt = make_optimizer(parameters, optimizer, lr, weight_decay, momentum)
-    result = FitResult()
-    sums: dict[str, float] = {}
-    best = -math.inf
-    best_weights: dict[str, Tensor] = {}
-    start_epoch, start_step = 0, 0
-
     full, rest = divmod(len(images.labels), batch_size)
     steps = full + (1 if rest > 1 else 0)
-
-    def save(epoch: int, step: int) -> None:
-        if checkpoint is None:
-            return
-        tensors = {f"weights.{k}": v for k, v in trained.state_dict().items()}
-        tensors |= {f"best.{k}": v for k, v in best_weights.items()}
-        optimizer_tensors, optimizer_meta = pack_optimizer(opt)
-        meta = {
-            "epoch": epoch,
-            "step": step,
-            "sums": sums,
-            "records": result.records,
-            "seconds": result.seconds,
-            "best": best if math.isfinite(best) else None,
-            "selected_epoch": result.selected_epoch,
-            "optimizer": optimizer_meta,
-        }
-        save_checkpoint(checkpoint, tensors | optimizer_tensors, meta)
-
-    if checkpoint is not None and checkpoint.exists():
-        tensors, meta = load_checkpoint(checkpoint)
-        load_weights(trained, _strip(tensors, "weights."), str(checkpoint))
-        best_weights = _strip(tensors, "best.")
-        unpack_optimizer(opt, tensors, meta["optimizer"])
-        start_epoch, start_step, sums = meta["epoch"], meta["step"], meta["sums"]
-        result = FitResult(meta["records"], meta["selected_epoch"], meta["seconds"])
-        best = -math.inf if meta["best"] is None else meta["best"]
+    state = _State()
+    if options.checkpoint is not None and options.checkpoint.exists():
+        state = _State.load(options.checkpoint, trained, opt)
         if progress is not None:
-            for earlier in result.records:
+            for earlier in state.result.records:
                 progress.epoch(earlier)
+    result = state.result
 
     last_save = clock = time.monotonic()
-    for epoch in range(start_epoch, epochs):
+    for epoch in range(state.epoch, epochs):
         trained.train()
-        first = start_step if epoch == start_epoch else 0
-        if first == 0:
-            sums = {}
         stream = batches(
             images,
             batch_size,
             seed=seed,
             epoch=epoch,
             shuffle=True,
-            augment=augment,
+            augment=options.augment,
             mean=mean,
             std=std,
-            device=device,
-            start_step=first,
+            device=options.device,
+            start_step=state.step,
         )
-        for step, batch in zip(range(first, steps), stream, strict=False):
+        for step, batch in zip(range(state.step, steps), stream, strict=False):
             torch.manual_seed(_step_seed(seed, epoch, step))
             for group in opt.param_groups:
                 group["lr"] = learning_rate(lr, schedule, (epoch * steps + step) / (epochs * steps), milestones, gamma)
-            with autocast(device, precision):
+            with autocast(options.device, options.precision):
                 loss, terms = loss_function(model, batch)
             opt.zero_grad(set_to_none=True)
             loss.backward()
@@ -242,47 +221,97 @@ def fit(
                     f"the loss is {value} at epoch {epoch + 1}, step {step + 1}. "
                     f"Lower the learning rate (now {lr}) or look for NaN in the images."
                 )
-            weight = len(batch.labels)
-            for name, term in {"loss": loss, **terms}.items():
-                sums[name] = sums.get(name, 0.0) + float(term.detach()) * weight
-            sums["samples"] = sums.get("samples", 0.0) + weight
+            state.add({"loss": loss, **terms}, len(batch.labels))
             if progress is not None:
                 progress.step(epoch + 1, epochs, step + 1, steps, value)
             now = time.monotonic()
-            if now - last_save >= checkpoint_seconds and step + 1 < steps:
-                result.seconds += now - clock
-                sums["seconds"] = sums.get("seconds", 0.0) + now - clock
-                clock = last_save = now
-                save(epoch, step + 1)
-        now = time.monotonic()
-        result.seconds += now - clock
-        train_seconds = sums.get("seconds", 0.0) + now - clock
-        clock = now
-        record: dict[str, Any] = {"kind": "epoch", "epoch": epoch + 1, "epochs": epochs}
-        record |= {k: v / sums["samples"] for k, v in sums.items() if k not in ("samples", "seconds")}
-        record["lr"] = opt.param_groups[0]["lr"]
+            state.spend(now - clock)
+            clock = now
+            if options.checkpoint is not None and now - last_save >= options.checkpoint_seconds and step + 1 < steps:
+                last_save = now
+                state.step = step + 1
+                state.save(options.checkpoint, trained, opt)
+        record = state.record(epoch, epochs, opt.param_groups[0]["lr"])
         if validate is not None:
             record |= validate(model)
-        record["seconds"] = train_seconds
-        record["samples_per_second"] = sums["samples"] / max(train_seconds, 1e-9)
         now = time.monotonic()
         result.seconds += now - clock
         clock = now
         result.records.append(record)
-        if select == "best_validation" and record["val_accuracy"] > best:
-            best = record["val_accuracy"]
-            best_weights = {k: v.detach().clone() for k, v in trained.state_dict().items()}
+        if select == "last":
             result.selected_epoch = epoch + 1
-        elif select == "last":
+        elif record["val_accuracy"] > state.best:
+            state.best = record["val_accuracy"]
+            state.best_weights = {k: v.detach().clone() for k, v in trained.state_dict().items()}
             result.selected_epoch = epoch + 1
         if progress is not None:
             progress.epoch(record)
-        if epoch + 1 == epochs or now - last_save >= checkpoint_seconds:
+        state.epoch, state.step, state.sums = epoch + 1, 0, {}
+        if options.checkpoint is not None and (epoch + 1 == epochs or now - last_save >= options.checkpoint_seconds):
             last_save = now
-            save(epoch + 1, 0)
-    if best_weights:
-        trained.load_state_dict(best_weights)
+            state.save(options.checkpoint, trained, opt)
+    if state.best_weights:
+        trained.load_state_dict(state.best_weights)
     return result
+
+
+@dataclass
+class _State:
+    """Where a training stands: what a checkpoint holds beside the weights and the optimizer.
+
+    Attributes:
+        epoch, step: The next ones to run.
+        sums: Of the epoch at hand: every loss term over samples, `samples` and `seconds`.
+        result: What is returned in the end.
+        best, best_weights: For `best_validation`.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    result: FitResult = field(default_factory=FitResult)
+    best: float = -math.inf
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, terms: Mapping[str, Tensor], samples: int) -> None:
+        for name, term in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(term.detach()) * samples
+        self.sums["samples"] = self.sums.get("samples", 0.0) + samples
+
+    def spend(self, seconds: float) -> None:
+        self.result.seconds += seconds
+        self.sums["seconds"] = self.sums.get("seconds", 0.0) + seconds
+
+    def record(self, epoch: int, epochs: int, lr: float) -> dict[str, Any]:
+        samples, seconds = self.sums["samples"], self.sums["seconds"]
+        means = {name: total / samples for name, total in self.sums.items() if name not in ("samples", "seconds")}
+        speed = {"seconds": seconds, "samples_per_second": samples / max(seconds, 1e-9)}
+        return {"kind": "epoch", "epoch": epoch + 1, "epochs": epochs, **means, "lr": lr, **speed}
+
+    def save(self, path: Path, trained: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        tensors = {f"weights.{k}": v for k, v in trained.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in self.best_weights.items()}
+        optimizer_tensors, optimizer_meta = pack_optimizer(optimizer)
+        meta = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "sums": self.sums,
+            "records": self.result.records,
+            "seconds": self.result.seconds,
+            "best": self.best if math.isfinite(self.best) else None,
+            "selected_epoch": self.result.selected_epoch,
+            "optimizer": optimizer_meta,
+        }
+        save_checkpoint(path, tensors | optimizer_tensors, meta)
+
+    @classmethod
+    def load(cls, path: Path, trained: nn.Module, optimizer: torch.optim.Optimizer) -> _State:
+        tensors, meta = load_checkpoint(path)
+        load_weights(trained, _strip(tensors, "weights."), str(path))
+        unpack_optimizer(optimizer, tensors, meta["optimizer"])
+        result = FitResult(meta["records"], meta["selected_epoch"], meta["seconds"])
+        best = -math.inf if meta["best"] is None else meta["best"]
+        return cls(meta["epoch"], meta["step"], meta["sums"], result, best, _strip(tensors, "best."))
 
 
 def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -187,6 +187,32 @@ def test_random_offloading_draws_anew_for_every_image(finished, tmp_path):
     assert 0.4 < (draws > 0.5).mean() < 0.6
 
 
+def test_a_loaded_run_computes_in_its_own_precision_unless_told_otherwise(finished, tmp_path):
+    import shutil
+
+    images = np.random.default_rng(0).integers(0, 255, (5, 3, 32, 32)).astype(np.uint8)
+    copy = tmp_path / "run"
+    shutil.copytree(finished, copy)
+    settings = json.loads((copy / "deployment.json").read_text())
+    assert settings["precision"] == "fp32"
+    (copy / "deployment.json").write_text(json.dumps(settings | {"precision": "bf16"}))
+    fp32, bf16 = load(finished), load(copy)
+    assert (fp32.precision, bf16.precision, fp32.device) == ("fp32", "bf16", "cpu")
+    assert (load(copy, precision="fp32").edge_logits(images) == fp32.edge_logits(images)).all()
+    assert not (bf16.edge_logits(images) == fp32.edge_logits(images)).all()
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [("cuda:99", r"device is 'cuda:99', but torch \S+ sees"), ("gpu", "device is 'gpu', expected cpu, cuda or cuda:N")],
+)
+def test_a_device_that_is_not_there_is_a_clear_error(finished, device, message):
+    with pytest.raises(ConfigError, match=message):
+        load(finished, device=device)
+    with pytest.raises(ValueError, match="precision is 'fp8'"):
+        load(finished, precision="fp8")
+
+
 @pytest.mark.parametrize("shape", [(5, 3, 16, 16), (5, 1, 32, 32), (3, 32, 32)])
 def test_loaded_run_rejects_other_shapes(finished, shape):
     with pytest.raises(ValueError, match=r"expected uint8 \[N, 3, 32, 32\]"):
@@ -216,7 +242,7 @@ def test_cuda_without_gpu_is_a_clear_error(tmp_path):
 
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(ConfigError, match="torch sees no GPU"):
+    with pytest.raises(ConfigError, match=r"torch \S+ sees no GPU here"):
         run_config("ecc_snn/digits_debug", ["device=cuda"], runs_dir=tmp_path)
 
 

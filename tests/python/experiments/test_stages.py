@@ -156,3 +156,17 @@ def test_an_artefact_says_where_it_was_computed(tmp_path):
     reused = StageStore(tmp_path, {"device": "cpu"}).run("s", {}, ["nn"], write("b"))
     assert reused.reused
     assert reused.computed == {"device": "cuda", "git": {"sha": "abc"}}
+
+
+def test_the_seconds_of_a_killed_try_count_up_to_its_last_checkpoint(tmp_path):
+    store = StageStore(tmp_path)
+    key, _ = store.key("s", {}, ["nn"])
+    partial = tmp_path / "s" / f"{key[:16]}.partial"
+    partial.mkdir(parents=True)
+    (partial / "seconds").write_text("10")  # of tries before, which ended in an orderly way
+    (partial / "started").write_text("1000")
+    (partial / "checkpoint.safetensors").write_text("half")
+    os.utime(partial / "checkpoint.safetensors", (1030, 1030))
+    artefact = store.run("s", {}, ["nn"], write("a"))
+    assert 40 <= artefact.seconds < 50
+    assert sorted(p.name for p in artefact.path.iterdir()) == ["out.txt", "stage.json"]

@@ -5,6 +5,7 @@ import torch
 from eccsnn.data import Batch, ImageSet, Splits
 from eccsnn.models import build_model
 from eccsnn.systems import ecc_snn
+from eccsnn.training import FitOptions
 
 DISTILLATION = {
     "logit_weight": 0.5,
@@ -153,7 +154,7 @@ def test_update_of_one_class_trains(splits, cloud, precision):
         "lwf_weight": 0.5,
         "lwf_temperature": 2.0,
         "seed": 0,
-        "precision": precision,
+        "options": FitOptions(precision=precision),
     }
     updated, result = ecc_snn.update_edge(edge_model(), cloud, splits, (2,), training=TRAINING, **update)
     assert updated.head.class_ids == [0, 1, 2]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from eccsnn.errors import CheckpointError
-from eccsnn.training import cross_entropy, fit
+from eccsnn.training import FitOptions, cross_entropy, fit
 from eccsnn.training.loop import learning_rate
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -33,10 +33,13 @@ def loss_function(model, batch):
     return loss, {"cross_entropy": loss}
 
 
-def train(**options):
+def train(*, checkpoint=None, progress=None, precision="fp32", **arguments):
     model = TinyNet()
-    options = {"epochs": 3, "batch_size": 8, "optimizer": "adam", "augment": "crop_flip", **options}
-    return model, fit(model, tiny_images(), loss_function, mean=MEAN, std=STD, **options)
+    arguments = {"epochs": 3, "batch_size": 8, "optimizer": "adam", **arguments}
+    options = FitOptions(
+        "crop_flip", precision=precision, checkpoint=checkpoint, checkpoint_seconds=1e-9, progress=progress
+    )
+    return model, fit(model, tiny_images(), loss_function, mean=MEAN, std=STD, options=options, **arguments)
 
 
 def same(a, b):
@@ -63,10 +66,9 @@ def test_same_seed_same_weights_and_other_seed_others():
 def test_a_killed_training_goes_on_bit_for_bit(tmp_path, stop, optimizer):
     whole, expected = train(optimizer=optimizer)
     path = tmp_path / "checkpoint.safetensors"
-    options = {"optimizer": optimizer, "checkpoint": path, "checkpoint_seconds": 1e-9}
     with pytest.raises(StopError):
-        train(progress=StopAt(*stop), **options)
-    resumed, result = train(**options)
+        train(progress=StopAt(*stop), optimizer=optimizer, checkpoint=path)
+    resumed, result = train(optimizer=optimizer, checkpoint=path)
     assert same(whole, resumed)
     assert numbers(result) == numbers(expected)
 
@@ -97,7 +99,7 @@ def test_other_models_checkpoint_is_refused(tmp_path):
     train(checkpoint=path)
     model = TinyNet(tasks=((0, 1), (2,)))
     with pytest.raises(CheckpointError, match="do not fit"):
-        fit(model, tiny_images(), loss_function, mean=MEAN, std=STD, epochs=3, batch_size=8, checkpoint=path)
+        fit(model, tiny_images(), loss_function, mean=MEAN, std=STD, epochs=3, options=FitOptions(checkpoint=path))
 
 
 def test_nan_loss_stops_with_advice():
