@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from eccsnn.data import Scenario, Splits, build_scenario
+from eccsnn.data import ImageSet, Scenario, Splits, build_scenario
 from eccsnn.errors import ConfigError
 from eccsnn.experiments import ecc_snn_results as results
 from eccsnn.experiments.live import load_splits, measure_link
@@ -23,9 +23,11 @@ from eccsnn.experiments.stages import Artefact
 from eccsnn.systems import ecc_snn
 from eccsnn.training import load_model, predict_logits, save_model
 from eccsnn.training.checkpoint import write_atomically, write_json
+from eccsnn.transport.images import decode_image, encode_image
 
 # What a stage's numbers depend on; all other code may change without the stage being repeated.
 _INFERENCE_CODE = ("ops", "nn", "models", "data", "training")
+_LOGITS_CODE = (*_INFERENCE_CODE, "transport/images.py")
 _TRAINING_CODE = (*_INFERENCE_CODE, "systems/ecc_snn.py")
 _UPDATE_CODE = (*_TRAINING_CODE, "incremental/lwf.py")
 _COUNTS_CODE = (*_INFERENCE_CODE, "costs", "transport/images.py", "experiments/ecc_snn_results.py")
@@ -54,8 +56,8 @@ def run_ecc_snn(run: Run) -> dict[str, Any]:
     summary = results.collect(config, splits, scenario, logits.path, counts.path, len(edges))
     write_json(run.path / "deployment.json", results.deployment(splits, summary))
     if config.link.enabled:
-        link = _link(run, splits, cloud, edges[-1], summary)
-        summary["link"] = json.loads((link.path / "link.json").read_text(encoding="utf-8"))
+        write_json(run.path / "results.json", summary)  # a link that fails must not cost what was trained
+        summary["link"] = _link(run, splits, cloud, edges[-1], summary)
     return summary
 
 
@@ -194,28 +196,41 @@ def _update(run: Run, splits: Splits, scenario: Scenario, task: int, edge: Artef
 
 
 def _logits(run: Run, splits: Splits, cloud: Artefact, edges: list[Artefact]) -> Artefact:
-    """Logits of every model on validation and test data; all curves are computed from them."""
+    """Logits of every model on validation and test data; all curves are computed from them.
+
+    In fp32, whatever the training's precision: rounded to bf16, logits tie, and ties go to the class learnt first. The
+    cloud sees what the link delivers, since the bytes that an upload costs are those of that encoding; `cloud_original`
+    is the cloud on the images as they are.
+    """
     config: EccSnnConfig = run.config
+    codec, quality = config.link.codec, config.link.jpeg_quality
+    lossy = codec == "jpeg"
     inputs = {
         "data": splits.fingerprint,
-        "precision": config.precision,
         "cloud": cloud.key,
         "edges": [edge.key for edge in edges],
+        "uploads": {"codec": codec, "jpeg_quality": quality} if lossy else "lossless",
     }
 
     def build(folder: Path, progress: StageProgress) -> None:
         arrays: dict[str, np.ndarray] = {}
-        models = {"cloud": cloud, **{f"edge_{task}": edge for task, edge in enumerate(edges)}}
-        for name, artefact in models.items():
+        original = {"val": splits.val, "test": splits.test}
+        uploaded = {part: as_uploaded(images, codec, quality) for part, images in original.items()}
+        edge_models = {f"edge_{task}": (edge, original) for task, edge in enumerate(edges)}
+        models = {"cloud": (cloud, uploaded), "cloud_original": (cloud, original), **edge_models}
+        for name, (artefact, parts) in models.items():
             model = load_model(artefact.path / _MODEL).to(config.device)
-            for part, images in (("val", splits.val), ("test", splits.test)):
+            for part, images in parts.items():
+                if name == "cloud_original" and not lossy:
+                    arrays[f"{name}_{part}"] = arrays[f"cloud_{part}"]
+                    continue
                 LOG.info("logits of %s on %s data (%d images)", name, part, len(images))
                 arrays[f"{name}_{part}"] = predict_logits(
-                    model, images, mean=splits.mean, std=splits.std, device=config.device, precision=config.precision
+                    model, images, mean=splits.mean, std=splits.std, device=config.device
                 )
         _save_arrays(folder / "logits.npz", arrays)
 
-    return run.stage("logits", inputs, _INFERENCE_CODE, build)
+    return run.stage("logits", inputs, _LOGITS_CODE, build)
 
 
 def _counts(run: Run, splits: Splits, cloud: Artefact, edges: list[Artefact]) -> Artefact:
@@ -240,8 +255,19 @@ def _counts(run: Run, splits: Splits, cloud: Artefact, edges: list[Artefact]) ->
     return run.stage("counts", inputs, _COUNTS_CODE, build)
 
 
-def _link(run: Run, splits: Splits, cloud: Artefact, edge: Artefact, summary: dict[str, Any]) -> Artefact:
-    """The measurement over a real link; its figures belong to one machine, which is part of the key."""
+class _IncompleteError(Exception):
+    """Carries a measurement of the link in which the cloud did not answer every upload."""
+
+    def __init__(self, measured: dict[str, Any]) -> None:
+        super().__init__("the cloud did not answer every upload")
+        self.measured = measured
+
+
+def _link(run: Run, splits: Splits, cloud: Artefact, edge: Artefact, summary: dict[str, Any]) -> dict[str, Any]:
+    """The measurement over a real link; its figures belong to one machine, which is part of the key.
+
+    A measurement with unanswered uploads is reported, but not kept: the next run measures again.
+    """
     config: EccSnnConfig = run.config
     inputs = {
         "data": splits.fingerprint,
@@ -257,9 +283,31 @@ def _link(run: Run, splits: Splits, cloud: Artefact, edge: Artefact, summary: di
         measured = measure_link(
             run.path, images=config.link.images, **config.link.model_dump(exclude={"enabled", "images"})
         )
+        if measured["fallbacks"]:
+            raise _IncompleteError(measured)
         write_json(folder / "link.json", measured)
 
-    return run.stage("link", inputs, _LINK_CODE, build)
+    try:
+        artefact = run.stage("link", inputs, _LINK_CODE, build)
+    except _IncompleteError as error:
+        LOG.warning(
+            "link: %d of %d uploads got no answer from the cloud, so the edge answered itself. The figures are in the "
+            "results, but not kept for other runs; run the same again to measure anew, or raise link.timeout_s.",
+            error.measured["fallbacks"],
+            error.measured["uploaded"] + error.measured["fallbacks"],
+        )
+        return error.measured
+    measured: dict[str, Any] = json.loads((artefact.path / "link.json").read_text(encoding="utf-8"))
+    return measured
+
+
+def as_uploaded(images: ImageSet, codec: str, jpeg_quality: int) -> ImageSet:
+    """The images as a receiver decodes them after `encode_image`; the same ones where the codec is lossless."""
+    if codec != "jpeg":
+        return images
+    pixels = images.gather(np.arange(len(images)))
+    decoded = [decode_image(encode_image(image, codec, quality=jpeg_quality), codec) for image in pixels]
+    return ImageSet(np.stack(decoded) if decoded else pixels, images.labels)
 
 
 def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
