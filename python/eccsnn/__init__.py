@@ -40,7 +40,7 @@ def load(run: Path | str, *, device: str | None = None, precision: str | None = 
     Args:
         run: Run directory, as printed by `eccsnn run`.
         device: Where its models compute: `cpu` (the default), `cuda` or `cuda:N`.
-        precision: `fp32` or `bf16`; None takes the run's own, in which its threshold was chosen.
+        precision: `fp32` (the default, in which thresholds are chosen) or `bf16`.
 
     Raises:
         ConfigError: The device is not there.

@@ -29,7 +29,7 @@ _OUT = Console(width=None if sys.stdout.isatty() else 200)  # what is piped or l
 
 RunsDir = Annotated[Path, typer.Option(help="Folder of all runs and shared stages.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: cpu.")]
-Precision = Annotated[str | None, typer.Option(help="fp32 or bf16; default: the run's own.")]
+Precision = Annotated[str | None, typer.Option(help="fp32 or bf16; default: fp32.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, as printed by `eccsnn run`.")]
 
 

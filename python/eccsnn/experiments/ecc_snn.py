@@ -18,7 +18,7 @@ from eccsnn.data import Scenario, Splits, build_scenario
 from eccsnn.errors import ConfigError
 from eccsnn.experiments import ecc_snn_builds as builds
 from eccsnn.experiments import ecc_snn_results as results
-from eccsnn.experiments.ecc_snn_builds import MODEL
+from eccsnn.experiments.cloud import INFERENCE_CODE, MODEL, cloud_stage, training_inputs
 from eccsnn.experiments.live import load_splits, measure_link
 from eccsnn.experiments.run import LOG, Run, StageProgress
 from eccsnn.experiments.schema import EccSnnConfig
@@ -27,12 +27,12 @@ from eccsnn.systems import ecc_snn
 from eccsnn.training.checkpoint import write_json
 
 # What a stage's numbers depend on; all other code may change without the stage being repeated.
-_INFERENCE_CODE = ("ops", "nn", "models", "data", "training")
-_BUILDS = "experiments/ecc_snn_builds.py"
-_TRAINING_CODE = (*_INFERENCE_CODE, "systems/ecc_snn.py", _BUILDS)
+_BUILDS = ("experiments/cloud.py", "experiments/ecc_snn_builds.py")
+_LOGITS_CODE = (*INFERENCE_CODE, "transport/images.py", *_BUILDS)
+_TRAINING_CODE = (*INFERENCE_CODE, "systems/ecc_snn.py", *_BUILDS)
 _UPDATE_CODE = (*_TRAINING_CODE, "incremental/lwf.py")
-_COUNTS_CODE = (*_INFERENCE_CODE, "costs", "transport/images.py", "experiments/ecc_snn_results.py", _BUILDS)
-_LINK_CODE = (*_INFERENCE_CODE, "offload", "transport", "services", "experiments/live.py", "experiments/load.py")
+_COUNTS_CODE = (*INFERENCE_CODE, "costs", "transport/images.py", "experiments/ecc_snn_results.py", *_BUILDS)
+_LINK_CODE = (*INFERENCE_CODE, "offload", "transport", "services", "experiments/live.py", "experiments/load.py")
 
 
 def run_ecc_snn(run: Run) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def run_ecc_snn(run: Run) -> dict[str, Any]:
     scenario = build_scenario(config.scenario, splits.num_classes, config.class_order_seed)
     LOG.info("%s: %d classes in %d tasks", scenario.name, splits.num_classes, len(scenario.tasks))
     _check(config, splits, scenario)
-    cloud = _cloud(run, splits)
+    cloud = cloud_stage(run, splits)
     edges = [_edge(run, splits, scenario, cloud)]
     if config.update.enabled:
         for task in range(1, len(scenario.tasks)):
@@ -54,10 +54,10 @@ def run_ecc_snn(run: Run) -> dict[str, Any]:
         run.keep(edge, MODEL, f"edge_{task}.safetensors")
     run.keep(edges[-1], MODEL, "edge.safetensors")
     summary = results.collect(config, splits, scenario, logits.path, counts.path, len(edges))
-    write_json(run.path / "deployment.json", results.deployment(config, splits, summary))
+    write_json(run.path / "deployment.json", results.deployment(splits, summary))
     if config.link.enabled:
-        link = _link(run, splits, cloud, edges[-1], summary)
-        summary["link"] = json.loads((link.path / "link.json").read_text(encoding="utf-8"))
+        write_json(run.path / "results.json", summary)  # a link that fails must not cost what was trained
+        summary["link"] = _link(run, splits, cloud, edges[-1], summary)
     return summary
 
 
@@ -100,17 +100,6 @@ def _check(config: EccSnnConfig, splits: Splits, scenario: Scenario) -> None:
         raise ConfigError(f"{config.name}: {error}") from error
 
 
-def _common(config: EccSnnConfig, splits: Splits) -> dict[str, Any]:
-    return {"data": splits.fingerprint, "augment": config.data.augment, "precision": config.precision}
-
-
-def _cloud(run: Run, splits: Splits) -> Artefact:
-    config: EccSnnConfig = run.config
-    inputs = _common(config, splits) | config.cloud.model_dump(mode="json")
-
-    return run.stage("cloud", inputs, _TRAINING_CODE, partial(builds.cloud, config, splits))
-
-
 def _edge(run: Run, splits: Splits, scenario: Scenario, cloud: Artefact) -> Artefact:
     config: EccSnnConfig = run.config
     distillation = config.edge.distillation.model_dump(mode="json")
@@ -120,7 +109,7 @@ def _edge(run: Run, splits: Splits, scenario: Scenario, cloud: Artefact) -> Arte
         used |= {key: distillation[key] for key in ("logit_weight", "temperature")}
     if distillation["feature_weight"] > 0:
         used |= {key: distillation[key] for key in ("feature_weight", "feature_order", "student_map", "teacher_map")}
-    inputs = _common(config, splits) | {
+    inputs = training_inputs(config, splits) | {
         "seed": config.seed,
         "classes": scenario.tasks[0],
         "model": config.edge.model.model_dump(mode="json"),
@@ -139,7 +128,7 @@ def _update(run: Run, splits: Splits, scenario: Scenario, task: int, edge: Artef
     update = config.update.model_dump(mode="json", exclude={"enabled"})
     classes = scenario.tasks[task]
     needs_cloud = update["logit_weight"] > 0
-    inputs = _common(config, splits) | {
+    inputs = training_inputs(config, splits) | {
         "seed": config.seed,
         "edge": edge.key,
         "cloud": cloud.key if needs_cloud else None,
@@ -153,21 +142,21 @@ def _update(run: Run, splits: Splits, scenario: Scenario, task: int, edge: Artef
 
 
 def _logits(run: Run, splits: Splits, cloud: Artefact, edges: list[Artefact]) -> Artefact:
-    """Logits of every model on validation and test data; all curves are computed from them."""
+    """Logits of every model on validation and test data; see `ecc_snn_builds.logits`."""
     config: EccSnnConfig = run.config
+    uploads = config.link.model_dump(mode="json", include={"codec", "jpeg_quality"})
     inputs = {
         "data": splits.fingerprint,
-        "precision": config.precision,
         "cloud": cloud.key,
         "edges": [edge.key for edge in edges],
+        "uploads": uploads if config.link.codec == "jpeg" else "lossless",
     }
-
-    models = {"cloud": cloud.path, **{f"edge_{task}": edge.path for task, edge in enumerate(edges)}}
+    paths = {f"edge_{task}": edge.path for task, edge in enumerate(edges)}
 
     def build(folder: Path, progress: StageProgress) -> None:
-        builds.logits(config, splits, models, folder)
+        builds.logits(config, splits, cloud.path, paths, folder)
 
-    return run.stage("logits", inputs, (*_INFERENCE_CODE, _BUILDS), build)
+    return run.stage("logits", inputs, _LOGITS_CODE, build)
 
 
 def _counts(run: Run, splits: Splits, cloud: Artefact, edges: list[Artefact]) -> Artefact:
@@ -189,8 +178,19 @@ def _counts(run: Run, splits: Splits, cloud: Artefact, edges: list[Artefact]) ->
     return run.stage("counts", inputs, _COUNTS_CODE, build)
 
 
-def _link(run: Run, splits: Splits, cloud: Artefact, edge: Artefact, summary: dict[str, Any]) -> Artefact:
-    """The measurement over a real link; its figures belong to one machine, which is part of the key."""
+class _IncompleteError(Exception):
+    """Carries a measurement of the link in which the cloud did not answer every upload."""
+
+    def __init__(self, measured: dict[str, Any]) -> None:
+        super().__init__("the cloud did not answer every upload")
+        self.measured = measured
+
+
+def _link(run: Run, splits: Splits, cloud: Artefact, edge: Artefact, summary: dict[str, Any]) -> dict[str, Any]:
+    """The measurement over a real link; its figures belong to one machine, which is part of the key.
+
+    A measurement with unanswered uploads is reported, but not kept: the next run measures again.
+    """
     config: EccSnnConfig = run.config
     inputs = {
         "data": splits.fingerprint,
@@ -200,12 +200,24 @@ def _link(run: Run, splits: Splits, cloud: Artefact, edge: Artefact, summary: di
         "measure": config.execution.measure,
         "threshold": results.chosen_threshold(summary),
         "device": config.device,
-        "precision": config.precision,
         "hardware": run.info["hardware"],
     }
 
     def build(folder: Path, progress: StageProgress) -> None:
         measured = measure_link(run.path, device=config.device, **config.link.model_dump(exclude={"enabled"}))
+        if measured["fallbacks"]:
+            raise _IncompleteError(measured)
         write_json(folder / "link.json", measured)
 
-    return run.stage("link", inputs, _LINK_CODE, build)
+    try:
+        artefact = run.stage("link", inputs, _LINK_CODE, build)
+    except _IncompleteError as error:
+        LOG.warning(
+            "link: %d of %d uploads got no answer from the cloud, so the edge answered itself. The figures are in the "
+            "results, but not kept for other runs; run the same again to measure anew, or raise link.timeout_s.",
+            error.measured["fallbacks"],
+            error.measured["uploaded"] + error.measured["fallbacks"],
+        )
+        return error.measured
+    measured: dict[str, Any] = json.loads((artefact.path / "link.json").read_text(encoding="utf-8"))
+    return measured

@@ -12,39 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from eccsnn.data import Splits
+from eccsnn.data import ImageSet, Splits
 from eccsnn.experiments import ecc_snn_results as results
+from eccsnn.experiments.cloud import MODEL, fit_options
 from eccsnn.experiments.run import LOG, StageProgress
 from eccsnn.experiments.schema import EccSnnConfig
 from eccsnn.systems import ecc_snn
-from eccsnn.training import FitOptions, load_model, predict_logits, save_model
+from eccsnn.training import load_model, predict_logits, save_model
 from eccsnn.training.checkpoint import write_atomically, write_json
-
-MODEL = "model.safetensors"
-"""File of an artefact that holds its model."""
-
-
-def _options(config: EccSnnConfig, folder: Path, progress: StageProgress) -> FitOptions:
-    return FitOptions(
-        augment=config.data.augment,
-        device=config.device,
-        precision=config.precision,
-        checkpoint=folder / "checkpoint.safetensors",
-        checkpoint_seconds=config.checkpoint_seconds,
-        progress=progress,
-    )
-
-
-def cloud(config: EccSnnConfig, splits: Splits, folder: Path, progress: StageProgress) -> None:
-    """Trains the cloud's ANN on all classes."""
-    model, _ = ecc_snn.train_cloud(
-        splits,
-        model=config.cloud.model.model_dump(exclude_none=True),
-        training=config.cloud.training.model_dump(),
-        seed=config.cloud.seed,
-        options=_options(config, folder, progress),
-    )
-    save_model(folder / MODEL, model)
+from eccsnn.transport.images import decode_image, encode_image
 
 
 def edge(
@@ -64,7 +40,7 @@ def edge(
         training=config.edge.training.model_dump(),
         distillation=config.edge.distillation.model_dump(),
         seed=config.seed,
-        options=_options(config, folder, progress),
+        options=fit_options(config, folder, progress),
     )
     save_model(folder / MODEL, model)
 
@@ -86,24 +62,49 @@ def update(
         classes,
         **config.update.model_dump(exclude={"enabled"}),
         seed=config.seed,
-        options=_options(config, folder, progress),
+        options=fit_options(config, folder, progress),
     )
     save_model(folder / MODEL, model)
 
 
-def logits(config: EccSnnConfig, splits: Splits, models: Mapping[str, Path], folder: Path) -> None:
-    """Logits `NAME_val` and `NAME_test` of the artefacts in `models`; all curves are computed from them."""
+def logits(config: EccSnnConfig, splits: Splits, cloud: Path, edges: Mapping[str, Path], folder: Path) -> None:
+    """Logits `NAME_val` and `NAME_test` of the cloud and the artefacts in `edges`; all curves are computed from them.
+
+    In fp32, whatever the training's precision: rounded to bf16, logits tie, and ties go to the class learnt first. The
+    cloud sees what the link delivers, since the bytes that an upload costs are those of that encoding; `cloud_original`
+    is the cloud on the images as they are.
+    """
+    original = {"val": splits.val, "test": splits.test}
+    uploaded = {name: as_uploaded(part, config.link.codec, config.link.jpeg_quality) for name, part in original.items()}
     arrays: dict[str, np.ndarray] = {}
-    for name, artefact in models.items():
+
+    def run(name: str, artefact: Path, parts: Mapping[str, ImageSet]) -> None:
         model = load_model(artefact / MODEL).to(config.device)
-        for part, images in (("val", splits.val), ("test", splits.test)):
+        for part, images in parts.items():
             LOG.info("logits of %s on %s data (%d images)", name, part, len(images))
             arrays[f"{name}_{part}"] = predict_logits(
-                model, images, mean=splits.mean, std=splits.std, device=config.device, precision=config.precision
+                model, images, mean=splits.mean, std=splits.std, device=config.device
             )
+
+    run("cloud", cloud, uploaded)
+    if config.link.codec == "jpeg":
+        run("cloud_original", cloud, original)
+    else:
+        arrays |= {f"cloud_original_{part}": arrays[f"cloud_{part}"] for part in original}
+    for name, edge in edges.items():
+        run(name, edge, original)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     write_atomically(folder / "logits.npz", buffer.getvalue())
+
+
+def as_uploaded(images: ImageSet, codec: str, jpeg_quality: int) -> ImageSet:
+    """The images as a receiver decodes them after `encode_image`; the same ones where the codec is lossless."""
+    if codec != "jpeg":
+        return images
+    pixels = images.gather(np.arange(len(images)))
+    decoded = [decode_image(encode_image(image, codec, quality=jpeg_quality), codec) for image in pixels]
+    return ImageSet(np.stack(decoded) if decoded else pixels, images.labels)
 
 
 def counts(config: EccSnnConfig, splits: Splits, cloud: Path, edges: Sequence[Path], folder: Path) -> None:

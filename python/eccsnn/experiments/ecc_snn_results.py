@@ -102,15 +102,17 @@ def collect(
             "model": config.cloud.model.name,
             "width": config.cloud.model.width,
             **counts["cloud"],
-            "test_accuracy": accuracy(logits["cloud_test"], splits.test.labels, cloud_ids),
+            "test_accuracy": accuracy(logits["cloud_original_test"], splits.test.labels, cloud_ids),
+            "test_accuracy_uploaded": accuracy(logits["cloud_test"], splits.test.labels, cloud_ids),
         },
         "edge": {
             "model": config.edge.model.name,
             "width": config.edge.model.width,
             "timesteps": config.edge.model.timesteps,
             "test_accuracy_learned": accuracy(logits["edge_0_test"][seen], splits.test.labels[seen], first),
-            **counts["edges"][-1],
+            **counts["edges"][0],
         },
+        "edge_updated": counts["edges"][-1] if steps > 1 else None,
         "execution": execution,
         "costs": costs[-1].rows(chosen["upload_rate"]),
         "image_bytes": counts["image_bytes"],
@@ -122,7 +124,7 @@ def collect(
     return summary
 
 
-def deployment(config: EccSnnConfig, splits: Splits, summary: dict[str, Any]) -> dict[str, Any]:
+def deployment(splits: Splits, summary: dict[str, Any]) -> dict[str, Any]:
     """What an edge and a cloud need to know beside their weights (deployment.json)."""
     chosen = summary["execution"][-1]["sets"]["all"]["chosen"]
     return {
@@ -133,7 +135,6 @@ def deployment(config: EccSnnConfig, splits: Splits, summary: dict[str, Any]) ->
         "std": list(splits.std),
         "measure": chosen["measure"],
         "threshold": chosen["threshold"],
-        "precision": config.precision,
     }
 
 
@@ -170,20 +171,23 @@ def _execution(
         )
 
     validation = run("val", np.ones(len(splits.val), dtype=bool))
-    choice = offload.choose_threshold(
-        validation["curves"][measure],
-        rule=config.execution.rule,
-        tolerance=config.execution.tolerance,
-        target=config.execution.upload_rate,
-    )
+    choices = {
+        name: offload.choose_threshold(
+            curve,
+            rule=config.execution.rule,
+            tolerance=config.execution.tolerance,
+            target=config.execution.upload_rate,
+        )
+        for name, curve in validation["curves"].items()
+    }
     sets = {}
     for name in ("learned", "all"):
         rows = _of(splits.test.labels, learned) if name == "learned" else np.ones(len(splits.test), dtype=bool)
         test = run("test", rows)
         labels = splits.test.labels[rows]
         curves = {m: _curve(test["curves"][m], costs, counts["image_bytes"][config.link.codec]) for m in MEASURES}
-        at = choice.index
-        per_class = offload.per_class_upload_rate(test["ambiguity"][measure], labels, choice.threshold)
+        per_class = offload.per_class_upload_rate(test["ambiguity"][measure], labels, choices[measure].threshold)
+        points = {name: _chosen_point(curves[name], choice) for name, choice in choices.items()}
         sets[name] = {
             "samples": len(labels),
             "edge_only": {"energy_mj": costs.edge_only_energy.value, "latency_ms": costs.edge_latency.value},
@@ -192,15 +196,18 @@ def _execution(
             "curves": curves,
             "chosen": {
                 "measure": measure,
-                **choice.to_json(),
-                **{
-                    key: curves[measure][key][at]
-                    for key in ("accuracy", "upload_rate", "acc_i", "energy_mj", "latency_ms", "payload_bytes")
-                },
+                **points[measure],
                 "per_class_upload_rate": {str(k): v for k, v in per_class.items()},
             },
+            "chosen_by_measure": points,
         }
     return {"tasks_learned": step + 1, "classes_learned": learned, "sets": sets}
+
+
+def _chosen_point(curve: dict[str, Any], choice: offload.Choice) -> dict[str, Any]:
+    """The point of a test curve at the threshold that was chosen on validation data."""
+    keys = ("accuracy", "upload_rate", "acc_i", "energy_mj", "latency_ms", "payload_bytes")
+    return {**choice.to_json(), **{key: curve[key][choice.index] for key in keys}}
 
 
 def _curve(curve: Any, costs: ImageCosts, image_bytes: float) -> dict[str, Any]:

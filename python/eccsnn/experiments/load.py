@@ -69,7 +69,7 @@ class LoadedRun:
         self.measure: str = settings["measure"]
         self.threshold: float = settings["threshold"]
         self.device = check_device(device or "cpu")
-        self.precision = precision or settings.get("precision", "fp32")
+        self.precision = precision or "fp32"
         autocast(self.device, self.precision)  # refuses an unknown precision before the first image comes
         self._draws = itertools.count()
         self.model: Any = load_model(path / "models" / "edge.safetensors").to(self.device)
@@ -173,7 +173,7 @@ def load(path: Path | str, *, device: str | None = None, precision: str | None =
     Args:
         path: Run directory.
         device: Where its models compute: `cpu` (the default), `cuda` or `cuda:N`.
-        precision: `fp32` or `bf16`; None takes the run's own, in which its threshold was chosen.
+        precision: `fp32` (the default, in which thresholds are chosen) or `bf16`.
 
     Raises:
         ConfigError: The device is not there.

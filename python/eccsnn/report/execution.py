@@ -68,6 +68,12 @@ class Evaluation:
             return {}
         return {str(name): curve_points(curve) for name, curve in curves.items() if isinstance(curve, Mapping)}
 
+    @property
+    def chosen_by_measure(self) -> Mapping[str, Mapping[str, Any]]:
+        """For every measure the point at its own threshold, chosen on validation data."""
+        found = self.record.get("chosen_by_measure")
+        return found if isinstance(found, Mapping) else {self.measure: self.chosen} if self.chosen else {}
+
     def value(self, key: str) -> float | None:
         return finite(self.record.get(key))
 
@@ -129,7 +135,8 @@ def cost_provenance(run: Run, key: str) -> str:
     """Where a curve's cost figures come from; ``"unstated"`` unless the run says so."""
     stated = dig(run.results, "provenance", key)
     if stated is None and key == "payload_bytes":
-        stated = "measured" if dig(run.results, "image_bytes") else None  # sizes of encoded images, times the rate
+        # Mean size of encoded validation images, times the upload rate: a model, if a simple one.
+        stated = "modelled" if dig(run.results, "image_bytes") else None
     if stated is None:
         stated = _cost_row(run, f"{COST_NAMES.get(key)} per image").get("provenance")
     return provenance(stated)

@@ -93,7 +93,12 @@ def _accuracy_against_upload(run: Run, set_name: str) -> Figure | None:
             )
         _mark(figure, "edge only", 0.0, evaluation.value("edge_accuracy"), EDGE, "square")
         _mark(figure, "cloud only", 1.0, evaluation.value("cloud_accuracy"), CLOUD, "diamond")
-        _mark_chosen(figure, finite(evaluation.chosen.get("upload_rate")), finite(evaluation.chosen.get("accuracy")))
+        for i, (measure, point) in enumerate(evaluation.chosen_by_measure.items()):
+            x, y = finite(point.get("upload_rate")), finite(point.get("accuracy"))
+            if measure == evaluation.measure:
+                _mark_chosen(figure, x, y)
+            else:
+                _mark(figure, f"chosen, {measure_name(measure)}", x, y, measure_style(measure, i)[0], "star-open", 11)
         figure.update_xaxes(tickformat=FRACTION, range=[-0.03, 1.03])
         figure.update_yaxes(tickformat=".1%")
         variants.append(Variant(evaluation.stage_label, figure, _curve_table(evaluation, set_name)))
@@ -102,7 +107,7 @@ def _accuracy_against_upload(run: Run, set_name: str) -> Figure | None:
     return Figure(
         f"Accuracy against upload rate, {SETS[set_name]}",
         "Each line is one way to decide which share of the images is uploaded; random is the line to beat. "
-        "The star is the threshold chosen on validation data.",
+        "Stars are thresholds chosen on validation data, each for its own line; the filled one is what the run uses.",
         variants,
     )
 

@@ -269,7 +269,13 @@ def models_table(run: Run) -> Table | None:
         ]
         for label, model in sides
     ]
-    note = "Test accuracy of the edge is on the classes of its first task, that of the cloud on all classes."
+    note = (
+        "The edge as it is after setup; its accuracy is on the classes of its first task, that of the cloud on all "
+        "classes of the images as they are."
+    )
+    uploaded = finite(dig(run.results, "cloud", "test_accuracy_uploaded"))
+    if uploaded is not None:
+        note += f" On the images as they are uploaded (link.codec) the cloud is right for {percent(uploaded)}."
     return Table("Models", columns, rows, text_columns=[1], note=note)
 
 

@@ -38,29 +38,34 @@ def training_figures(run: Run) -> list[Figure]:
 
 
 def firing_rate_figure(run: Run) -> Figure | None:
-    """Mean firing rate of each spiking layer."""
-    rates = dig(run.results, "edge", "firing_rates")
-    if not isinstance(rates, Mapping) or not rates:
-        return None
-    figure = plot("", "spikes / neuron / timestep", bargap=0.35)
-    figure.add_trace(
-        go.Bar(
-            x=[label(name) for name in rates],
-            y=[finite(rate) for rate in rates.values()],
-            marker={"color": PALETTE[2]},
-            hovertemplate="%{x}: %{y:.4f}<extra></extra>",
-            texttemplate="%{y:.3f}" if len(rates) <= 12 else None,
-            textposition="outside",
-            cliponaxis=False,
+    """Mean firing rate of each spiking layer, after setup and after the last update."""
+    variants = []
+    for name, key in (("after setup", "edge"), ("after the last update", "edge_updated")):
+        rates = dig(run.results, key, "firing_rates")
+        if not isinstance(rates, Mapping) or not rates:
+            continue
+        figure = plot("", "spikes / neuron / timestep", bargap=0.35)
+        figure.add_trace(
+            go.Bar(
+                x=[label(layer) for layer in rates],
+                y=[finite(rate) for rate in rates.values()],
+                marker={"color": PALETTE[2]},
+                hovertemplate="%{x}: %{y:.4f}<extra></extra>",
+                texttemplate="%{y:.3f}" if len(rates) <= 12 else None,
+                textposition="outside",
+                cliponaxis=False,
+            )
         )
-    )
-    figure.update_xaxes(type="category")
-    figure.update_yaxes(rangemode="tozero")
-    table = Table("Firing rates", ["Layer", "Rate"], [[name, quantity(rate)] for name, rate in rates.items()])
+        figure.update_xaxes(type="category")
+        figure.update_yaxes(rangemode="tozero")
+        rows = [[layer, quantity(rate)] for layer, rate in rates.items()]
+        variants.append(Variant(name, figure, Table(f"Firing rates, {name}", ["Layer", "Rate"], rows)))
+    if not variants:
+        return None
     caption = (
         "Share of neurons that spike in a timestep, mean over the counted images. Fewer spikes are fewer operations."
     )
-    return Figure("Firing rates", caption, [Variant("", figure, table)])
+    return Figure("Firing rates", caption, variants, selected=0)
 
 
 def stages_of(epochs: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:

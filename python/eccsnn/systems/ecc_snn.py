@@ -1,9 +1,10 @@
 """ECC-SNN: a cloud ANN teaches an edge SNN; the edge answers what it is sure of and learns new classes on the device.
 
 Source: "ECC-SNN: Cost-Effective Edge-Cloud Collaboration for Spiking Neural Networks" (IJCAI 2025, arXiv 2505.20835).
-The three stages of the paper are the functions `train_cloud` and `train_edge` (setup), `co_inference` (execution) and
-`update_edge` (update). What differs from the official code, on purpose: the feature term trains the student; nothing is
-selected on test data; costs are counted or measured, not constants; the teacher runs only where it has a weight.
+The three stages of the paper are `eccsnn.training.train_classifier` (the cloud) and `train_edge` (setup),
+`co_inference` (execution) and `update_edge` (update). What differs from the official code, on purpose: the feature term
+trains the student; nothing is selected on test data; costs are counted or measured, not constants; the teacher runs
+only where it has a weight.
 """
 
 from __future__ import annotations
@@ -19,69 +20,13 @@ from torch import Tensor
 from eccsnn import offload
 from eccsnn.data import Batch, Splits, restrict
 from eccsnn.incremental import lwf
-from eccsnn.models import Model, build_model
-from eccsnn.training import (
-    FeatureDistillation,
-    FitOptions,
-    FitResult,
-    cross_entropy,
-    fit,
-    logit_distillation,
-    predict_logits,
-)
-from eccsnn.training.evaluate import accuracy, predicted_classes
+from eccsnn.models import Model
+from eccsnn.training import FeatureDistillation, FitOptions, FitResult, cross_entropy, fit, logit_distillation
+from eccsnn.training.classifier import build_seeded, validation
+from eccsnn.training.evaluate import predicted_classes
 from eccsnn.training.loop import LossFunction
 
 MEASURES = ("entropy", "max_probability", "margin", "random")
-
-
-def _build(seed: int, **spec: Any) -> Model:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build_model(**spec)
-
-
-def train_cloud(
-    splits: Splits,
-    *,
-    model: Mapping[str, Any],
-    training: Mapping[str, Any],
-    seed: int,
-    options: FitOptions = FitOptions(),
-) -> tuple[Model, FitResult]:
-    """Setup, first half: trains the cloud's ANN on all classes.
-
-    Args:
-        splits: Data; its training part is learnt from, its validation part watched.
-        model: `name`, `width`, `pretrained`, `freeze_trunk` of `eccsnn.models.build_model`.
-        training: Keyword arguments of `eccsnn.training.fit`.
-        seed: Of weights, order and augmentation.
-        options: Where and how to compute, checkpoints and progress.
-
-    Returns:
-        The trained model in evaluation mode, and what the training recorded.
-    """
-    image_size = splits.train.images.shape[-1]
-    # A pretrained trunk expects its own normalisation of the images.
-    statistics = {"input_mean": splits.mean, "input_std": splits.std} if model.get("pretrained") else {}
-    cloud = _build(seed, num_classes=len(splits.class_names), image_size=image_size, **model, **statistics)
-
-    def loss_function(net: Model, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = cross_entropy(net(batch.images), batch.labels, net.head.class_ids)
-        return loss, {"cross_entropy": loss}
-
-    result = fit(
-        cloud,
-        splits.train,
-        loss_function,
-        mean=splits.mean,
-        std=splits.std,
-        seed=seed,
-        options=options,
-        validate=_validation(splits, range(len(splits.class_names)), options),
-        **training,
-    )
-    return cloud.eval(), result
 
 
 def train_edge(
@@ -113,7 +58,7 @@ def train_edge(
         The trained model in evaluation mode, and what the training recorded.
     """
     image_size = splits.train.images.shape[-1]
-    edge = _build(seed, tasks=[list(classes)], image_size=image_size, **model)
+    edge = build_seeded(seed, tasks=[list(classes)], image_size=image_size, **model)
     feature = None
     if cloud is not None:
         cloud = _frozen(cloud, options.device)
@@ -130,7 +75,7 @@ def train_edge(
         seed=seed,
         options=options,
         extra_modules={} if feature is None else {"feature": feature},
-        validate=_validation(splits, classes, options),
+        validate=validation(splits, classes, options),
         **training,
     )
     return edge.eval(), result
@@ -256,7 +201,7 @@ def update_edge(
         std=splits.std,
         seed=seed,
         options=options,
-        validate=_validation(splits, updated.head.class_ids, options),
+        validate=validation(splits, updated.head.class_ids, options),
         **training,
     )
     return updated.eval(), result
@@ -312,21 +257,21 @@ def check_models(
     edge: Mapping[str, Any],
     distillation: Mapping[str, Any],
 ) -> None:
-    """Builds what `train_cloud` and `train_edge` would build, so that a mistake shows before anything is trained.
+    """Builds what `train_classifier` and `train_edge` would build, so that a mistake shows before anything is trained.
 
     Args:
         image_size: Height and width of the images.
         num_classes: Classes of the data, for the cloud.
         classes: Class ids of the first task, for the edge.
-        cloud, edge: `model` of `train_cloud` and `train_edge`; pretrained weights are not fetched here.
+        cloud, edge: `model` of `train_classifier` and `train_edge`; pretrained weights are not fetched here.
         distillation: As for `train_edge`.
 
     Raises:
         ValueError: A model's name or option is unknown, it does not take the images, or a feature map does not exist.
         EccsnnError: A library that a model needs is missing.
     """
-    cloud_model = _build(0, num_classes=num_classes, image_size=image_size, **{**cloud, "pretrained": False})
-    edge_model = _build(0, tasks=[list(classes)], image_size=image_size, **edge)
+    cloud_model = build_seeded(0, num_classes=num_classes, image_size=image_size, **{**cloud, "pretrained": False})
+    edge_model = build_seeded(0, tasks=[list(classes)], image_size=image_size, **edge)
     if distillation["feature_weight"] > 0:
         maps = _pick(distillation, "feature_order", "student_map", "teacher_map")
         feature_distillation(edge_model, cloud_model, image_size, **maps)
@@ -349,20 +294,6 @@ def _feature_map(model: Model, name: str, image_size: int, key: str) -> Tensor:
             f"or set feature_weight to 0."
         )
     return maps[name]
-
-
-def _validation(splits: Splits, classes: Sequence[int], options: FitOptions) -> Any:
-    if not np.isin(splits.val.labels, list(classes)).any():
-        return None
-    part = restrict(splits.val, classes)
-
-    def validate(model: Model) -> dict[str, float]:
-        logits = predict_logits(
-            model, part, mean=splits.mean, std=splits.std, device=options.device, precision=options.precision
-        )
-        return {"val_accuracy": accuracy(logits, part.labels, model.head.class_ids)}
-
-    return validate
 
 
 def _pick(mapping: Mapping[str, Any], *keys: str) -> dict[str, Any]:

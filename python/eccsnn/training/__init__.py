@@ -1,6 +1,7 @@
 """Training: losses, the resumable loop, evaluation and checkpoints."""
 
 from eccsnn.training.checkpoint import load_checkpoint, load_model, load_weights, save_checkpoint, save_model
+from eccsnn.training.classifier import train_classifier
 from eccsnn.training.evaluate import predict_logits
 from eccsnn.training.loop import FitOptions, FitResult, fit
 from eccsnn.training.losses import FeatureDistillation, cross_entropy, logit_distillation
@@ -18,4 +19,5 @@ __all__ = [
     "predict_logits",
     "save_checkpoint",
     "save_model",
+    "train_classifier",
 ]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from eccsnn.experiments import run_config
+from eccsnn.experiments.schema import load_config
 
 SCRIPT = Path(__file__).resolve().parents[3] / "experiments" / "ecc_snn_results.py"
 TINY = [
@@ -27,6 +28,7 @@ def script(tmp_path, monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "FOLDER", tmp_path)
+    monkeypatch.setattr(module, "load_config", lambda name: load_config(name, TINY))
     (tmp_path / "README.md").write_text(f"before\n{module.BEGIN}\nold\n{module.END}\nafter\n")
     return module
 
@@ -41,11 +43,30 @@ def test_tables_of_two_variants(script, tmp_path):
     assert text.startswith("before")
     assert text.rstrip().endswith("after")
     assert "old" not in text.split()
+    assert "Trained in fp32, evaluated in fp32" in text
+    assert "Epochs: 1 for the cloud, 1 for every edge, 1 an update" in text
     for name, variant in (("logits-features", "logits + features"), ("none", "none")):
         # every variant is priced by its own firing rates, before any update
         first = kept[f"digits_debug-{name}-seed0"]["results"]["execution"][0]["sets"]["all"]
         (row,) = (line for line in text.splitlines() if line.startswith(f"| edge only, distilled: {variant} |"))
         assert f"| {first['edge_only']['energy_mj']:.4f} |" in row
+
+
+def test_rows_at_an_upload_limit_are_one_threshold_for_both_sets(script, tmp_path):
+    script.collect([run_config("ecc_snn/digits_debug", TINY, runs_dir=tmp_path / "runs")])
+    (path,) = (tmp_path / "results").iterdir()
+    for step in json.loads(path.read_text())["results"]["execution"]:
+        learned, every = (step["sets"][name]["points"] for name in ("learned", "all"))
+        assert [point["limit"] for point in every] == list(script.UPLOAD_RATES)
+        assert [point["threshold"] for point in learned] == [point["threshold"] for point in every]
+        assert all(point["upload_rate"] <= point["limit"] for point in every)
+
+
+def test_a_run_with_other_settings_than_the_shipped_ones_is_left_out(script, tmp_path, capsys):
+    run = run_config("ecc_snn/digits_debug", [*TINY, "update.lwf_weight=0"], runs_dir=tmp_path / "runs")
+    script.collect([run])
+    assert "differs from ecc_snn/digits_debug in update.lwf_weight" in capsys.readouterr().out
+    assert not list((tmp_path / "results").iterdir())
 
 
 def test_an_unfinished_run_is_not_collected(script, tmp_path):

@@ -81,6 +81,66 @@ def test_results_are_consistent(finished):
     }
 
 
+def test_every_measure_has_a_threshold_of_its_own_chosen_on_validation(finished):
+    results = json.loads((finished / "results.json").read_text())
+    for part in (part for step in results["execution"] for part in step["sets"].values()):
+        assert part["chosen_by_measure"].keys() == part["curves"].keys()
+        for measure, point in part["chosen_by_measure"].items():
+            assert point["chosen_on"] == "validation"
+            at = part["curves"][measure]["threshold"].index(point["threshold"])
+            assert part["curves"][measure]["accuracy"][at] == point["accuracy"]
+        assert part["chosen_by_measure"]["entropy"]["threshold"] == part["chosen"]["threshold"]
+
+
+def stage_folder(run, name):
+    stages = {s["name"]: s["key"] for s in json.loads((run / "run.json").read_text())["stages"]}
+    return run.parents[2] / "stages" / name / stages[name][:16]
+
+
+def test_the_cloud_is_judged_on_what_the_link_delivers_and_everything_in_fp32(finished, runs):
+    from eccsnn.experiments.live import load_splits, run_configuration
+    from eccsnn.training import predict_logits
+    from eccsnn.transport.images import decode_image, encode_image
+
+    overrides = [*TINY, "precision=bf16", "link.codec=jpeg", "link.jpeg_quality=20"]
+    run = run_config("ecc_snn/digits_debug", overrides, runs_dir=runs)
+    splits, loaded = load_splits(run_configuration(run)), load(run)
+    with np.load(stage_folder(run, "logits") / "logits.npz") as arrays:
+        logits = dict(arrays)
+    pixels = splits.test.gather(np.arange(len(splits.test)))
+    sent = np.stack([decode_image(encode_image(image, "jpeg", quality=20), "jpeg") for image in pixels])
+    np.testing.assert_allclose(logits["cloud_test"], loaded.cloud_logits(sent), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(logits["cloud_original_test"], loaded.cloud_logits(pixels), rtol=1e-5, atol=1e-5)
+    fp32 = predict_logits(loaded.model, splits.test, mean=splits.mean, std=splits.std)
+    np.testing.assert_allclose(logits["edge_1_test"], fp32, rtol=1e-5, atol=1e-5)
+    assert not np.allclose(logits["cloud_test"], logits["cloud_original_test"])
+    with np.load(stage_folder(finished, "logits") / "logits.npz") as arrays:  # PNG delivers what was sent
+        assert (arrays["cloud_test"] == arrays["cloud_original_test"]).all()
+
+
+def test_a_link_that_fails_costs_no_results_and_is_not_kept(runs, monkeypatch):
+    from eccsnn.experiments import ecc_snn
+
+    overrides = [*TINY, "link.enabled=true", "link.images=4", "seed=3"]
+    measured = {"fallbacks": 2, "uploaded": 1}
+
+    def broken(*_, **__):
+        raise EccsnnError("the cloud process did not start")
+
+    monkeypatch.setattr(ecc_snn, "measure_link", broken)
+    with pytest.raises(EccsnnError, match="did not start"):
+        run_config("ecc_snn/digits_debug", overrides, runs_dir=runs)
+    (results,) = (runs / "ecc_snn" / "digits_debug").glob("seed3-*/results.json")
+    assert json.loads(results.read_text())["execution"]
+    monkeypatch.setattr(ecc_snn, "measure_link", lambda *_, **__: measured)
+    run = run_config("ecc_snn/digits_debug", overrides, runs_dir=runs)
+    assert json.loads((run / "results.json").read_text())["link"] == measured
+    assert "2 of 3 uploads got no answer" in (run / "run.log").read_text()
+    monkeypatch.setattr(ecc_snn, "measure_link", lambda *_, **__: {"fallbacks": 0, "uploaded": 3})
+    run = run_config("ecc_snn/digits_debug", overrides, runs_dir=runs)  # measured anew
+    assert json.loads((run / "results.json").read_text())["link"]["uploaded"] == 3
+
+
 def test_every_state_of_the_edge_has_its_own_costs(finished):
     results = json.loads((finished / "results.json").read_text())
     first, last = (step["sets"]["all"] for step in results["execution"])
@@ -187,18 +247,10 @@ def test_random_offloading_draws_anew_for_every_image(finished, tmp_path):
     assert 0.4 < (draws > 0.5).mean() < 0.6
 
 
-def test_a_loaded_run_computes_in_its_own_precision_unless_told_otherwise(finished, tmp_path):
-    import shutil
-
+def test_a_loaded_run_computes_in_fp32_unless_told_otherwise(finished):
     images = np.random.default_rng(0).integers(0, 255, (5, 3, 32, 32)).astype(np.uint8)
-    copy = tmp_path / "run"
-    shutil.copytree(finished, copy)
-    settings = json.loads((copy / "deployment.json").read_text())
-    assert settings["precision"] == "fp32"
-    (copy / "deployment.json").write_text(json.dumps(settings | {"precision": "bf16"}))
-    fp32, bf16 = load(finished), load(copy)
+    fp32, bf16 = load(finished), load(finished, precision="bf16")
     assert (fp32.precision, bf16.precision, fp32.device) == ("fp32", "bf16", "cpu")
-    assert (load(copy, precision="fp32").edge_logits(images) == fp32.edge_logits(images)).all()
     assert not (bf16.edge_logits(images) == fp32.edge_logits(images)).all()
 
 

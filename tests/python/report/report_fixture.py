@@ -15,7 +15,7 @@ PROVENANCE = {
     "edge_energy_mj": "modelled",
     "energy_mj": "modelled",
     "latency_ms": "modelled",
-    "payload_bytes": "measured",
+    "payload_bytes": "modelled",
 }
 
 

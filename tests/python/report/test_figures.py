@@ -81,7 +81,7 @@ def test_per_class_upload_rates_tell_learnt_classes_apart(run: Run) -> None:
 
 def test_cost_figures_carry_their_provenance(run: Run) -> None:
     figures = cost_figures(run)
-    assert [figure.provenance for figure in figures] == ["modelled", "modelled", "measured"]
+    assert [figure.provenance for figure in figures] == ["modelled", "modelled", "modelled"]
     curve = run.execution[-1]["sets"]["all"]["curves"]["entropy"]
     assert list(trace(figures[0], "ECC-SNN").y) == curve["energy_mj"]
     assert list(trace(figures[1], "ECC-SNN").y) == curve["latency_ms"]

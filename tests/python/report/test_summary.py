@@ -37,7 +37,7 @@ def test_costs_are_compared_with_the_cloud_and_carry_their_provenance(tmp_path: 
     text = " ".join(summary(run))
     energy = run.execution[-1]["sets"]["all"]["chosen"]["energy_mj"]
     assert f"energy {energy:.4g} mJ (modelled), {100 * (1 - energy / 1.398):.1f}% less than cloud-only" in text
-    assert "(measured)" in text
+    assert f"upload {run.execution[-1]['sets']['all']['chosen']['payload_bytes']:.4g} bytes (modelled)" in text
 
 
 def test_answers_that_fell_back_to_the_edge_are_told(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_the_execution_table_has_edge_cloud_and_several_upload_rates(run: Run) -
     evaluation = evaluations(run, "all")[-1]
     record, chosen = evaluation.record, evaluation.chosen
     head, *rows = rows_of(execution_table(run, evaluation))
-    assert head[5:] == ["Energy / imagemodelled", "Latency / imagemodelled", "Upload / imagemeasured"]
+    assert head[5:] == ["Energy / imagemodelled", "Latency / imagemodelled", "Upload / imagemodelled"]
     assert rows[0][:4] == ["Edge only", "–", "0.00%", f"{100 * record['edge_accuracy']:.2f}%"]
     assert rows[-1][2:4] == ["100.00%", f"{100 * record['cloud_accuracy']:.2f}%"]
     assert rows[-1][5:] == ["1.398 mJ", "9.1 ms", "412.6 B"]
@@ -92,7 +92,7 @@ def test_costs_of_edge_and_cloud_alone_may_come_from_the_cost_rows(tmp_path: Pat
         write_run(tmp_path / "other", config={"link": {"codec": "png"}}, results={**changes, "execution": base})
     )
     head, *rows = rows_of(execution_table(run, evaluations(run, "all")[0]))
-    assert head[5:] == ["Energy / imagemodelled", "Latency / imagemodelled + published", "Upload / imagemeasured"]
+    assert head[5:] == ["Energy / imagemodelled", "Latency / imagemodelled + published", "Upload / imagemodelled"]
     assert rows[0][5:] == ["0.5 mJ", "2.5 ms", "0 B"]
     assert rows[-1][5:] == ["7.5 mJ", "31 ms", "300 B"]
     assert rows_of(costs_table(run))[-1][:3] == ["energy against cloud-only at upload rate 0.3", "−60.0%", "modelled"]

@@ -5,7 +5,7 @@ import torch
 from eccsnn.data import Batch, ImageSet, Splits
 from eccsnn.models import build_model
 from eccsnn.systems import ecc_snn
-from eccsnn.training import FitOptions
+from eccsnn.training import FitOptions, train_classifier
 
 DISTILLATION = {
     "logit_weight": 0.5,
@@ -130,7 +130,7 @@ def test_distilling_from_nothing_is_an_error():
 
 
 def test_setup_execution_and_update_learn(splits):
-    cloud, result = ecc_snn.train_cloud(splits, model=CLOUD, training=TRAINING | {"epochs": 6}, seed=0)
+    cloud, result = train_classifier(splits, model=CLOUD, training=TRAINING | {"epochs": 6}, seed=0)
     assert result.records[-1]["loss"] < result.records[0]["loss"]
     edge, result = ecc_snn.train_edge(
         splits, (0, 1), cloud, model=EDGE, training=TRAINING | {"epochs": 8}, distillation=DISTILLATION, seed=0
@@ -186,9 +186,7 @@ def test_a_trunk_from_torchvision_can_be_the_cloud(splits, monkeypatch):
     real = torchvision.models.get_model
     monkeypatch.setattr(torchvision.models, "get_model", lambda name, weights=None, **k: real(name, weights=None, **k))
     model = {"name": "torchvision/mobilenet_v3_small", "pretrained": True, "freeze_trunk": True}
-    cloud, result = ecc_snn.train_cloud(
-        splits, model=model, training={"epochs": 1, "batch_size": 20, "lr": 1e-2}, seed=0
-    )
+    cloud, result = train_classifier(splits, model=model, training={"epochs": 1, "batch_size": 20, "lr": 1e-2}, seed=0)
     assert result.records[0]["loss"] > 0
     assert [name for name, p in cloud.named_parameters() if p.requires_grad] == [
         "head.heads.0.weight",
