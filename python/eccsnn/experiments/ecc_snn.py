@@ -86,7 +86,7 @@ def _check(config: EccSnnConfig, splits: Splits, scenario: Scenario) -> None:
                     f"the task with the classes {', '.join(splits.class_names[c] for c in task)} has {found} {part} "
                     f"images, expected at least {least}. Raise data.subset.{part}, or add images."
                 )
-    results.check_profile(config.profile, splits)
+    results.check_costs(config, splits)
     try:
         ecc_snn.check_models(
             splits.image_shape[-1],

@@ -14,6 +14,8 @@ from torch import Tensor
 from eccsnn import offload
 from eccsnn.costs import ImageCosts, count_macs, count_synops, image_costs, load_profile
 from eccsnn.data import Scenario, Splits, normalize
+from eccsnn.errors import ConfigError
+from eccsnn.experiments.load import DEPLOYMENT_SCHEMA
 from eccsnn.experiments.schema import EccSnnConfig
 from eccsnn.incremental import metrics
 from eccsnn.models import Model
@@ -116,7 +118,7 @@ def collect(
         "execution": execution,
         "costs": costs[-1].rows(chosen["upload_rate"]),
         "image_bytes": counts["image_bytes"],
-        "profile": config.profile,
+        "profile": config.costs.profile,
         "notes": _notes(config, scenario, counts),
     }
     if steps > 1:
@@ -128,7 +130,7 @@ def deployment(splits: Splits, summary: dict[str, Any]) -> dict[str, Any]:
     """What an edge and a cloud need to know beside their weights (deployment.json)."""
     chosen = summary["execution"][-1]["sets"]["all"]["chosen"]
     return {
-        "schema": "eccsnn.deployment/1",
+        "schema": DEPLOYMENT_SCHEMA,
         "class_names": list(splits.class_names),
         "image_size": splits.image_shape[-1],
         "mean": list(splits.mean),
@@ -222,21 +224,39 @@ def _curve(curve: Any, costs: ImageCosts, image_bytes: float) -> dict[str, Any]:
     }
 
 
-def check_profile(profile: str, splits: Splits) -> None:
-    """Raises ConfigError unless the cost profile exists and has figures for this image size."""
-    size = splits.image_shape[-1]
-    image_costs(load_profile(profile), edge_synops=0, edge_macs=0, cloud_macs=0, bytes_up=0, image_size=size)
+def check_costs(config: EccSnnConfig, splits: Splits) -> None:
+    """Finds out before anything is trained whether the cost model applies.
+
+    Raises:
+        ConfigError: There is no such profile, or it has no figures for this image size or with `costs.memory`.
+    """
+    nothing = {"edge_synops": 0.0, "edge_macs": 0.0, "cloud_macs": 0.0, "bytes_up": 0.0}
+    try:
+        _image_costs(config, splits, **nothing)
+    except ValueError as error:
+        raise ConfigError(f"{config.name}: {error}") from error
+
+
+def _image_costs(config: EccSnnConfig, splits: Splits, **counted: float) -> ImageCosts:
+    costs = config.costs
+    return image_costs(
+        load_profile(costs.profile),
+        **counted,
+        image_size=splits.image_shape[-1],
+        precision=costs.precision,
+        memory=costs.memory,
+    )
 
 
 def _costs(config: EccSnnConfig, splits: Splits, counts: dict[str, Any], step: int) -> ImageCosts:
-    return image_costs(
-        load_profile(config.profile),
+    return _image_costs(
+        config,
+        splits,
         edge_synops=counts["edges"][step]["synops_per_image"],
         edge_macs=counts["edges"][step]["macs_per_image"],
         cloud_macs=counts["cloud"]["macs"],
         bytes_up=counts["image_bytes"][config.link.codec],
         bytes_down=splits.num_classes * _ANSWER_BYTES_A_CLASS,
-        image_size=splits.image_shape[-1],
     )
 
 

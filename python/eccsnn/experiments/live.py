@@ -32,7 +32,11 @@ def run_configuration(run: Path) -> EccSnnConfig:
         raise ConfigError(
             f"{run} is not a run directory: it has no config.yaml. Give the folder that `eccsnn run` printed."
         )
-    return validate(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}. Repeat the run.") from error
+    return validate(raw, str(path))
 
 
 def load_splits(config: EccSnnConfig) -> Splits:

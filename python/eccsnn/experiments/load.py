@@ -21,6 +21,8 @@ from eccsnn.models import Model
 from eccsnn.training import load_model, predict_logits
 from eccsnn.training.evaluate import autocast, check_device, predicted_classes
 
+DEPLOYMENT_SCHEMA = "eccsnn.deployment/1"
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -60,7 +62,7 @@ class LoadedRun:
                 f"{path} is not a finished run: it has no deployment.json. Give the folder that `eccsnn run` printed, "
                 "or start the same `eccsnn run` again to finish it."
             )
-        settings = json.loads(description.read_text(encoding="utf-8"))
+        settings = _read_deployment(description)
         self.path = path
         self.class_names: tuple[str, ...] = tuple(settings["class_names"])
         self.image_size: int = settings["image_size"]
@@ -165,6 +167,25 @@ class LoadedRun:
             device=self.device,
             precision=self.precision,
         )
+
+
+def _read_deployment(path: Path) -> dict[str, Any]:
+    again = "Start the same `eccsnn run` again: it reuses what is finished and writes this file anew."
+    try:
+        settings = json.loads(path.read_bytes())
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path} is not valid JSON (line {error.lineno}: {error.msg}). {again}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} is not valid JSON ({error}). {again}") from error
+    schema = settings.get("schema") if isinstance(settings, dict) else None
+    if schema != DEPLOYMENT_SCHEMA:
+        raise CheckpointError(f"{path}: schema is {schema!r}, expected {DEPLOYMENT_SCHEMA!r}. {again}")
+    missing = [
+        key for key in ("class_names", "image_size", "mean", "std", "measure", "threshold") if key not in settings
+    ]
+    if missing:
+        raise CheckpointError(f"{path} has no {', '.join(missing)}. {again}")
+    return settings
 
 
 def load(path: Path | str, *, device: str | None = None, precision: str | None = None) -> LoadedRun:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from eccsnn.experiments.ecc_snn import run_ecc_snn
@@ -37,6 +38,9 @@ def run_config(
     """
     resolved = config if isinstance(config, EccSnnConfig) else load_config(str(config), overrides)
     check_device(resolved.device)
+    # The same numbers from the same seed and machine, as far as cuDNN can; on a CPU they are the same anyway.
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
     with Run(resolved, Path(runs_dir), console) as run:
         results = run_ecc_snn(run)
         write_json(run.path / "results.json", results)

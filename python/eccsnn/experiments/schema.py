@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from eccsnn import offload
 from eccsnn.errors import ConfigError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -137,7 +138,7 @@ class Execution(Section):
 
     measure: Literal["entropy", "max_probability", "margin", "random"] = "entropy"
     thresholds: int = Field(101, ge=3, description="points of the sweep over [0, 1]")
-    rule: Literal["above_random", "accuracy_within", "target_upload_rate", "max_accuracy"] = "above_random"
+    rule: offload.Rule = offload.DEFAULT_RULE
     tolerance: Fraction = Field(
         0.005, description="for accuracy_within: validation accuracy given up for fewer uploads"
     )
@@ -153,6 +154,26 @@ class Update(Section):
     temperature: Positive = 3.0
     lwf_weight: float = Field(0.5, ge=0)
     lwf_temperature: Positive = 2.0
+
+    @field_validator("training")
+    @classmethod
+    def _selects_nothing(cls, training: Training) -> Training:
+        if training.select != "last":
+            raise ValueError(
+                f"select is {training.select!r}, but the device has no images of the earlier classes to validate on "
+                "any more; use last"
+            )
+        return training
+
+
+class Costs(Section):
+    """The model of energy and latency."""
+
+    profile: str = Field("edge_45nm_wifi", description="device profile: constants with their sources")
+    precision: Literal["fp32", "int8"] = Field("fp32", description="of the operations that are priced")
+    memory: bool = Field(
+        False, description="adds the energy of one weight read an operation; not with published edge figures"
+    )
 
 
 class Link(Section):
@@ -187,7 +208,7 @@ class EccSnnConfig(Section):
     execution: Execution = Execution()
     update: Update = Update()
     link: Link = Link()
-    profile: str = Field("edge_45nm_wifi", description="device profile of the energy and latency model")
+    costs: Costs = Costs()
 
 
 def shipped_configs() -> dict[str, Path]:

@@ -93,7 +93,8 @@ class Model(nn.Module):
             dimensions: Numbers of dimensions that are welcome.
 
         Raises:
-            ValueError: Wrong shape or device.
+            ValueError: Wrong shape or device, or NaN or infinite values (not looked for while torch compiles or a CUDA
+                graph is captured).
             TypeError: Not a tensor, or not floating point.
         """
         image = f"{self.in_channels}, {self.image_size}, {self.image_size}"
@@ -121,6 +122,31 @@ class Model(nn.Module):
         device = next(self.head.parameters()).device
         if x.device != device:
             raise ValueError(f"{owner}: input is on {x.device}, the model on {device}; move one to the other's device")
+        # Neurons do not fire on NaN, so that a spiking model would answer as if it had seen nothing.
+        looked_for = not torch.compiler.is_compiling() and not (x.is_cuda and torch.cuda.is_current_stream_capturing())
+        if looked_for and not bool(torch.isfinite(x).all()):
+            bad = int((~torch.isfinite(x)).sum())
+            raise ValueError(
+                f"{owner}: {bad} of {x.numel()} input values are NaN or infinite, expected finite numbers; "
+                "look at what made the images (a division by a standard deviation of 0, for example)"
+            )
+
+
+def check_finite(model: nn.Module, what: str) -> None:
+    """Refuses a model that has diverged: spikes hide NaN weights, since neurons do not fire on NaN.
+
+    Args:
+        model: Its parameters and buffers are looked at.
+        what: What to call it in the error.
+
+    Raises:
+        ValueError: A parameter or buffer holds NaN or infinite values; the first is named.
+    """
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(
+                f"{what}: {name} holds NaN or infinite values, so the training has diverged; lower the learning rate"
+            )
 
 
 def scale_channels(channels: int, width: float) -> int:

@@ -1,7 +1,7 @@
 """Decisions: when does the edge ask the cloud? Pure functions of logits, on torch tensors or NumPy arrays."""
 
 from eccsnn.offload.ambiguity import MEASURES, ambiguity
-from eccsnn.offload.calibration import RULES, Choice, choose_threshold
+from eccsnn.offload.calibration import DEFAULT_RULE, RULES, Choice, Rule, choose_threshold
 from eccsnn.offload.curves import (
     UPLOAD_ALL,
     OffloadCurve,
@@ -15,12 +15,14 @@ from eccsnn.offload.curves import (
 )
 
 __all__ = [
+    "DEFAULT_RULE",
     "MEASURES",
     "RULES",
     "UPLOAD_ALL",
     "Choice",
     "OffloadCurve",
     "OperatingPoint",
+    "Rule",
     "acc_improvement",
     "ambiguity",
     "choose_threshold",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from eccsnn.offload.curves import OffloadCurve
 
-RULES = ("accuracy_within", "above_random", "max_accuracy", "target_upload_rate")
-DEFAULT_RULE = "accuracy_within"
+Rule = Literal["accuracy_within", "above_random", "max_accuracy", "target_upload_rate"]
+RULES = get_args(Rule)
+DEFAULT_RULE: Rule = "above_random"
 DEFAULT_TOLERANCE = 0.005
 REFERENCES = ("best", "cloud")
 
@@ -52,12 +53,12 @@ def choose_threshold(
 
     Rules:
 
-    * ``"accuracy_within"`` (default): the fewest uploads, and with them the least energy and latency, whose accuracy is
+    * ``"accuracy_within"``: the fewest uploads, and with them the least energy and latency, whose accuracy is
       at least the reference's less `tolerance`. The reference is the best accuracy on the curve (``"best"``) or the
       cloud's alone (``"cloud"``; if no point reaches it, the most accurate one is taken).
-    * ``"above_random"``: the point furthest above the line that uploading at random would follow, from the edge's
-      accuracy at no upload to the cloud's at full upload: the knee of the curve, where an upload buys the most. It has
-      no parameter.
+    * ``"above_random"`` (default): the point furthest above the line that uploading at random would follow, from the
+      edge's accuracy at no upload to the cloud's at full upload: the knee of the curve, where an upload buys the most.
+      It has no parameter.
     * ``"max_accuracy"``: the highest accuracy; of equals the fewest uploads.
     * ``"target_upload_rate"``: the most uploads that do not exceed `target`.
 

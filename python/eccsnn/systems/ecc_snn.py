@@ -23,7 +23,6 @@ from eccsnn.incremental import lwf
 from eccsnn.models import Model
 from eccsnn.training import FeatureDistillation, FitOptions, FitResult, cross_entropy, fit, logit_distillation
 from eccsnn.training.classifier import build_seeded, validation
-from eccsnn.training.evaluate import predicted_classes
 from eccsnn.training.loop import LossFunction
 
 MEASURES = ("entropy", "max_probability", "margin", "random")
@@ -234,8 +233,8 @@ def co_inference(
         `edge_correct`, `cloud_correct` (bool `[N]`), `ambiguity` and `curves` (one of each measure).
     """
     edge_ids = [c for task in tasks for c in task]
-    edge_correct = predicted_classes(edge_logits, edge_ids) == labels
-    cloud_correct = predicted_classes(cloud_logits, cloud_ids) == labels
+    edge_correct = offload.top1_correct(edge_logits, labels, edge_ids)
+    cloud_correct = offload.top1_correct(cloud_logits, labels, cloud_ids)
     grid = np.linspace(0.0, 1.0, thresholds)
     ambiguity = {
         measure: offload.ambiguity(edge_logits, [len(task) for task in tasks], measure=measure, seed=seed)

@@ -1,7 +1,7 @@
 """Checkpoints: safetensors files that are written atomically and checked when read.
 
 A checkpoint is one file. Tensors are stored by safetensors; everything else (epoch, step, scalars of the optimizer) is
-JSON in its metadata, next to a SHA-256 of the tensors' bytes, so that a truncated or altered file is noticed before any
+JSON in its metadata, next to a SHA-256 of both, so that a truncated or altered file is noticed before any
 of it is used.
 """
 
@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from eccsnn.errors import CheckpointError
 from eccsnn.models import Model, build_model
+from eccsnn.models.base import check_finite
 
-_FORMAT = "eccsnn.checkpoint/1"
+_FORMAT = "eccsnn.checkpoint/2"
 
 # Reading the mask means setting it, which is not safe once there are threads: so once, at import.
 _UMASK = os.umask(0)
@@ -64,8 +65,8 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: dict[str, Tensor], meta: str) -> str:
+    digest = hashlib.sha256(meta.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
@@ -86,7 +87,8 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]
         CheckpointError: The file cannot be written.
     """
     stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    header = {"format": _FORMAT, "sha256": _digest(stored), "meta": json.dumps(meta or {})}
+    described = json.dumps(meta or {})
+    header = {"format": _FORMAT, "sha256": _digest(stored, described), "meta": described}
     write_atomically(path, save(stored, metadata=header))
 
 
@@ -115,7 +117,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path} has format {header.get('format')!r}, expected {_FORMAT!r}. It was not written by this "
             f"version of eccsnn."
         )
-    if header.get("sha256") != _digest(tensors):
+    if header.get("sha256") != _digest(tensors, header.get("meta", "")):
         raise CheckpointError(
             f"{path} does not match its checksum: it was altered after it was written. Delete it and run again."
         )
@@ -171,11 +173,15 @@ def load_model(path: Path) -> Model:
     """Builds the model that `save_model` has saved, in evaluation mode.
 
     Raises:
-        CheckpointError: The file is missing, broken, or no model.
+        CheckpointError: The file is missing, broken, no model, or holds NaN.
     """
     tensors, meta = load_checkpoint(path)
     if "spec" not in meta:
         raise CheckpointError(f"{path} holds a checkpoint, but no model. Expected a file written by save_model.")
     model = build_model(**meta["spec"], tasks=meta["tasks"])
     load_weights(model, tensors, str(path))
+    try:
+        check_finite(model, str(path))
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
     return model.eval()

@@ -2,7 +2,7 @@
 
 Everything random (order, augmentation, dropout) derives from (seed, epoch, step), the learning rate is a function of
 the step, and a checkpoint holds the rest, so that a run that is killed and started again repeats itself bit for bit on
-the same machine.
+the same machine (on a GPU as far as its libraries are deterministic).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from eccsnn.data import Batch, ImageSet, batches
+from eccsnn.models.base import check_finite
 from eccsnn.training.checkpoint import load_checkpoint, load_weights, pack_optimizer, save_checkpoint, unpack_optimizer
 from eccsnn.training.evaluate import autocast
 
@@ -158,7 +159,8 @@ def fit(
         The records; the model has the selected epoch's weights.
 
     Raises:
-        ValueError: A setting is unknown or out of range, there are no images, or the loss becomes NaN or infinite.
+        ValueError: A setting is unknown or out of range, there are no images, or the loss or a weight becomes NaN or
+            infinite.
         CheckpointError: `options.checkpoint` is broken or belongs to another model.
     """
     if select not in SELECTIONS:
@@ -231,6 +233,7 @@ def fit(
                 last_save = now
                 state.step = step + 1
                 state.save(options.checkpoint, trained, opt)
+        check_finite(trained, f"after epoch {epoch + 1}")
         record = state.record(epoch, epochs, opt.param_groups[0]["lr"])
         if validate is not None:
             record |= validate(model)

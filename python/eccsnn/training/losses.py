@@ -5,7 +5,6 @@ The arithmetic of the distillation terms is in `eccsnn.ops`; this file puts them
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -92,8 +91,13 @@ class FeatureDistillation(nn.Module):
         super().__init__()
         if order not in ORDERS:
             raise ValueError(f"feature_order is {order!r}, expected one of {', '.join(ORDERS)}.")
+        if max(student_size, teacher_size) % min(student_size, teacher_size):
+            raise ValueError(
+                f"the student's map is {student_size} px wide and the teacher's {teacher_size} px; one has to be a "
+                "multiple of the other to be pooled to its grid. Choose other maps."
+            )
         self.order = order
-        self.grid = math.gcd(student_size, teacher_size)
+        self.grid = min(student_size, teacher_size)
         self.student_window = student_size // self.grid
         self.teacher_window = teacher_size // self.grid
         self.project = nn.Conv2d(student_channels, teacher_channels, 1, bias=False)

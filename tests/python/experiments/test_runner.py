@@ -276,6 +276,33 @@ def test_unfinished_run_is_named(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"schema": "eccsnn.deployment/1", ', r"deployment\.json is not valid JSON \(line 1"),
+        (b"\xff", r"deployment\.json is not valid JSON"),
+        (b'{"schema": "other"}', "schema is 'other', expected 'eccsnn.deployment/1'"),
+        (b'{"schema": "eccsnn.deployment/1"}', "has no class_names"),
+    ],
+)
+def test_a_broken_deployment_is_a_clear_error(finished, tmp_path, content, message):
+    import shutil
+
+    copy = tmp_path / "run"
+    shutil.copytree(finished, copy)
+    (copy / "deployment.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        load(copy)
+
+
+def test_a_broken_configuration_of_a_run_is_a_clear_error(finished, tmp_path):
+    from eccsnn.experiments.live import run_configuration
+
+    (tmp_path / "config.yaml").write_text("data: {name: [")
+    with pytest.raises(ConfigError, match=r"config\.yaml is not valid YAML"):
+        run_configuration(tmp_path)
+
+
 def test_truncated_model_is_a_clear_error(finished, tmp_path):
     import shutil
 
@@ -309,7 +336,9 @@ def test_unknown_feature_map_names_the_known_ones(tmp_path):
         (["data.subset=null", "data.val_fraction=0"], "leaves no validation images"),
         (["scenario=B1-Inc3"], "first task has one class"),
         (["data.subset={train: 120, val: 40, test: 3}"], "has 0 test images"),
-        (["profile=edge_45nm_wify"], "did you mean 'edge_45nm_wifi'"),
+        (["costs.profile=edge_45nm_wify"], "did you mean 'edge_45nm_wifi'"),
+        (["costs.profile=ecc_snn_published", "costs.memory=true"], "holds whole figures for an image"),
+        (["update.training.select=best_validation"], "no images of the earlier classes to validate on"),
         (["cloud.model.name=vgg17"], "unknown model 'vgg17'.*vgg16"),
         (["edge.model.name=vgg16"], "ANN without spiking neurons"),
         (["cloud.model.freeze_trunk=true"], "unknown option 'freeze_trunk'"),

@@ -114,3 +114,16 @@ def test_other_image_sizes_and_channels(name):
     assert model.head(features.penultimate).shape == (2, 3)
     for key, (channels, stride, _) in model.feature_maps.items():
         assert features.maps[key].shape[-3:] == (channels, 96 // stride, 96 // stride)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ALL)
+def test_nan_and_infinite_images_are_refused(build, images, name, bad):
+    model = build(name).eval()
+    images = images.clone()
+    images[1, 0, 3, 4] = bad
+    with pytest.raises(ValueError, match=rf"{name}: 1 of {images.numel()} input values are NaN or infinite"):
+        model(images)
+    if model.kind == "snn":
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            model.step(images, model.init_state(2))

@@ -137,3 +137,14 @@ def test_wrong_arguments_are_refused(timm, name, options, message):
 
 def test_long_lists_of_names_are_not_printed():
     assert len(pretrained._close("resnet81", torchvision_models.list_models())) < 60
+
+
+def test_a_real_model_of_timm_builds_without_weights():
+    pytest.importorskip("timm", reason="the extra 'peers' is not installed")
+    model = build_model("timm/vit_tiny_patch16_224", num_classes=3, image_size=32, pretrained=False).eval()
+    with torch.no_grad():
+        features = model.forward_features(torch.rand(2, 3, 32, 32))
+        logits = model(torch.rand(2, 3, 32, 32))
+    assert features.penultimate.shape == (2, 192)
+    assert logits.shape == (2, 3)
+    assert all("head" not in name or name.startswith("head.") for name, _ in model.named_parameters())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eccsnn.offload import RULES, choose_threshold, exact_curve, offload_curve
+from eccsnn.offload import DEFAULT_RULE, RULES, choose_threshold, exact_curve, offload_curve
 
 
 def curve(accuracy, upload_rate, threshold=None, cloud=0.9, part="validation"):
@@ -25,8 +25,18 @@ def curve(accuracy, upload_rate, threshold=None, cloud=0.9, part="validation"):
 CURVE = curve([0.9, 0.93, 0.926, 0.92, 0.6], [1.0, 0.8, 0.5, 0.3, 0.0])
 
 
-def test_default_takes_the_fewest_uploads_within_half_a_point_of_the_best():
-    choice = choose_threshold(CURVE)
+def within(curve, **options):
+    return choose_threshold(curve, rule="accuracy_within", **options)
+
+
+def test_the_default_rule_is_the_one_of_configurations():
+    from eccsnn.experiments.schema import Execution
+
+    assert Execution().rule == DEFAULT_RULE == inspect.signature(choose_threshold).parameters["rule"].default
+
+
+def test_accuracy_within_takes_the_fewest_uploads_within_half_a_point_of_the_best():
+    choice = within(CURVE)
     assert (choice.index, choice.threshold, choice.accuracy, choice.upload_rate) == (2, 0.5, 0.926, 0.5)
     assert choice.rule == "accuracy_within: fewest uploads with accuracy within 0.005 of the best"
     assert choice.chosen_on == "validation"
@@ -34,17 +44,17 @@ def test_default_takes_the_fewest_uploads_within_half_a_point_of_the_best():
 
 
 def test_tolerance():
-    assert choose_threshold(CURVE, tolerance=0.0).index == 1
-    assert choose_threshold(CURVE, tolerance=0.01).index == 3
-    assert choose_threshold(CURVE, tolerance=1.0).index == 4
+    assert within(CURVE, tolerance=0.0).index == 1
+    assert within(CURVE, tolerance=0.01).index == 3
+    assert within(CURVE, tolerance=1.0).index == 4
 
 
 def test_reference_cloud():
-    assert choose_threshold(CURVE, reference="cloud").index == 3
-    assert choose_threshold(CURVE, reference="cloud", tolerance=0.3).index == 4
+    assert within(CURVE, reference="cloud").index == 3
+    assert within(CURVE, reference="cloud", tolerance=0.3).index == 4
     # No point comes within half a point of such a cloud, so the most accurate one is taken.
-    assert choose_threshold(replace(CURVE, cloud_accuracy=0.99), reference="cloud").index == 1
-    assert choose_threshold(replace(CURVE, cloud_accuracy=0.933), reference="cloud").index == 1
+    assert within(replace(CURVE, cloud_accuracy=0.99), reference="cloud").index == 1
+    assert within(replace(CURVE, cloud_accuracy=0.933), reference="cloud").index == 1
 
 
 def test_max_accuracy_and_its_ties():
@@ -81,9 +91,9 @@ def test_nothing_but_one_curve_and_the_rule_goes_into_the_choice():
     ("options", "message"),
     [
         ({"rule": "best"}, "accuracy_within, above_random, max_accuracy, target_upload_rate"),
-        ({"tolerance": -0.1}, "tolerance"),
-        ({"tolerance": 5}, "tolerance"),
-        ({"reference": "edge"}, "best, cloud"),
+        ({"rule": "accuracy_within", "tolerance": -0.1}, "tolerance"),
+        ({"rule": "accuracy_within", "tolerance": 5}, "tolerance"),
+        ({"rule": "accuracy_within", "reference": "edge"}, "best, cloud"),
         ({"rule": "target_upload_rate"}, "target is None"),
         ({"rule": "target_upload_rate", "target": 1.5}, "target is 1.5"),
     ],

@@ -1,7 +1,5 @@
 """Parts of the service tests: models whose answers are known, images, certificates, a module for child processes."""
 
-import shutil
-import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
@@ -10,27 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trustme
 
 import eccsnn
 
 SHAPE = (3, 8, 8)
 CLASSES = (10, 11, 12, 13)
-MAKE_CERTIFICATE = [
-    "openssl",
-    "req",
-    "-x509",
-    "-newkey",
-    "ec",
-    "-pkeyopt",
-    "ec_paramgen_curve:prime256v1",
-    "-nodes",
-    "-days",
-    "2",
-    "-subj",
-    "/CN=eccsnn-test",
-    "-addext",
-    "subjectAltName=DNS:localhost,IP:127.0.0.1",
-]
 
 
 def first_pixel_predict(batch: np.ndarray) -> np.ndarray:
@@ -42,10 +25,11 @@ def first_pixel_predict(batch: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Files of a self-signed certificate for localhost and 127.0.0.1."""
+    """Files of a certificate for localhost and 127.0.0.1, and of the authority that has signed it."""
 
     certificate: Path
     key: Path
+    root: Path
 
 
 @pytest.fixture
@@ -68,16 +52,14 @@ def predict() -> Callable[[np.ndarray], np.ndarray]:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    """Made with the openssl program."""
-    if shutil.which("openssl") is None:
-        pytest.skip("the openssl program is needed to make a certificate")
+    """Signed by an authority that lives as long as the tests."""
     folder = tmp_path_factory.mktemp("tls")
-    made = Certificate(folder / "cert.pem", folder / "key.pem")
-    subprocess.run(
-        [*MAKE_CERTIFICATE, "-keyout", str(made.key), "-out", str(made.certificate)],
-        check=True,
-        capture_output=True,
-    )
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    made = Certificate(folder / "cert.pem", folder / "key.pem", folder / "root.pem")
+    issued.cert_chain_pems[0].write_to_path(made.certificate)
+    issued.private_key_pem.write_to_path(made.key)
+    authority.cert_pem.write_to_path(made.root)
     return made
 
 

@@ -126,10 +126,10 @@ def test_tls(predict, image, certificate) -> None:
     with background_cloud(predict, CLASSES, "m", **files) as bound:
         assert bound.tls
         for host, name in (("127.0.0.1", None), ("localhost", None), ("127.0.0.1", "localhost")):
-            with CloudClient(host, bound.port, tls_root=certificate.certificate, tls_name=name) as client:
+            with CloudClient(host, bound.port, tls_root=certificate.root, tls_name=name) as client:
                 assert label(client.infer(request(image(2), 2), WAIT_S)) == 12
         with (
-            CloudClient("127.0.0.1", bound.port, tls_root=certificate.certificate, tls_name="elsewhere") as client,
+            CloudClient("127.0.0.1", bound.port, tls_root=certificate.root, tls_name="elsewhere") as client,
             pytest.raises(CloudUnavailableError),
         ):
             client.get_info(WAIT_S)
@@ -230,7 +230,7 @@ def test_a_connection_may_take_several_slow_trips(predict, image, certificate) -
     with (
         background_cloud(predict, CLASSES, "m", **files) as bound,
         shaped_link(bound.host, bound.port, LinkShape(rtt_ms=120)) as link,
-        CloudClient(link.host, link.port, tls_root=certificate.certificate, tls_name="localhost") as client,
+        CloudClient(link.host, link.port, tls_root=certificate.root, tls_name="localhost") as client,
     ):
         assert label(client.infer(request(image(1), 1), WAIT_S)) == 11
 

@@ -117,7 +117,7 @@ def test_the_wire_carries_what_the_link_counts(predict, image) -> None:
 def test_over_tls_and_a_shaped_link(predict, image, certificate) -> None:
     files = {"tls_cert": certificate.certificate, "tls_key": certificate.key}
     with background_cloud(predict, CLASSES, "m", **files) as bound:
-        plain = {"host": bound.host, "port": bound.port, "tls_root": certificate.certificate}
+        plain = {"host": bound.host, "port": bound.port, "tls_root": certificate.root}
         done = run([image(1), image(2)], shape=LinkShape(1, 100, 100), **plain)
         assert [r.label for r in done.results] == [11, 20]
         assert done.link["transport"] == "gRPC over TLS over TCP, loopback, through a counting proxy"

@@ -47,6 +47,26 @@ def test_altered_bytes_are_noticed(tmp_path):
         checkpoint.load_checkpoint(path)
 
 
+def test_altered_meta_is_noticed(tmp_path):
+    path = tmp_path / "x.safetensors"
+    checkpoint.save_checkpoint(path, TENSORS, {"tasks": [[0, 1]]})
+    data = path.read_bytes()
+    assert data.count(b"[[0, 1]]") == 1
+    path.write_bytes(data.replace(b"[[0, 1]]", b"[[1, 0]]"))
+    with pytest.raises(CheckpointError, match="checksum"):
+        checkpoint.load_checkpoint(path)
+
+
+def test_a_model_with_nan_is_not_loaded(tmp_path):
+    from eccsnn.models import build_model
+
+    model = build_model("spiking_vgg9", tasks=[[0, 1]], width=0.125, timesteps=1, image_size=16)
+    next(model.parameters()).data[0] = float("nan")
+    checkpoint.save_model(tmp_path / "m", model)
+    with pytest.raises(CheckpointError, match=r"m: stem.conv.weight holds NaN"):
+        checkpoint.load_model(tmp_path / "m")
+
+
 def test_missing_and_foreign_files(tmp_path):
     from safetensors.torch import save_file
 

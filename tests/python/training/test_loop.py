@@ -133,9 +133,27 @@ def test_labels_without_logit_are_named():
 
 
 def test_a_last_batch_of_one_image_is_dropped():
+    sizes = []
+
+    def watched(model, batch):
+        sizes.append(len(batch.labels))
+        return loss_function(model, batch)
+
+    fit(TinyNet(), tiny_images(count=17), watched, mean=MEAN, std=STD, epochs=1, batch_size=8)
+    fit(TinyNet(), tiny_images(count=18), watched, mean=MEAN, std=STD, epochs=1, batch_size=8)
+    assert sizes == [8, 8, 8, 8, 2]
+
+
+def test_weights_that_become_nan_stop_a_training_whose_loss_stays_finite():
     model = TinyNet()
-    result = fit(model, tiny_images(count=17), loss_function, mean=MEAN, std=STD, epochs=1, batch_size=8)
-    assert result.records[0]["loss"] > 0  # batch norm would have raised on one image of one pixel
+    model.register_buffer("hidden", torch.zeros(1))
+
+    def poisoned(model, batch):
+        model.hidden.fill_(float("nan"))  # as behind neurons, which do not fire on NaN
+        return loss_function(model, batch)
+
+    with pytest.raises(ValueError, match=r"after epoch 1: model\.hidden holds NaN"):
+        fit(model, tiny_images(), poisoned, mean=MEAN, std=STD, epochs=2)
 
 
 def test_learning_rate_schedules():

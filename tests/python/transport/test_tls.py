@@ -1,45 +1,26 @@
 """TLS files are checked before gRPC sees them."""
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import grpc
 import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
 
 from eccsnn.errors import ConfigError
 from eccsnn.transport import tls
 
-MAKE_CERTIFICATE = [
-    "openssl",
-    "req",
-    "-x509",
-    "-newkey",
-    "ec",
-    "-pkeyopt",
-    "ec_paramgen_curve:prime256v1",
-    "-nodes",
-    "-days",
-    "2",
-    "-subj",
-    "/CN=localhost",
-]
-
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Path]]:
-    """Two self-signed certificates with their keys."""
-    if shutil.which("openssl") is None:
-        pytest.skip("the openssl program is needed to make certificates")
+    """Two certificates with their keys."""
     made = []
     for name in ("one", "two"):
         folder = tmp_path_factory.mktemp(name)
         certificate, key = folder / "cert.pem", folder / "key.pem"
-        subprocess.run(
-            [*MAKE_CERTIFICATE, "-keyout", str(key), "-out", str(certificate)],
-            check=True,
-            capture_output=True,
-        )
+        issued = trustme.CA().issue_cert("localhost")
+        issued.cert_chain_pems[0].write_to_path(certificate)
+        issued.private_key_pem.write_to_path(key)
         made.append((certificate, key))
     return made
 
@@ -80,10 +61,8 @@ def test_an_encrypted_key_is_refused_instead_of_asking_for_its_passphrase(
     pairs: list[tuple[Path, Path]], tmp_path: Path
 ) -> None:
     locked = tmp_path / "locked.pem"
-    subprocess.run(
-        ["openssl", "ec", "-in", str(pairs[0][1]), "-out", str(locked), "-aes128", "-passout", "pass:secret"],
-        check=True,
-        capture_output=True,
-    )
+    key = serialization.load_pem_private_key(pairs[0][1].read_bytes(), password=None)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    locked.write_bytes(key.private_bytes(*form, serialization.BestAvailableEncryption(b"secret")))
     with pytest.raises(ConfigError, match="passphrase"):
         tls.server_credentials(pairs[0][0], locked)
