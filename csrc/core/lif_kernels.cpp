@@ -2,7 +2,8 @@
 // eccsnn/lif.h.
 //
 // A strip of kUnroll vectors of neurons is carried through all timesteps with its membrane in registers; each
-// input is read once and each output written once.
+// input is read once and each output written once. The backward pass does so twice over: forwards to have h
+// of a segment again, which stays in the first-level cache, and then back.
 #include <cmath>
 
 #include "eccsnn/lif.h"
@@ -106,59 +107,97 @@ ECCSNN_INLINE Vec<C> surrogate_derivative(Vec<C> u, const Neuron<C>& n) {
   }
 }
 
+template <bool kHard, bool kDecayInput, bool kProduct, class C>
+ECCSNN_INLINE Vec<C> charge(Vec<C> v, Vec<C> input, const Neuron<C>& n) {
+  const Vec<C> above = kHard ? v - n.v_reset : v;
+  return kDecayInput ? v + divide_by_tau<kProduct, C>(input - above, n)
+                     : v - divide_by_tau<kProduct, C>(above, n) + input;
+}
+
+// Lanes of vector k that lie before the end, when `left` neurons are left for a strip.
+template <bool kWhole>
+ECCSNN_INLINE int lanes(std::int64_t left, int k, int width) {
+  if constexpr (kWhole) return width;
+  const std::int64_t count = left - k * width;
+  return count <= 0 ? 0 : count < width ? static_cast<int>(count) : width;
+}
+
 // ---- forward ----
 
-template <class E, bool kHard, bool kDecayInput, bool kProduct, bool kSmooth>
+template <class E, bool kHard, bool kDecayInput, bool kProduct, bool kSmooth, bool kBits>
 struct Forward {
   using L = Lanes<E>;
   using C = typename L::Compute;
   using M = Lanes<C>;
+  static constexpr int strip_width = kUnroll * L::width;
 
-  template <int kVectors>
-  static ECCSNN_INLINE void strip(const LifForward& a, const Neuron<C>& n, std::int64_t at, int count) {
+  // A strip of neurons through all timesteps; the last one of a range may be cut short.
+  template <bool kWhole>
+  static ECCSNN_INLINE void strip(const LifForward& a, const Neuron<C>& n, std::int64_t at,
+                                  std::int64_t left) {
     const E* x = static_cast<const E*>(a.x) + at;
-    E* spikes = static_cast<E*>(a.spikes) + at;
-    C* h_out = a.h == nullptr ? nullptr : static_cast<C*>(a.h) + at;
-    Vec<C> v[kVectors];
-    for (int k = 0; k < kVectors; ++k) {
+    Vec<C> v[kUnroll];
+    for (int k = 0; k < kUnroll; ++k) {
       v[k] = a.v_init == nullptr ? splat(n.v_start)
-                                 : M::load(static_cast<const C*>(a.v_init) + at + k * M::width, count);
+                                 : M::load(static_cast<const C*>(a.v_init) + at + k * M::width,
+                                           lanes<kWhole>(left, k, M::width));
     }
     for (std::int64_t t = 0; t < a.timesteps; ++t) {
       const E* x_t = x + t * a.x_step;
-      const std::int64_t row = t * a.neurons;
-      for (int k = 0; k < kVectors; ++k) {
-        const Vec<C> input = L::load(x_t + k * L::width, count);
-        const Vec<C> above = kHard ? v[k] - n.v_reset : v[k];
-        const Vec<C> h = kDecayInput ? v[k] + divide_by_tau<kProduct, C>(input - above, n)
-                                     : v[k] - divide_by_tau<kProduct, C>(above, n) + input;
+      if (a.v_kept != nullptr && t != 0 && t % kLifSegment == 0) {
+        C* kept = static_cast<C*>(a.v_kept) + (t / kLifSegment - 1) * a.neurons + at;
+        for (int k = 0; k < kUnroll; ++k)
+          M::store(kept + k * M::width, v[k], lanes<kWhole>(left, k, M::width));
+      }
+      std::uint64_t bits = 0;
+      for (int k = 0; k < kUnroll; ++k) {
+        const int count = lanes<kWhole>(left, k, L::width);
+        const Vec<C> h = charge<kHard, kDecayInput, kProduct, C>(v[k], L::load(x_t + k * L::width, count), n);
         const Vec<C> s = fire<kSmooth, C>(h, n);
         v[k] = reset<kHard, C>(h, s, n);
-        L::store(spikes + row + k * L::width, s, count);
-        if (h_out != nullptr) M::store(h_out + row + k * M::width, h, count);
+        if constexpr (kBits) {
+          bits |= static_cast<std::uint64_t>(lanes_set<C>(h >= n.v_threshold)) << (k * L::width);
+        } else {
+          L::store(static_cast<E*>(a.spikes) + t * a.neurons + at + k * L::width, s, count);
+        }
       }
+      if constexpr (kBits) store_bits<kWhole>(a, t, at, left, bits);
     }
-    for (int k = 0; k < kVectors; ++k) {
-      M::store(static_cast<C*>(a.v_final) + at + k * M::width, v[k], count);
+    if (a.v_final == nullptr) return;
+    for (int k = 0; k < kUnroll; ++k) {
+      M::store(static_cast<C*>(a.v_final) + at + k * M::width, v[k], lanes<kWhole>(left, k, M::width));
     }
+  }
+
+  // Lanes past the end have computed with zeros, and may have fired where the threshold is not above 0.
+  template <bool kWhole>
+  static ECCSNN_INLINE void store_bits(const LifForward& a, std::int64_t t, std::int64_t at,
+                                       std::int64_t left, std::uint64_t bits) {
+    static_assert(strip_width % 8 == 0 && strip_width <= 64);
+    std::uint8_t* to = a.spike_bits + t * ((a.neurons + 7) / 8) + at / 8;
+    const int valid = static_cast<int>(kWhole || left > strip_width ? strip_width : left);
+    if (valid < 64) bits &= (std::uint64_t{1} << valid) - 1;
+    for (int byte = 0; byte < (valid + 7) / 8; ++byte)
+      to[byte] = static_cast<std::uint8_t>(bits >> (8 * byte));
   }
 
   static void range(const LifForward& a, std::int64_t begin, std::int64_t end) {
     const Neuron<C> n(a.params);
     std::int64_t at = begin;
-    for (; at + kUnroll * L::width <= end; at += kUnroll * L::width) strip<kUnroll>(a, n, at, L::width);
-    for (; at < end; at += L::width) {
-      strip<1>(a, n, at, static_cast<int>(end - at < L::width ? end - at : L::width));
-    }
+    for (; at + strip_width <= end; at += strip_width) strip<true>(a, n, at, strip_width);
+    if (at < end) strip<false>(a, n, at, end - at);
   }
 };
 
 template <class E, bool kHard, bool kDecayInput, bool kProduct>
 void forward_fire(const LifForward& a, std::int64_t begin, std::int64_t end) {
   if constexpr (sizeof(E) == 8) {
-    if (a.params.smooth) return Forward<E, kHard, kDecayInput, kProduct, true>::range(a, begin, end);
+    if (a.params.smooth) return Forward<E, kHard, kDecayInput, kProduct, true, false>::range(a, begin, end);
   }
-  Forward<E, kHard, kDecayInput, kProduct, false>::range(a, begin, end);
+  if (a.spike_bits != nullptr) {
+    return Forward<E, kHard, kDecayInput, kProduct, false, true>::range(a, begin, end);
+  }
+  Forward<E, kHard, kDecayInput, kProduct, false, false>::range(a, begin, end);
 }
 
 template <class E, bool kHard, bool kDecayInput>
@@ -186,47 +225,74 @@ void forward_of(const LifForward& a, std::int64_t begin, std::int64_t end) {
 // whatever the vector width: the same bits everywhere.
 constexpr int kSums = 8;
 
-// Which reset, and whether the input decays, are asked inside the loop: predicted branches beside divisions,
-// for half the code.
-template <class E, Surrogate kSurrogate, bool kSmooth>
+// kCommon is the neuron that most networks have: hard reset, detached, with an input that decays and a tau
+// that is a power of two. For all others these are asked inside the loop: predicted branches, for half the
+// code.
+template <class E, Surrogate kSurrogate, bool kSmooth, bool kCommon, bool kTau>
 struct Backward {
   using L = Lanes<E>;
   using C = typename L::Compute;
   using M = Lanes<C>;
+  static constexpr int strip_width = kUnroll * L::width;
 
-  template <int kVectors, bool kTau>
-  static ECCSNN_INLINE void strip(const LifBackward& a, const Neuron<C>& n, std::int64_t at, int count,
-                                  double* sums) {
-    Vec<C> grad_v[kVectors];
-    Vec<C> grad_tau[kVectors] = {};
-    for (int k = 0; k < kVectors; ++k) {
+  static ECCSNN_INLINE Vec<C> charge_of(Vec<C> v, Vec<C> input, const Neuron<C>& n) {
+    if constexpr (kCommon) return charge<true, true, true, C>(v, input, n);
+    const Vec<C> above = v - n.v_reset;  // v_reset is 0 with soft reset
+    const Vec<C> change = n.decay_input ? input - above : above;
+    const Vec<C> leak = n.divide_by_product ? change * n.inverse_tau : change / n.tau;
+    return n.decay_input ? v + leak : v - leak + input;
+  }
+  static ECCSNN_INLINE Vec<C> reset_of(Vec<C> h, const Neuron<C>& n) {
+    const Vec<C> s = fire<kSmooth, C>(h, n);
+    return kCommon || n.hard ? reset<true, C>(h, s, n) : reset<false, C>(h, s, n);
+  }
+
+  template <bool kWhole>
+  static ECCSNN_INLINE void strip(const LifBackward& a, const Neuron<C>& n, std::int64_t at,
+                                  std::int64_t left, double* sums) {
+    Vec<C> grad_v[kUnroll];
+    Vec<C> grad_tau[kUnroll] = {};
+    for (int k = 0; k < kUnroll; ++k) {
       grad_v[k] = a.grad_v_final == nullptr
                       ? splat(C{0})
-                      : M::load(static_cast<const C*>(a.grad_v_final) + at + k * M::width, count);
+                      : M::load(static_cast<const C*>(a.grad_v_final) + at + k * M::width,
+                                lanes<kWhole>(left, k, M::width));
     }
-    for (std::int64_t t = a.timesteps - 1; t >= 0; --t) {
-      const std::int64_t row = t * a.neurons + at;
-      const C* h_in = static_cast<const C*>(a.h) + row;
-      const E* grad_spikes = static_cast<const E*>(a.grad_spikes) + row;
-      E* grad_x = static_cast<E*>(a.grad_x) + row;
-      for (int k = 0; k < kVectors; ++k) {
-        const Vec<C> h = M::load(h_in + k * M::width, count);
-        const Vec<C> s = fire<kSmooth, C>(h, n);
-        const Vec<C> ds_dh = surrogate_derivative<kSurrogate, C>(h - n.v_threshold, n);
-        Vec<C> dv_dh = n.hard ? C{1} - s : splat(C{1});
-        if (!a.detach_reset) dv_dh += n.hard ? (n.v_reset - h) * ds_dh : -n.v_threshold * ds_dh;
-        const Vec<C> grad_h = L::load(grad_spikes + k * L::width, count) * ds_dh + grad_v[k] * dv_dh;
-        const Vec<C> leak = n.divide_by_product ? grad_h * n.inverse_tau : grad_h / n.tau;
-        if constexpr (kTau) {
-          const Vec<C> v = previous_v(a, n, h_in, t, at, k, count);
-          grad_tau[k] +=
-              n.decay_input ? -(grad_h * (h - v) / n.tau) : grad_h * ((v - n.v_reset) / n.tau) / n.tau;
+    Vec<C> h[kLifSegment][kUnroll];
+    for (std::int64_t segment = lif_kept(a.timesteps); segment >= 0; --segment) {
+      const std::int64_t first = segment * kLifSegment;
+      const std::int64_t steps = a.timesteps - first < kLifSegment ? a.timesteps - first : kLifSegment;
+      Vec<C> before[kUnroll];
+      for (int k = 0; k < kUnroll; ++k) {
+        before[k] = membrane_before(a, n, segment, at + k * M::width, lanes<kWhole>(left, k, M::width));
+      }
+      recompute<kWhole>(a, n, first, steps, at, left, before, h);
+      for (std::int64_t i = steps - 1; i >= 0; --i) {
+        const std::int64_t row = (first + i) * a.neurons + at;
+        const E* grad_spikes = static_cast<const E*>(a.grad_spikes) + row;
+        E* grad_x = static_cast<E*>(a.grad_x) + row;
+        for (int k = 0; k < kUnroll; ++k) {
+          const int count = lanes<kWhole>(left, k, L::width);
+          const Vec<C> s = fire<kSmooth, C>(h[i][k], n);
+          const Vec<C> ds_dh = surrogate_derivative<kSurrogate, C>(h[i][k] - n.v_threshold, n);
+          Vec<C> dv_dh = kCommon || n.hard ? C{1} - s : splat(C{1});
+          if (!kCommon && !a.detach_reset) {
+            dv_dh += n.hard ? (n.v_reset - h[i][k]) * ds_dh : -n.v_threshold * ds_dh;
+          }
+          const Vec<C> grad_h = L::load(grad_spikes + k * L::width, count) * ds_dh + grad_v[k] * dv_dh;
+          const Vec<C> leak = kCommon || n.divide_by_product ? grad_h * n.inverse_tau : grad_h / n.tau;
+          if constexpr (kTau) {
+            const Vec<C> v = i > 0 ? reset_of(h[i - 1][k], n) : before[k];
+            grad_tau[k] += n.decay_input ? -(grad_h * (h[i][k] - v) / n.tau)
+                                         : grad_h * ((v - n.v_reset) / n.tau) / n.tau;
+          }
+          L::store(grad_x + k * L::width, kCommon || n.decay_input ? leak : grad_h, count);
+          grad_v[k] = grad_h - leak;
         }
-        L::store(grad_x + k * L::width, n.decay_input ? leak : grad_h, count);
-        grad_v[k] = grad_h - leak;
       }
     }
-    for (int k = 0; k < kVectors; ++k) {
+    for (int k = 0; k < kUnroll; ++k) {
+      const int count = lanes<kWhole>(left, k, M::width);
       if (a.grad_v_init != nullptr) {
         M::store(static_cast<C*>(a.grad_v_init) + at + k * M::width, grad_v[k], count);
       }
@@ -238,48 +304,73 @@ struct Backward {
     }
   }
 
-  // Membrane before the charge of timestep t, recomputed from h of the timestep before.
-  static ECCSNN_INLINE Vec<C> previous_v(const LifBackward& a, const Neuron<C>& n, const C* h_in,
-                                         std::int64_t t, std::int64_t at, int k, int count) {
-    if (t > 0) {
-      const Vec<C> h = M::load(h_in - a.neurons + k * M::width, count);
-      const Vec<C> s = fire<kSmooth, C>(h, n);
-      return n.hard ? reset<true, C>(h, s, n) : reset<false, C>(h, s, n);
+  // h of the `steps` timesteps from `first` on, from the membrane before them.
+  template <bool kWhole>
+  static ECCSNN_INLINE void recompute(const LifBackward& a, const Neuron<C>& n, std::int64_t first,
+                                      std::int64_t steps, std::int64_t at, std::int64_t left,
+                                      const Vec<C> (&before)[kUnroll], Vec<C> (&h)[kLifSegment][kUnroll]) {
+    Vec<C> v[kUnroll];
+    for (int k = 0; k < kUnroll; ++k) v[k] = before[k];
+    for (std::int64_t i = 0; i < steps; ++i) {
+      const E* x = static_cast<const E*>(a.x) + (first + i) * a.x_step + at;
+      for (int k = 0; k < kUnroll; ++k) {
+        h[i][k] = charge_of(v[k], L::load(x + k * L::width, lanes<kWhole>(left, k, L::width)), n);
+        v[k] = reset_of(h[i][k], n);
+      }
     }
-    if (a.v_init == nullptr) return splat(n.v_start);
-    return M::load(static_cast<const C*>(a.v_init) + at + k * M::width, count);
   }
 
-  template <bool kTau>
+  static ECCSNN_INLINE Vec<C> membrane_before(const LifBackward& a, const Neuron<C>& n, std::int64_t segment,
+                                              std::int64_t at, int count) {
+    const void* from = segment > 0 ? a.v_kept : a.v_init;
+    if (from == nullptr) return splat(n.v_start);
+    const std::int64_t row = segment > 0 ? (segment - 1) * a.neurons : 0;
+    return M::load(static_cast<const C*>(from) + row + at, count);
+  }
+
   static void block(const LifBackward& a, const Neuron<C>& n, std::int64_t begin, std::int64_t end,
                     double* sums) {
     std::int64_t at = begin;
-    for (; at + kUnroll * L::width <= end; at += kUnroll * L::width)
-      strip<kUnroll, kTau>(a, n, at, L::width, sums);
-    for (; at < end; at += L::width) {
-      strip<1, kTau>(a, n, at, static_cast<int>(end - at < L::width ? end - at : L::width), sums);
-    }
+    for (; at + strip_width <= end; at += strip_width) strip<true>(a, n, at, strip_width, sums);
+    if (at < end) strip<false>(a, n, at, end - at, sums);
   }
 
   static void range(const LifBackward& a, std::int64_t begin, std::int64_t end) {
     const Neuron<C> n(a.params);
-    if (a.grad_tau == nullptr) return block<false>(a, n, begin, end, nullptr);
-    for (std::int64_t at = begin; at < end; at += kLifBlock) {
-      double sums[kSums] = {};
-      block<true>(a, n, at, at + kLifBlock < end ? at + kLifBlock : end, sums);
-      double total = 0.0;
-      for (double sum : sums) total += sum;
-      a.grad_tau[at / kLifBlock] = total;
+    if constexpr (!kTau) {
+      block(a, n, begin, end, nullptr);
+    } else {
+      for (std::int64_t at = begin; at < end; at += kLifBlock) {
+        double sums[kSums] = {};
+        block(a, n, at, at + kLifBlock < end ? at + kLifBlock : end, sums);
+        double total = 0.0;
+        for (double sum : sums) total += sum;
+        a.grad_tau[at / kLifBlock] = total;
+      }
     }
   }
 };
 
+template <class E, Surrogate kSurrogate, bool kSmooth>
+void backward_tau(const LifBackward& a, std::int64_t begin, std::int64_t end) {
+  using C = typename Lanes<E>::Compute;
+  if (a.grad_tau != nullptr) return Backward<E, kSurrogate, kSmooth, false, true>::range(a, begin, end);
+  if constexpr (!kSmooth) {
+    const LifParams& p = a.params;
+    if (p.hard_reset && p.decay_input && a.detach_reset &&
+        Neuron<C>::is_power_of_two(static_cast<C>(p.tau))) {
+      return Backward<E, kSurrogate, false, true, false>::range(a, begin, end);
+    }
+  }
+  Backward<E, kSurrogate, kSmooth, false, false>::range(a, begin, end);
+}
+
 template <class E, Surrogate kSurrogate>
 void backward_fire(const LifBackward& a, std::int64_t begin, std::int64_t end) {
   if constexpr (sizeof(E) == 8) {
-    if (a.params.smooth) return Backward<E, kSurrogate, true>::range(a, begin, end);
+    if (a.params.smooth) return backward_tau<E, kSurrogate, true>(a, begin, end);
   }
-  Backward<E, kSurrogate, false>::range(a, begin, end);
+  backward_tau<E, kSurrogate, false>(a, begin, end);
 }
 
 template <class E>

@@ -101,6 +101,22 @@ struct Lanes {
   static ECCSNN_INLINE void store(E* to, Vec<E> v, int count = width) { store_bytes(to, v, count); }
 };
 
+// Bit i is set where lane i of a comparison's result is true.
+template <class T>
+ECCSNN_INLINE std::uint32_t lanes_set(VecInt<T> mask) {
+#if defined(ECCSNN_ISA_avx512)
+  if constexpr (sizeof(T) == 4) return _mm512_movepi32_mask(bit_cast<__m512i>(mask));
+  return _mm512_movepi64_mask(bit_cast<__m512i>(mask));
+#elif defined(ECCSNN_ISA_avx2)
+  if constexpr (sizeof(T) == 4) return static_cast<std::uint32_t>(_mm256_movemask_ps(bit_cast<__m256>(mask)));
+  return static_cast<std::uint32_t>(_mm256_movemask_pd(bit_cast<__m256d>(mask)));
+#else
+  std::uint32_t bits = 0;
+  for (int i = 0; i < kWidth<T>; ++i) bits |= (mask[i] != 0 ? 1u : 0u) << i;
+  return bits;
+#endif
+}
+
 // Halves: as many lanes as floats fit.
 using HalfBits = typename VecOf<std::uint16_t, kVecBytes / 2>::type;
 using WordBits = Vec<std::uint32_t>;

@@ -90,10 +90,18 @@ __device__ C surrogate_derivative(C u, const Neuron<C>& n, Surrogate surrogate) 
   return magnitude < n.rect_half_width ? n.rect_height : C{0};
 }
 
-template <class E, bool kHard, int kCount>
+template <bool kHard, class C>
+__device__ C charge(C v, C input, C tau, bool decay_input, const Neuron<C>& n) {
+  const C above = v - n.v_reset;
+  return decay_input ? v + (input - above) / tau : v - above / tau + input;
+}
+
+// kBits: the spikes of the thread's kCount = 8 neurons become one byte.
+template <class E, bool kHard, int kCount, bool kBits>
 __global__ void __launch_bounds__(kLifCudaThreads)
     forward_kernel(LifForward a, Neuron<typename Element<E>::Compute> n) {
   using C = typename Element<E>::Compute;
+  static_assert(!kBits || kCount == 8);
   const std::int64_t at = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * kCount;
   if (at >= a.neurons) return;
   const C tau = n.get_tau();
@@ -105,22 +113,57 @@ __global__ void __launch_bounds__(kLifCudaThreads)
     v = load_pack<kCount, C>(a.v_init, at);
   }
   for (std::int64_t t = 0; t < a.timesteps; ++t) {
+    if (a.v_kept != nullptr && t != 0 && t % kLifSegment == 0) {
+      store_pack(a.v_kept, (t / kLifSegment - 1) * a.neurons + at, v);
+    }
     const auto x = load_pack<kCount, E>(a.x, t * a.x_step + at);
-    Pack<C, kCount> h;
     Pack<E, kCount> spikes;
+    unsigned bits = 0;
 #pragma unroll
     for (int k = 0; k < kCount; ++k) {
-      const C input = Element<E>::load(x.e[k]);
-      const C above = v.e[k] - n.v_reset;
-      h.e[k] = decay_input ? v.e[k] + (input - above) / tau : v.e[k] - above / tau + input;
-      const C s = fire(h.e[k], n, a.params.surrogate, a.params.smooth);
-      v.e[k] = reset<kHard>(h.e[k], s, n);
+      const C h = charge<kHard>(v.e[k], Element<E>::load(x.e[k]), tau, decay_input, n);
+      const C s = fire(h, n, a.params.surrogate, a.params.smooth);
+      v.e[k] = reset<kHard>(h, s, n);
       spikes.e[k] = Element<E>::store(s);
+      bits |= (h >= n.v_threshold ? 1u : 0u) << k;
     }
-    store_pack(a.spikes, t * a.neurons + at, spikes);
-    if (a.h != nullptr) store_pack(a.h, t * a.neurons + at, h);
+    if constexpr (kBits) {
+      a.spike_bits[(t * a.neurons + at) / 8] = static_cast<std::uint8_t>(bits);
+    } else {
+      store_pack(a.spikes, t * a.neurons + at, spikes);
+    }
   }
-  store_pack(a.v_final, at, v);
+  if (a.v_final != nullptr) store_pack(a.v_final, at, v);
+}
+
+// Bits where the rows are no multiple of eight neurons, or a pointer is not aligned: one byte a thread, one
+// neuron after the other.
+template <class E, bool kHard>
+__global__ void __launch_bounds__(kLifCudaThreads)
+    forward_bits_kernel(LifForward a, Neuron<typename Element<E>::Compute> n) {
+  using C = typename Element<E>::Compute;
+  const std::int64_t row_bytes = (a.neurons + 7) / 8;
+  const std::int64_t byte = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (byte >= row_bytes) return;
+  const std::int64_t at = 8 * byte;
+  const int count = static_cast<int>(a.neurons - at < 8 ? a.neurons - at : 8);
+  const C tau = n.get_tau();
+  C v[8];
+  for (int k = 0; k < count; ++k)
+    v[k] = a.v_init == nullptr ? n.v_reset : static_cast<const C*>(a.v_init)[at + k];
+  for (std::int64_t t = 0; t < a.timesteps; ++t) {
+    const E* x = static_cast<const E*>(a.x) + t * a.x_step + at;
+    unsigned bits = 0;
+    for (int k = 0; k < count; ++k) {
+      const C h = charge<kHard>(v[k], Element<E>::load(x[k]), tau, a.params.decay_input, n);
+      const C s = fire(h, n, a.params.surrogate, false);
+      v[k] = reset<kHard>(h, s, n);
+      bits |= (h >= n.v_threshold ? 1u : 0u) << k;
+    }
+    a.spike_bits[t * row_bytes + byte] = static_cast<std::uint8_t>(bits);
+  }
+  if (a.v_final == nullptr) return;
+  for (int k = 0; k < count; ++k) static_cast<C*>(a.v_final)[at + k] = v[k];
 }
 
 // Sum over the threads of a block in a fixed order; valid in thread 0.
@@ -135,7 +178,9 @@ __device__ double block_sum(double value) {
   return sums[0];
 }
 
-template <class E, bool kHard, int kCount>
+// h of a segment stays in registers: kSteps is a bound of its length that the loops are unrolled to, 4 or
+// kLifSegment.
+template <class E, bool kHard, int kCount, int kSteps>
 __global__ void __launch_bounds__(kLifCudaThreads)
     backward_kernel(LifBackward a, Neuron<typename Element<E>::Compute> n) {
   using C = typename Element<E>::Compute;
@@ -150,37 +195,59 @@ __global__ void __launch_bounds__(kLifCudaThreads)
     Pack<C, kCount> grad_v = {};
     if (a.grad_v_final != nullptr) grad_v = load_pack<kCount, C>(a.grad_v_final, at);
     Pack<C, kCount> grad_tau = {};
-    for (std::int64_t t = a.timesteps - 1; t >= 0; --t) {
-      const auto h = load_pack<kCount, C>(a.h, t * a.neurons + at);
-      const auto grad_spikes = load_pack<kCount, E>(a.grad_spikes, t * a.neurons + at);
-      Pack<C, kCount> before = {};  // membrane before this timestep's charge
-      if (need_tau && t > 0) {
-        before = load_pack<kCount, C>(a.h, (t - 1) * a.neurons + at);
-        for (int k = 0; k < kCount; ++k) {
-          before.e[k] = reset<kHard>(before.e[k], fire(before.e[k], n, surrogate, smooth), n);
-        }
-      } else if (need_tau && a.v_init != nullptr) {
-        before = load_pack<kCount, C>(a.v_init, at);
+    for (std::int64_t segment = (a.timesteps - 1) / kLifSegment; segment >= 0; --segment) {
+      const std::int64_t first = segment * kLifSegment;
+      const int steps = static_cast<int>(a.timesteps - first < kSteps ? a.timesteps - first : kSteps);
+      Pack<C, kCount> start;  // membrane before this segment
+      if (segment > 0) {
+        start = load_pack<kCount, C>(a.v_kept, (segment - 1) * a.neurons + at);
+      } else if (a.v_init != nullptr) {
+        start = load_pack<kCount, C>(a.v_init, at);
       } else {
-        for (int k = 0; k < kCount; ++k) before.e[k] = n.v_reset;
+        for (int k = 0; k < kCount; ++k) start.e[k] = n.v_reset;
       }
-      Pack<E, kCount> grad_x;
+      C h[kSteps][kCount];
+      Pack<C, kCount> v = start;
 #pragma unroll
-      for (int k = 0; k < kCount; ++k) {
-        const C s = fire(h.e[k], n, surrogate, smooth);
-        const C ds_dh = surrogate_derivative(h.e[k] - n.v_threshold, n, surrogate);
-        C dv_dh = kHard ? C{1} - s : C{1};
-        if (!a.detach_reset) dv_dh += kHard ? (n.v_reset - h.e[k]) * ds_dh : -n.v_threshold * ds_dh;
-        const C grad_h = Element<E>::load(grad_spikes.e[k]) * ds_dh + grad_v.e[k] * dv_dh;
-        const C leak = grad_h / tau;
-        if (need_tau) {
-          grad_tau.e[k] += decay_input ? -(grad_h * (h.e[k] - before.e[k]) / tau)
-                                       : grad_h * ((before.e[k] - n.v_reset) / tau) / tau;
+      for (int i = 0; i < kSteps; ++i) {
+        if (i < steps) {
+          const auto x = load_pack<kCount, E>(a.x, (first + i) * a.x_step + at);
+#pragma unroll
+          for (int k = 0; k < kCount; ++k) {
+            h[i][k] = charge<kHard>(v.e[k], Element<E>::load(x.e[k]), tau, decay_input, n);
+            v.e[k] = reset<kHard>(h[i][k], fire(h[i][k], n, surrogate, smooth), n);
+          }
         }
-        grad_x.e[k] = Element<E>::store(decay_input ? leak : grad_h);
-        grad_v.e[k] = grad_h - leak;
       }
-      store_pack(a.grad_x, t * a.neurons + at, grad_x);
+#pragma unroll
+      for (int i = kSteps - 1; i >= 0; --i) {
+        if (i < steps) {
+          const std::int64_t row = (first + i) * a.neurons + at;
+          const auto grad_spikes = load_pack<kCount, E>(a.grad_spikes, row);
+          Pack<E, kCount> grad_x;
+#pragma unroll
+          for (int k = 0; k < kCount; ++k) {
+            const C s = fire(h[i][k], n, surrogate, smooth);
+            const C ds_dh = surrogate_derivative(h[i][k] - n.v_threshold, n, surrogate);
+            C dv_dh = kHard ? C{1} - s : C{1};
+            if (!a.detach_reset) dv_dh += kHard ? (n.v_reset - h[i][k]) * ds_dh : -n.v_threshold * ds_dh;
+            const C grad_h = Element<E>::load(grad_spikes.e[k]) * ds_dh + grad_v.e[k] * dv_dh;
+            const C leak = grad_h / tau;
+            if (need_tau) {
+              C before = start.e[k];  // membrane before this timestep's charge
+              if (i > 0) {
+                const C h_before = h[i > 0 ? i - 1 : 0][k];
+                before = reset<kHard>(h_before, fire(h_before, n, surrogate, smooth), n);
+              }
+              grad_tau.e[k] += decay_input ? -(grad_h * (h[i][k] - before) / tau)
+                                           : grad_h * ((before - n.v_reset) / tau) / tau;
+            }
+            grad_x.e[k] = Element<E>::store(decay_input ? leak : grad_h);
+            grad_v.e[k] = grad_h - leak;
+          }
+          store_pack(a.grad_x, row, grad_x);
+        }
+      }
     }
     if (a.grad_v_init != nullptr) store_pack(a.grad_v_init, at, grad_v);
     for (int k = 0; k < kCount; ++k) sum += static_cast<double>(grad_tau.e[k]);
@@ -207,25 +274,41 @@ template <class E, bool kHard>
 void forward_of(const LifForward& a, const void* tau, cudaStream_t stream) {
   const Neuron<typename Element<E>::Compute> n(a.params, tau);
   constexpr int wide = kWide<E>;
-  if (a.neurons % wide == 0 && a.x_step % wide == 0 && aligned(a.x) && aligned(a.v_init) &&
-      aligned(a.spikes) && aligned(a.h) && aligned(a.v_final)) {
-    forward_kernel<E, kHard, wide><<<lif_blocks(a.neurons, wide), kLifCudaThreads, 0, stream>>>(a, n);
+  const bool all_aligned =
+      aligned(a.x) && aligned(a.v_init) && aligned(a.spikes) && aligned(a.v_kept) && aligned(a.v_final);
+  const auto divides = [&](int count) { return a.neurons % count == 0 && a.x_step % count == 0; };
+  if (a.spike_bits != nullptr) {
+    if (all_aligned && divides(8)) {
+      forward_kernel<E, kHard, 8, true><<<lif_blocks(a.neurons, 8), kLifCudaThreads, 0, stream>>>(a, n);
+    } else {
+      forward_bits_kernel<E, kHard><<<lif_blocks(a.neurons, 8), kLifCudaThreads, 0, stream>>>(a, n);
+    }
+  } else if (all_aligned && divides(wide)) {
+    forward_kernel<E, kHard, wide, false><<<lif_blocks(a.neurons, wide), kLifCudaThreads, 0, stream>>>(a, n);
   } else {
-    forward_kernel<E, kHard, 1><<<lif_blocks(a.neurons, 1), kLifCudaThreads, 0, stream>>>(a, n);
+    forward_kernel<E, kHard, 1, false><<<lif_blocks(a.neurons, 1), kLifCudaThreads, 0, stream>>>(a, n);
+  }
+}
+
+template <class E, bool kHard, int kSteps>
+void backward_steps(const LifBackward& a, const void* tau, cudaStream_t stream) {
+  const Neuron<typename Element<E>::Compute> n(a.params, tau);
+  constexpr int wide = kWide<E>;
+  // With grad_tau one neuron a thread: its partial sums are counted so.
+  if (a.grad_tau == nullptr && a.neurons % wide == 0 && a.x_step % wide == 0 && aligned(a.grad_spikes) &&
+      aligned(a.grad_v_final) && aligned(a.x) && aligned(a.v_init) && aligned(a.v_kept) &&
+      aligned(a.grad_x) && aligned(a.grad_v_init)) {
+    backward_kernel<E, kHard, wide, kSteps>
+        <<<lif_blocks(a.neurons, wide), kLifCudaThreads, 0, stream>>>(a, n);
+  } else {
+    backward_kernel<E, kHard, 1, kSteps><<<lif_blocks(a.neurons, 1), kLifCudaThreads, 0, stream>>>(a, n);
   }
 }
 
 template <class E, bool kHard>
 void backward_of(const LifBackward& a, const void* tau, cudaStream_t stream) {
-  const Neuron<typename Element<E>::Compute> n(a.params, tau);
-  constexpr int wide = kWide<E>;
-  // With grad_tau one neuron a thread: its partial sums are counted so.
-  if (a.grad_tau == nullptr && a.neurons % wide == 0 && aligned(a.grad_spikes) && aligned(a.grad_v_final) &&
-      aligned(a.h) && aligned(a.grad_x) && aligned(a.grad_v_init)) {
-    backward_kernel<E, kHard, wide><<<lif_blocks(a.neurons, wide), kLifCudaThreads, 0, stream>>>(a, n);
-  } else {
-    backward_kernel<E, kHard, 1><<<lif_blocks(a.neurons, 1), kLifCudaThreads, 0, stream>>>(a, n);
-  }
+  if (a.timesteps <= 4) return backward_steps<E, kHard, 4>(a, tau, stream);
+  backward_steps<E, kHard, static_cast<int>(kLifSegment)>(a, tau, stream);
 }
 
 }  // namespace

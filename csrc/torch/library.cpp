@@ -12,19 +12,22 @@ STABLE_TORCH_LIBRARY(eccsnn, m) {
   // --- lif.cpp, lif_cuda.cpp: x [T, ...], v_init [...] in the membrane's type (float32, or float64 for
   // float64 x). `tau_tensor` (0-dim, membrane's type) is used in place of `tau` where given. `v_reset` None
   // is soft reset. `detach_reset` does not change the outputs; it is an argument for the sake of the backward
-  // formula.
+  // formula. `v_kept` [(T - 1) / 16, ...] is what the backward pass needs besides x (eccsnn/lif.h).
+  // v_final [...] is empty unless `need_state`.
   m.def(
       "lif_forward(Tensor x, Tensor? v_init, Tensor? tau_tensor, float tau, float v_threshold, float? "
       "v_reset, "
-      "bool decay_input, bool detach_reset, str surrogate, float surrogate_alpha, bool smooth) "
-      "-> (Tensor spikes, Tensor h, Tensor v_final)");
+      "bool decay_input, bool detach_reset, str surrogate, float surrogate_alpha, bool smooth, "
+      "bool need_state) -> (Tensor spikes, Tensor v_kept, Tensor v_final)");
+  // `packed`: spikes are uint8 [T, ceil(neurons / 8)], bits in the order of x's elements.
   m.def(
       "lif_inference(Tensor x, Tensor? v_init, Tensor? tau_tensor, float tau, float v_threshold, float? "
       "v_reset, "
-      "bool decay_input) -> (Tensor spikes, Tensor v_final)");
+      "bool decay_input, bool need_state, bool packed) -> (Tensor spikes, Tensor v_final)");
   // grad_v_init is empty where v_init is None; grad_tau (0-dim) is zero unless asked for.
   m.def(
-      "lif_backward(Tensor grad_spikes, Tensor? grad_v_final, Tensor h, Tensor? v_init, Tensor? tau_tensor, "
+      "lif_backward(Tensor grad_spikes, Tensor? grad_v_final, Tensor x, Tensor v_kept, Tensor? v_init, "
+      "Tensor? tau_tensor, "
       "float tau, float v_threshold, float? v_reset, bool decay_input, bool detach_reset, str surrogate, "
       "float surrogate_alpha, bool smooth, bool need_grad_tau) "
       "-> (Tensor grad_x, Tensor grad_v_init, Tensor grad_tau)");

@@ -105,17 +105,20 @@ inline const void* pointer(const std::optional<Tensor>& t) {
   return t.has_value() ? t->const_data_ptr() : nullptr;
 }
 
+// What the forward pass writes besides the spikes.
+struct LifOutputs {
+  bool kept = false;     // what the backward pass needs
+  bool v_final = false;  // else v_final is empty
+  bool packed = false;   // spikes as bits in memory order, in place of elements
+};
+
 // Outputs and arguments of the forward pass; `args` points into the tensors.
 struct LifForwardCall {
   LifForwardCall(const Tensor& x, const std::optional<Tensor>& v_init,
-                 const std::optional<Tensor>& tau_tensor, const LifParams& params, bool save_h)
+                 const std::optional<Tensor>& tau_tensor, const LifParams& params, const LifOutputs& outputs)
       : rows(as_rows(check_x(x))), v(check_state(v_init, x, "v_init")) {
     check_tau(tau_tensor, x);
-    const auto shape = shape_of(x);
     const auto membrane = accumulate_type(x.scalar_type());
-    spikes = torch::stable::new_empty(x, shape);
-    if (save_h) h = torch::stable::new_empty(x, shape, membrane);
-    v_final = torch::stable::new_empty(x, neuron_shape(x), membrane);
     args.params = params;
     args.dtype = float_dtype(x.scalar_type(), "lif");
     args.timesteps = x.size(0);
@@ -123,32 +126,52 @@ struct LifForwardCall {
     args.x = rows.tensor.const_data_ptr();
     args.x_step = rows.step;
     args.v_init = pointer(v);
-    args.spikes = spikes.mutable_data_ptr();
-    args.h = save_h ? h.mutable_data_ptr() : nullptr;
-    args.v_final = v_final.mutable_data_ptr();
+    if (outputs.packed) {
+      const std::vector<std::int64_t> bits = {args.timesteps, (args.neurons + 7) / 8};
+      spikes = torch::stable::new_empty(x, bits, ScalarType::Byte);
+      args.spike_bits = static_cast<std::uint8_t*>(spikes.mutable_data_ptr());
+    } else {
+      spikes = torch::stable::new_empty(x, shape_of(x));
+      args.spikes = spikes.mutable_data_ptr();
+    }
+    if (outputs.kept) {
+      auto shape = shape_of(x);
+      shape[0] = lif_kept(args.timesteps);
+      v_kept = torch::stable::new_empty(x, shape, membrane);
+      args.v_kept = v_kept.mutable_data_ptr();
+    }
+    const std::vector<std::int64_t> nothing = {0};
+    v_final = torch::stable::new_empty(x, outputs.v_final ? neuron_shape(x) : nothing, membrane);
+    args.v_final = outputs.v_final ? v_final.mutable_data_ptr() : nullptr;
   }
 
   Rows rows;
   std::optional<Tensor> v;
-  Tensor spikes, h, v_final;
+  Tensor spikes, v_kept, v_final;
   LifForward args;
 };
 
 // The same for the backward pass; grad_tau is the binding's own affair.
 struct LifBackwardCall {
-  LifBackwardCall(const Tensor& grad_spikes, const std::optional<Tensor>& grad_v_final, const Tensor& h,
-                  const std::optional<Tensor>& v_init, const std::optional<Tensor>& tau_tensor,
-                  const LifParams& params, bool detach_reset)
+  LifBackwardCall(const Tensor& grad_spikes, const std::optional<Tensor>& grad_v_final, const Tensor& x,
+                  const Tensor& v_kept, const std::optional<Tensor>& v_init,
+                  const std::optional<Tensor>& tau_tensor, const LifParams& params, bool detach_reset)
       : grad_s(torch::stable::contiguous(check_x(grad_spikes))),
         grad_v(check_state(grad_v_final, grad_spikes, "grad_v_final")),
-        saved_h(torch::stable::contiguous(h)),
+        rows(as_rows(check_x(x))),
+        kept(torch::stable::contiguous(v_kept)),
         v(check_state(v_init, grad_spikes, "v_init")) {
-    check_same_device(h, grad_spikes, "h");
+    check_same_device(x, grad_spikes, "x");
+    check_same_device(v_kept, grad_spikes, "v_kept");
     check_tau(tau_tensor, grad_spikes);
     const auto shape = shape_of(grad_spikes);
     const auto membrane = accumulate_type(grad_spikes.scalar_type());
-    require(shape_of(h) == shape && h.scalar_type() == membrane,
-            "h does not have the shape of grad_spikes and the membrane's dtype.");
+    require(shape_of(x) == shape && x.scalar_type() == grad_spikes.scalar_type(),
+            "x does not have the shape and dtype of grad_spikes.");
+    auto kept_shape = shape;
+    kept_shape[0] = lif_kept(shape[0]);
+    require(shape_of(v_kept) == kept_shape && v_kept.scalar_type() == membrane,
+            "v_kept is not what lif_forward returns for this x.");
     grad_x = torch::stable::new_empty(grad_spikes, shape);
     const bool need_v = v_init.has_value();
     grad_v_init = torch::stable::new_empty(
@@ -160,7 +183,9 @@ struct LifBackwardCall {
     args.neurons = count(neuron_shape(grad_spikes));
     args.grad_spikes = grad_s.const_data_ptr();
     args.grad_v_final = pointer(grad_v);
-    args.h = saved_h.const_data_ptr();
+    args.x = rows.tensor.const_data_ptr();
+    args.x_step = rows.step;
+    args.v_kept = kept.const_data_ptr();
     args.v_init = pointer(v);
     args.grad_x = grad_x.mutable_data_ptr();
     args.grad_v_init = need_v ? grad_v_init.mutable_data_ptr() : nullptr;
@@ -168,7 +193,8 @@ struct LifBackwardCall {
 
   Tensor grad_s;
   std::optional<Tensor> grad_v;
-  Tensor saved_h;
+  Rows rows;
+  Tensor kept;
   std::optional<Tensor> v;
   Tensor grad_x, grad_v_init;
   LifBackward args;

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -16,14 +15,11 @@
 #include "eccsnn/isa.h"
 #include "eccsnn/lif.h"
 #include "lif_dispatch.h"
+#include "lif_scalar.h"
 
 namespace {
 
-using eccsnn::DType;
-using eccsnn::LifBackward;
-using eccsnn::LifForward;
-using eccsnn::LifParams;
-using eccsnn::Surrogate;
+using namespace lif_scalar;
 
 struct Kernels {
   std::string isa;
@@ -44,136 +40,6 @@ std::vector<Kernels> all_kernels() {
   }
 #endif
   return all;
-}
-
-// ---- scalar reference ----
-
-std::uint16_t to_bfloat16(float value) {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  if (std::isnan(value)) return 0x7fc0;
-  return static_cast<std::uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-float from_bfloat16(std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
-
-float from_float16(std::uint16_t bits) {
-  const int exponent = (bits >> 10) & 31;
-  const int mantissa = bits & 1023;
-  const float sign = (bits & 0x8000) != 0 ? -1.0f : 1.0f;
-  if (exponent == 31) return mantissa != 0 ? std::numeric_limits<float>::quiet_NaN() : sign * INFINITY;
-  const float value = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -24)
-                                    : std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
-  return std::copysign(value, sign);
-}
-std::uint16_t to_float16(float value) {
-  // The nearest of all; ties go to the even one. Slow and obviously right.
-  const std::uint16_t sign = std::signbit(value) ? 0x8000 : 0;
-  if (std::isnan(value)) return 0x7e00 | sign;
-  const float magnitude = std::fabs(value);
-  if (magnitude >= 65520.0f) return 0x7c00 | sign;
-  int low = 0, high = 0x7bff;
-  while (low < high) {  // the largest half that is not above
-    const int middle = (low + high + 1) / 2;
-    if (from_float16(static_cast<std::uint16_t>(middle)) <= magnitude) {
-      low = middle;
-    } else {
-      high = middle - 1;
-    }
-  }
-  const double below = from_float16(static_cast<std::uint16_t>(low));
-  const double above = low == 0x7bff ? 65536.0 : from_float16(static_cast<std::uint16_t>(low + 1));
-  const double to_below = magnitude - below, to_above = above - magnitude;
-  if (to_above < to_below || (to_above == to_below && low % 2 != 0)) ++low;
-  return static_cast<std::uint16_t>(low) | sign;
-}
-
-struct Float32 {
-  using Stored = float;
-  using Membrane = float;
-  static constexpr DType dtype = DType::kFloat32;
-  static float load(float a) { return a; }
-  static float store(float a) { return a; }
-};
-struct Float64 {
-  using Stored = double;
-  using Membrane = double;
-  static constexpr DType dtype = DType::kFloat64;
-  static double load(double a) { return a; }
-  static double store(double a) { return a; }
-};
-struct BFloat16 {
-  using Stored = std::uint16_t;
-  using Membrane = float;
-  static constexpr DType dtype = DType::kBFloat16;
-  static float load(std::uint16_t a) { return from_bfloat16(a); }
-  static std::uint16_t store(float a) { return to_bfloat16(a); }
-};
-struct Float16 {
-  using Stored = std::uint16_t;
-  using Membrane = float;
-  static constexpr DType dtype = DType::kFloat16;
-  static float load(std::uint16_t a) { return from_float16(a); }
-  static std::uint16_t store(float a) { return to_float16(a); }
-};
-
-template <class M>
-M reset_of(M h, M s, const LifParams& p) {
-  return p.hard_reset ? s * static_cast<M>(p.v_reset) + (M{1} - s) * h
-                      : h - s * static_cast<M>(p.v_threshold);
-}
-
-template <class T>
-void scalar_forward(const LifForward& a) {
-  using M = typename T::Membrane;
-  const auto* x = static_cast<const typename T::Stored*>(a.x);
-  const M rest = a.params.hard_reset ? static_cast<M>(a.params.v_reset) : M{0};
-  const M tau = static_cast<M>(a.params.tau);
-  for (std::int64_t i = 0; i < a.neurons; ++i) {
-    M v = a.v_init != nullptr ? static_cast<const M*>(a.v_init)[i] : rest;
-    for (std::int64_t t = 0; t < a.timesteps; ++t) {
-      const M input = T::load(x[t * a.x_step + i]);
-      const M h = a.params.decay_input ? v + (input - (v - rest)) / tau : v - (v - rest) / tau + input;
-      const M s = h >= static_cast<M>(a.params.v_threshold) ? M{1} : M{0};
-      v = reset_of(h, s, a.params);
-      static_cast<typename T::Stored*>(a.spikes)[t * a.neurons + i] = T::store(s);
-      if (a.h != nullptr) static_cast<M*>(a.h)[t * a.neurons + i] = h;
-    }
-    static_cast<M*>(a.v_final)[i] = v;
-  }
-}
-
-template <class M>
-M derivative(M u, const LifParams& p) {
-  if (p.surrogate == Surrogate::kAtan) {
-    const M scaled = u * static_cast<M>(3.14159265358979323846 / 2 * p.alpha);
-    return static_cast<M>(p.alpha / 2) / (M{1} + scaled * scaled);
-  }
-  return std::fabs(u) < static_cast<M>(p.alpha / 2) ? static_cast<M>(1 / p.alpha) : M{0};
-}
-
-template <class T>
-void scalar_backward(const LifBackward& a) {
-  using M = typename T::Membrane;
-  const LifParams& p = a.params;
-  const auto* h_in = static_cast<const M*>(a.h);
-  const M tau = static_cast<M>(p.tau);
-  for (std::int64_t i = 0; i < a.neurons; ++i) {
-    M grad_v = a.grad_v_final != nullptr ? static_cast<const M*>(a.grad_v_final)[i] : M{0};
-    for (std::int64_t t = a.timesteps - 1; t >= 0; --t) {
-      const M h = h_in[t * a.neurons + i];
-      const M s = h >= static_cast<M>(p.v_threshold) ? M{1} : M{0};
-      const M ds = derivative(h - static_cast<M>(p.v_threshold), p);
-      M dv = p.hard_reset ? M{1} - s : M{1};
-      if (!a.detach_reset) {
-        dv += p.hard_reset ? (static_cast<M>(p.v_reset) - h) * ds : -static_cast<M>(p.v_threshold) * ds;
-      }
-      const M grad_s = T::load(static_cast<const typename T::Stored*>(a.grad_spikes)[t * a.neurons + i]);
-      const M grad_h = grad_s * ds + grad_v * dv;
-      const M leak = grad_h / tau;
-      static_cast<typename T::Stored*>(a.grad_x)[t * a.neurons + i] = T::store(p.decay_input ? leak : grad_h);
-      grad_v = grad_h - leak;
-    }
-    static_cast<M*>(a.grad_v_init)[i] = grad_v;
-  }
 }
 
 // ---- comparisons ----
@@ -234,11 +100,50 @@ class Lif : public testing::Test {
 using Types = testing::Types<Float32, Float64, BFloat16, Float16>;
 TYPED_TEST_SUITE(Lif, Types);
 
+// What a forward pass writes.
+template <class T>
+struct Outputs {
+  using Stored = typename T::Stored;
+  using M = typename T::Membrane;
+
+  explicit Outputs(const LifForward& args)
+      : spikes(args.timesteps * args.neurons),
+        kept(eccsnn::lif_kept(args.timesteps) * args.neurons),
+        v(args.neurons),
+        bits(args.timesteps * ((args.neurons + 7) / 8)) {}
+
+  // Sets the pointers of `args`: to elements and kept membranes as in training, or to bits.
+  LifForward into(LifForward args, bool packed) {
+    args.spikes = packed ? nullptr : spikes.data();
+    args.spike_bits = packed ? bits.data() : nullptr;
+    args.v_kept = packed ? nullptr : kept.data();
+    args.v_final = v.data();
+    return args;
+  }
+
+  std::vector<Stored> spikes;
+  std::vector<M> kept, v;
+  std::vector<std::uint8_t> bits;
+};
+
 TYPED_TEST(Lif, ForwardHasTheBitsOfAScalarLoop) {
-  using Stored = typename TypeParam::Stored;
   using M = typename TypeParam::Membrane;
-  const std::int64_t timesteps = 5;
-  for (std::int64_t neurons : {1, 3, 4, 7, 8, 15, 16, 17, 33, 63, 64, 65, 130}) {
+  for (const auto& [timesteps, neurons] : std::vector<std::pair<std::int64_t, std::int64_t>>{{5, 1},
+                                                                                             {5, 3},
+                                                                                             {5, 4},
+                                                                                             {5, 7},
+                                                                                             {5, 8},
+                                                                                             {5, 15},
+                                                                                             {5, 16},
+                                                                                             {5, 17},
+                                                                                             {5, 33},
+                                                                                             {5, 63},
+                                                                                             {5, 64},
+                                                                                             {5, 65},
+                                                                                             {5, 130},
+                                                                                             {16, 70},
+                                                                                             {17, 70},
+                                                                                             {35, 70}}) {
     auto x = this->random_elements(timesteps * neurons);
     const auto v_init = this->random_membranes(neurons);
     // Every special input once.
@@ -246,10 +151,10 @@ TYPED_TEST(Lif, ForwardHasTheBitsOfAScalarLoop) {
          {std::numeric_limits<double>::quiet_NaN(), HUGE_VAL, -HUGE_VAL, -0.0, 1e-40, 6e-8, 65519.0}) {
       x[static_cast<std::size_t>(std::fabs(special) < 1 ? neurons : 2 * neurons) % x.size()] =
           TypeParam::store(static_cast<M>(special));
-      for (const LifParams& params : neurons_of_all_kinds()) {
+      for (LifParams params : neurons_of_all_kinds()) {
         for (bool with_state : {false, true}) {
-          std::vector<Stored> spikes(timesteps * neurons), expected_spikes = spikes;
-          std::vector<M> h(timesteps * neurons), expected_h = h, v(neurons), expected_v = v;
+          // With a threshold below rest, lanes past the end would fire, too.
+          params.v_threshold = with_state ? 1.0 : -0.125;
           LifForward args;
           args.params = params;
           args.dtype = TypeParam::dtype;
@@ -258,20 +163,16 @@ TYPED_TEST(Lif, ForwardHasTheBitsOfAScalarLoop) {
           args.x = x.data();
           args.x_step = neurons;
           args.v_init = with_state ? v_init.data() : nullptr;
-          args.spikes = expected_spikes.data();
-          args.h = expected_h.data();
-          args.v_final = expected_v.data();
-          scalar_forward<TypeParam>(args);
-          args.spikes = spikes.data();
-          args.h = h.data();
-          args.v_final = v.data();
-          for (const Kernels& kernels : all_kernels()) {
-            kernels.forward(args, 0, neurons);
-            ASSERT_TRUE(same(spikes, expected_spikes)) << kernels.isa << " neurons " << neurons;
-            ASSERT_TRUE(same(h, expected_h))
-                << kernels.isa << " neurons " << neurons << " tau " << params.tau;
-            ASSERT_TRUE(same(v, expected_v))
-                << kernels.isa << " neurons " << neurons << " tau " << params.tau;
+          for (bool packed : {false, true}) {
+            Outputs<TypeParam> found(args), expected(args);
+            scalar_forward<TypeParam>(expected.into(args, packed));
+            for (const Kernels& kernels : all_kernels()) {
+              kernels.forward(found.into(args, packed), 0, neurons);
+              ASSERT_TRUE(same(found.spikes, expected.spikes)) << kernels.isa << " neurons " << neurons;
+              ASSERT_TRUE(same(found.bits, expected.bits)) << kernels.isa << " neurons " << neurons;
+              ASSERT_TRUE(same(found.kept, expected.kept)) << kernels.isa << " tau " << params.tau;
+              ASSERT_TRUE(same(found.v, expected.v)) << kernels.isa << " tau " << params.tau;
+            }
           }
         }
       }
@@ -279,38 +180,71 @@ TYPED_TEST(Lif, ForwardHasTheBitsOfAScalarLoop) {
   }
 }
 
+TYPED_TEST(Lif, WhatNobodyReadsIsNotWritten) {
+  const std::int64_t timesteps = 3, neurons = 21;
+  const auto x = this->random_elements(timesteps * neurons);
+  std::vector<std::uint8_t> bits(timesteps * 3, 0xff);
+  LifForward args;
+  args.dtype = TypeParam::dtype;
+  args.timesteps = timesteps;
+  args.neurons = neurons;
+  args.x = x.data();
+  args.x_step = neurons;
+  args.spike_bits = bits.data();
+  for (const Kernels& kernels : all_kernels()) {
+    kernels.forward(args, 0, neurons);  // spikes, v_kept and v_final are null
+    for (std::int64_t t = 0; t < timesteps; ++t) EXPECT_EQ(bits[3 * t + 2] >> 5, 0) << kernels.isa;
+  }
+}
+
 TYPED_TEST(Lif, BackwardHasTheBitsOfAScalarLoop) {
   using Stored = typename TypeParam::Stored;
   using M = typename TypeParam::Membrane;
-  const std::int64_t timesteps = 4;
-  for (std::int64_t neurons : {1, 7, 16, 65, 131}) {
-    const auto h = this->random_membranes(timesteps * neurons);
+  for (const auto& [timesteps, neurons] : std::vector<std::pair<std::int64_t, std::int64_t>>{
+           {4, 1}, {4, 7}, {4, 16}, {4, 65}, {4, 131}, {1, 70}, {16, 70}, {17, 70}, {40, 70}}) {
+    const auto x = this->random_elements(timesteps * neurons);
+    const auto v_init = this->random_membranes(neurons);
     const auto grad_spikes = this->random_elements(timesteps * neurons);
     const auto grad_v = this->random_membranes(neurons);
     for (LifParams params : neurons_of_all_kinds()) {
       for (Surrogate surrogate : {Surrogate::kAtan, Surrogate::kRect}) {
         for (bool detach_reset : {true, false}) {
-          params.surrogate = surrogate;
-          std::vector<Stored> grad_x(timesteps * neurons), expected_x = grad_x;
-          std::vector<M> grad_v_init(neurons), expected_v = grad_v_init;
-          LifBackward args;
-          args.params = params;
-          args.detach_reset = detach_reset;
-          args.dtype = TypeParam::dtype;
-          args.timesteps = timesteps;
-          args.neurons = neurons;
-          args.grad_spikes = grad_spikes.data();
-          args.grad_v_final = grad_v.data();
-          args.h = h.data();
-          args.grad_x = expected_x.data();
-          args.grad_v_init = expected_v.data();
-          scalar_backward<TypeParam>(args);
-          args.grad_x = grad_x.data();
-          args.grad_v_init = grad_v_init.data();
-          for (const Kernels& kernels : all_kernels()) {
-            kernels.backward(args, 0, neurons);
-            ASSERT_TRUE(same(grad_x, expected_x)) << kernels.isa << " neurons " << neurons;
-            ASSERT_TRUE(same(grad_v_init, expected_v)) << kernels.isa << " neurons " << neurons;
+          for (bool with_state : {true, false}) {
+            params.surrogate = surrogate;
+            LifForward forward;
+            forward.params = params;
+            forward.dtype = TypeParam::dtype;
+            forward.timesteps = timesteps;
+            forward.neurons = neurons;
+            forward.x = x.data();
+            forward.x_step = neurons;
+            forward.v_init = with_state ? v_init.data() : nullptr;
+            Outputs<TypeParam> outputs(forward);
+            eccsnn::lif_forward(outputs.into(forward, false), 0, neurons);
+            std::vector<Stored> grad_x(timesteps * neurons), expected_x = grad_x;
+            std::vector<M> grad_v_init(neurons), expected_v = grad_v_init;
+            LifBackward args;
+            args.params = params;
+            args.detach_reset = detach_reset;
+            args.dtype = TypeParam::dtype;
+            args.timesteps = timesteps;
+            args.neurons = neurons;
+            args.grad_spikes = grad_spikes.data();
+            args.grad_v_final = with_state ? grad_v.data() : nullptr;
+            args.x = x.data();
+            args.x_step = neurons;
+            args.v_init = forward.v_init;
+            args.v_kept = outputs.kept.data();
+            args.grad_x = expected_x.data();
+            args.grad_v_init = expected_v.data();
+            scalar_backward<TypeParam>(args);
+            args.grad_x = grad_x.data();
+            args.grad_v_init = grad_v_init.data();
+            for (const Kernels& kernels : all_kernels()) {
+              kernels.backward(args, 0, neurons);
+              ASSERT_TRUE(same(grad_x, expected_x)) << kernels.isa << " neurons " << neurons;
+              ASSERT_TRUE(same(grad_v_init, expected_v)) << kernels.isa << " neurons " << neurons;
+            }
           }
         }
       }
@@ -322,12 +256,21 @@ TYPED_TEST(Lif, SigmoidAndGradientOfTauAgreeBetweenInstructionSets) {
   using Stored = typename TypeParam::Stored;
   using M = typename TypeParam::Membrane;
   const std::int64_t timesteps = 3, neurons = 2 * eccsnn::kLifBlock + 77;
-  const auto h = this->random_membranes(timesteps * neurons);
+  const auto x = this->random_elements(timesteps * neurons);
   const auto grad_spikes = this->random_elements(timesteps * neurons);
   const auto v_init = this->random_membranes(neurons);
   for (LifParams params : neurons_of_all_kinds()) {
     params.surrogate = Surrogate::kSigmoid;
     params.alpha = 4.0;
+    std::vector<M> h(timesteps * neurons);
+    LifForward forward;
+    forward.params = params;
+    forward.timesteps = timesteps;
+    forward.neurons = neurons;
+    forward.x = x.data();
+    forward.x_step = neurons;
+    forward.v_init = v_init.data();
+    scalar_forward<TypeParam>(forward, h.data());
     std::vector<Stored> first_x;
     std::vector<double> first_tau;
     for (const Kernels& kernels : all_kernels()) {
@@ -339,7 +282,8 @@ TYPED_TEST(Lif, SigmoidAndGradientOfTauAgreeBetweenInstructionSets) {
       args.timesteps = timesteps;
       args.neurons = neurons;
       args.grad_spikes = grad_spikes.data();
-      args.h = h.data();
+      args.x = x.data();
+      args.x_step = neurons;
       args.v_init = v_init.data();
       args.grad_x = grad_x.data();
       args.grad_tau = grad_tau.data();
@@ -447,40 +391,38 @@ TYPED_TEST(Lif, NothingIsTouchedOutsideTheRange) {
   eccsnn::lif_forward(args, 0, 0);
 }
 
-// All 65536 halves and all roundings near them, through the forward pass of a neuron that copies its input to
-// h.
+// All 65536 halves and all roundings near them, through a neuron that never fires and keeps its input.
 TEST(LifHalves, ConversionsAreExactForEveryHalf) {
   const std::int64_t neurons = 65536;
   std::vector<std::uint16_t> x(neurons), spikes(neurons), grad_x(neurons);
   for (std::int64_t i = 0; i < neurons; ++i) x[i] = static_cast<std::uint16_t>(i);
-  std::vector<float> h(neurons), v(neurons);
+  std::vector<float> v(neurons);
   for (const Kernels& kernels : all_kernels()) {
     for (DType dtype : {DType::kFloat16, DType::kBFloat16}) {
       LifForward forward;
       forward.params.tau = 1.0;
       forward.params.decay_input = false;
-      forward.params.hard_reset = false;
+      forward.params.v_threshold = std::numeric_limits<double>::quiet_NaN();
       forward.dtype = dtype;
       forward.timesteps = 1;
       forward.neurons = neurons;
       forward.x = x.data();
       forward.x_step = neurons;
       forward.spikes = spikes.data();
-      forward.h = h.data();
       forward.v_final = v.data();
       kernels.forward(forward, 0, neurons);
       const bool half = dtype == DType::kFloat16;
       for (std::int64_t i = 0; i < neurons; ++i) {
         const float expected = half ? from_float16(x[i]) : from_bfloat16(x[i]);
         if (std::isnan(expected)) {
-          ASSERT_TRUE(std::isnan(h[i])) << kernels.isa << " " << i;
+          ASSERT_TRUE(std::isnan(v[i])) << kernels.isa << " " << i;
         } else {
-          ASSERT_EQ(h[i], expected) << kernels.isa << " " << i;
+          ASSERT_EQ(v[i], expected) << kernels.isa << " " << i;
         }
       }
       // And back: grad_x = grad_v_final rounded, with floats on and around the middle between two halves.
       for (int nudge : {-1, 0, 1}) {
-        std::vector<float> grad_v(neurons), zero_h(neurons, 0.0f);
+        std::vector<float> grad_v(neurons);
         const std::vector<std::uint16_t> no_grad(neurons, 0);
         for (std::int64_t i = 0; i < neurons; ++i) {
           const float here = half ? from_float16(x[i]) : from_bfloat16(x[i]);
@@ -493,14 +435,14 @@ TEST(LifHalves, ConversionsAreExactForEveryHalf) {
         }
         LifBackward backward;
         backward.params = forward.params;
-        backward.params.surrogate = Surrogate::kRect;  // 0 at h = 0, so that only grad_v_final arrives
-        backward.params.alpha = 0.5;
+        backward.params.surrogate = Surrogate::kRect;  // 0 here, so that only grad_v_final arrives
         backward.dtype = dtype;
         backward.timesteps = 1;
         backward.neurons = neurons;
         backward.grad_spikes = no_grad.data();
         backward.grad_v_final = grad_v.data();
-        backward.h = zero_h.data();
+        backward.x = no_grad.data();
+        backward.x_step = neurons;
         backward.grad_x = grad_x.data();
         kernels.backward(backward, 0, neurons);
         for (std::int64_t i = 0; i < neurons; ++i) {

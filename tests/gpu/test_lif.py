@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from eccsnn.ops import lif, reference
+from eccsnn.ops import lif, lif_packed, pack_spikes, reference
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 
@@ -29,10 +29,10 @@ def run(device, x, v_init, tau, weights, **neuron):
 def test_cuda_equals_cpu(dtype, tau, v_reset, decay_input, detach_reset, surrogate, alpha):
     generator = torch.Generator().manual_seed(0)
     membrane = reference.membrane_dtype(dtype)
-    for neurons in (1, 31, 256, 4099, 20000):
-        x = (torch.randn(5, neurons, generator=generator) * 2).to(dtype)
+    for timesteps, neurons in ((5, 1), (4, 31), (3, 256), (5, 4099), (4, 20000), (16, 500), (17, 500), (40, 500)):
+        x = (torch.randn(timesteps, neurons, generator=generator) * 2).to(dtype)
         v_init = torch.randn(neurons, generator=generator).to(membrane)
-        weights = torch.randn(5, neurons, generator=generator).to(dtype)
+        weights = torch.randn(timesteps, neurons, generator=generator).to(dtype)
         arguments = (x, v_init, torch.tensor(tau, dtype=membrane), weights)
         neuron = {
             "v_reset": v_reset,
@@ -112,7 +112,7 @@ def test_smooth_derivatives():
 
 def test_opcheck_and_compile():
     x = torch.randn(3, 2, 5, device="cuda", requires_grad=True)
-    arguments = (x, None, None, 2.0, 1.0, 0.0, True, True, "atan", 2.0, False)
+    arguments = (x, None, None, 2.0, 1.0, 0.0, True, True, "atan", 2.0, False, True)
     torch.library.opcheck(torch.ops.eccsnn.lif_forward, arguments)
     torch._dynamo.reset()
     compiled = torch.compile(lif, fullgraph=True)
@@ -125,9 +125,22 @@ def test_devices_that_differ():
         lif(x, torch.zeros(5))
     with pytest.raises(ValueError, match="tau is on cpu, x on cuda"):
         lif(x, tau=torch.tensor(2.0))
-    neuron = (2.0, 1.0, 0.0, True)
+    neuron = (2.0, 1.0, 0.0, True, True, False)
     for given in (x.cpu(), x):
         with pytest.raises(RuntimeError, match="v_init is on another device than x"):
             torch.ops.eccsnn.lif_inference(
                 given, torch.zeros(5, device="cpu" if given.is_cuda else "cuda"), None, *neuron
             )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("channels", [3, 8, 24])
+def test_packed_spikes(dtype, channels):
+    x = (torch.randn(4, 3, channels, 5, 6) * 2).to(dtype).cuda()
+    for placed in (x, x.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)):
+        spikes, v = lif(placed, tau=1.7)
+        packed, v_packed = lif_packed(placed, tau=1.7)
+        assert torch.equal(packed, pack_spikes(spikes))
+        assert torch.equal(v_packed, v)
+    unaligned = (torch.randn(4, 2, 9) * 2).to(dtype).cuda()[:, :, 1:]
+    assert torch.equal(lif_packed(unaligned)[0], pack_spikes(lif(unaligned)[0]))

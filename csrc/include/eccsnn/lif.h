@@ -39,6 +39,15 @@ struct LifParams {
   bool smooth = false;
 };
 
+// The backward pass recomputes h from x, which costs less than writing and reading it. Over many timesteps
+// it does so segment by segment, each from a membrane that the forward pass has kept.
+inline constexpr std::int64_t kLifSegment = 16;
+
+// Membranes that the forward pass keeps: one before every segment but the first.
+constexpr std::int64_t lif_kept(std::int64_t timesteps) {
+  return timesteps < 1 ? 0 : (timesteps - 1) / kLifSegment;
+}
+
 // Arrays are [timesteps, neurons] with neurons contiguous; membrane type is float, or double for kFloat64.
 struct LifForward {
   LifParams params;
@@ -49,9 +58,11 @@ struct LifForward {
   std::int64_t x_step =
       0;  // elements from one timestep of x to the next; 0: the same input at every timestep
   const void* v_init = nullptr;  // [neurons] membrane type; null: v_reset, or 0 with soft reset
-  void* spikes = nullptr;
-  void* h = nullptr;        // [timesteps, neurons] membrane type, for the backward pass; may be null
-  void* v_final = nullptr;  // [neurons] membrane type
+  void* spikes = nullptr;        // null: only spike_bits are written
+  std::uint8_t* spike_bits =
+      nullptr;             // [timesteps, ceil(neurons / 8)], bit i of byte j is neuron 8 j + i; may be null
+  void* v_kept = nullptr;  // [lif_kept(timesteps), neurons] membrane type, for the backward pass; may be null
+  void* v_final = nullptr;  // [neurons] membrane type; may be null
 };
 
 struct LifBackward {
@@ -62,8 +73,10 @@ struct LifBackward {
   std::int64_t neurons = 0;
   const void* grad_spikes = nullptr;
   const void* grad_v_final = nullptr;  // membrane type; null: zero
-  const void* h = nullptr;             // membrane type, as LifForward left it
-  const void* v_init = nullptr;        // as given to LifForward; read only for grad_tau
+  const void* x = nullptr;             // as given to LifForward, like x_step and v_init
+  std::int64_t x_step = 0;
+  const void* v_init = nullptr;
+  const void* v_kept = nullptr;  // as LifForward left it
   void* grad_x = nullptr;
   void* grad_v_init = nullptr;  // [neurons] membrane type; may be null
   double* grad_tau = nullptr;   // one partial sum per block of kLifBlock neurons; may be null

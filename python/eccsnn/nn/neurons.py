@@ -145,6 +145,7 @@ class LIF(nn.Module):
             detach_reset=self.detach_reset,
             surrogate=self.surrogate.kind,
             surrogate_alpha=self.surrogate.alpha,
+            return_state=return_state,
         )
         return (spikes, membranes) if return_state else spikes
 

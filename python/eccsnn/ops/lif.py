@@ -17,11 +17,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from eccsnn.ops import _library
 from eccsnn.ops.reference import membrane_dtype
+from eccsnn.ops.spikes import pack_spikes
 
 SURROGATES = ("atan", "sigmoid", "rect")
+_SEGMENT = 16  # kLifSegment of eccsnn/lif.h
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -37,6 +40,7 @@ def lif(
     surrogate: str = "atan",
     surrogate_alpha: float = 2.0,
     smooth: bool = False,
+    return_state: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Leaky integrate-and-fire neurons over time. Differentiable in `x`, `v_init` and `tau`.
 
@@ -55,10 +59,11 @@ def lif(
         surrogate: Derivative that stands in for that of the step: "atan", "sigmoid" or "rect".
         surrogate_alpha: Its sharpness; for "rect" its width.
         smooth: For checking gradients in float64: fires the surrogate's primitive in place of the step.
+        return_state: Whether the membrane after the last timestep is wanted; what nobody reads is not written.
 
     Returns:
         Spikes `[T, ...]`, 0 or 1 in x's dtype, and the membrane after the last timestep, `[...]` in the membrane's
-        dtype.
+        dtype; an empty tensor without `return_state`.
 
     Raises:
         TypeError: If a tensor has another dtype than listed.
@@ -76,35 +81,105 @@ def lif(
         ([0.0, 1.0, 0.0, 1.0], [0.0])
     """
     _check(x, v_init, tau, v_threshold, v_reset, surrogate, surrogate_alpha, smooth)
-    dtype = membrane_dtype(x.dtype)
+    if not torch.compiler.is_compiling():
+        _refuse_forward_mode(x, v_init, tau)
     order = _memory_order(x)
+    x, v_init, parameters = _arguments(x, v_init, order, tau, v_threshold, v_reset, decay_input)
+    tau_tensor = parameters[0]
+    needs_grad = torch.is_grad_enabled() and any(
+        tensor is not None and tensor.requires_grad for tensor in (x, v_init, tau_tensor)
+    )
+    if needs_grad or smooth:
+        spikes, _, v_final = torch.ops.eccsnn.lif_forward(
+            x, v_init, *parameters, detach_reset, surrogate, float(surrogate_alpha), smooth, return_state
+        )
+    else:
+        spikes, v_final = torch.ops.eccsnn.lif_inference(x, v_init, *parameters, return_state, False)
+    return _restore(spikes, order, 1), _restore(v_final, order, 0) if return_state else v_final
+
+
+def lif_packed(
+    x: Tensor,
+    v_init: Tensor | None = None,
+    *,
+    tau: float | Tensor = 2.0,
+    v_threshold: float = 1.0,
+    v_reset: float | None = 0.0,
+    decay_input: bool = True,
+    return_state: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Like `lif`, but the spikes come packed, one bit each. For inference: not differentiable.
+
+    In channels-last memory with a multiple of 8 channels the bits are written by the neurons themselves, and 32 times
+    fewer bytes than as float32; otherwise the spikes are packed in a second pass.
+
+    Args:
+        x: Input currents `[T, N, C, H, W]` or `[T, N, C]`.
+        v_init, tau, v_threshold, v_reset, decay_input, return_state: As for `lif`.
+
+    Returns:
+        uint8 `[T, N, H, W, ceil(C / 8)]` or `[T, N, ceil(C / 8)]` (see `pack_spikes`), and the membrane after the last
+        timestep `[N, ...]`; an empty tensor without `return_state`.
+
+    Raises:
+        TypeError, ValueError, BuildError: As for `lif`; also where x has another number of dimensions.
+
+    Example:
+        >>> import torch
+        >>> lif_packed(torch.full((2, 1, 3), 1.5), return_state=False)[0].tolist()
+        [[[0]], [[7]]]
+    """
+    _check(x, v_init, tau, v_threshold, v_reset, "atan", 2.0, False)
+    if x.dim() not in (3, 5):
+        raise ValueError(f"x has shape {list(x.shape)}; expected [T, N, C, H, W] or [T, N, C].")
+    order = _memory_order(x)
+    channels = x.shape[2]
+    in_place = channels % 8 == 0 and (order is None if x.dim() == 3 else order == [0, 2, 3, 1])
+    with torch.no_grad():
+        placed, v_init, parameters = _arguments(x, v_init, order, tau, v_threshold, v_reset, decay_input)
+        bits, v_final = torch.ops.eccsnn.lif_inference(placed, v_init, *parameters, return_state, in_place)
+        if in_place:
+            bits = bits.view(*placed.shape[:-1], channels // 8)
+        else:
+            bits = pack_spikes(_restore(bits, order, 1), check=False)
+    return bits, _restore(v_final, order, 0) if return_state else v_final
+
+
+def _arguments(
+    x: Tensor,
+    v_init: Tensor | None,
+    order: list[int] | None,
+    tau: float | Tensor,
+    v_threshold: float,
+    v_reset: float | None,
+    decay_input: bool,
+) -> tuple[Tensor, Tensor | None, tuple[Any, ...]]:
+    """x and v_init with their neurons in memory order (views alone, no copy), and the ops' other arguments."""
+    dtype = membrane_dtype(x.dtype)
     if order is not None:
-        # The kernels see neurons in memory order; views alone, no copy.
-        inverse = [order.index(d) for d in range(len(order))]
         x = x.permute(0, *(d + 1 for d in order))
         v_init = None if v_init is None else v_init.permute(order)
     if v_init is not None:
         v_init = v_init.to(dtype)
     tau_tensor = tau.to(dtype) if isinstance(tau, Tensor) else None
     tau_number = 0.0 if isinstance(tau, Tensor) else float(tau)
-    v_reset = None if v_reset is None else float(v_reset)
+    reset = None if v_reset is None else float(v_reset)
+    return x, v_init, (tau_tensor, tau_number, float(v_threshold), reset, decay_input)
 
-    needs_grad = torch.is_grad_enabled() and any(
-        tensor is not None and tensor.requires_grad for tensor in (x, v_init, tau_tensor)
-    )
-    if needs_grad or smooth:
-        spikes, _, v_final = torch.ops.eccsnn.lif_forward(
-            x, v_init, tau_tensor, tau_number, float(v_threshold), v_reset, decay_input, detach_reset, surrogate,
-            float(surrogate_alpha), smooth,
-        )  # fmt: skip
-    else:
-        spikes, v_final = torch.ops.eccsnn.lif_inference(
-            x, v_init, tau_tensor, tau_number, float(v_threshold), v_reset, decay_input
-        )
-    if order is not None:
-        spikes = spikes.permute(0, *(d + 1 for d in inverse))
-        v_final = v_final.permute(inverse)
-    return spikes, v_final
+
+def _restore(values: Tensor, order: list[int] | None, first: int) -> Tensor:
+    """Undoes the permutation of `_arguments`; `first` dimensions come before those that were permuted."""
+    if order is None:
+        return values
+    inverse = [order.index(d) for d in range(len(order))]
+    return values.permute(*range(first), *(d + first for d in inverse))
+
+
+def _refuse_forward_mode(*values: Any) -> None:
+    # Without this a tangent would be lost, as if the spikes did not depend on the input.
+    for value in values:
+        if isinstance(value, Tensor) and forward_ad.unpack_dual(value).tangent is not None:
+            raise NotImplementedError("eccsnn.ops.lif has no forward-mode derivative: use backward or torch.func.vjp.")
 
 
 def _check(
@@ -189,49 +264,58 @@ def _is_dense(sizes: Any, strides: Any, order: Any) -> bool:
 
 
 @torch.library.register_fake("eccsnn::lif_forward")
-def _lif_forward_fake(x: Tensor, v_init: Tensor | None, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _lif_forward_fake(x: Tensor, v_init: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    *_, need_state = rest
     dtype = membrane_dtype(x.dtype)
-    return x.new_empty(x.shape), x.new_empty(x.shape, dtype=dtype), x.new_empty(x.shape[1:], dtype=dtype)
+    kept = x.new_empty(((x.shape[0] - 1) // _SEGMENT, *x.shape[1:]), dtype=dtype)
+    return x.new_empty(x.shape), kept, x.new_empty(x.shape[1:] if need_state else (0,), dtype=dtype)
 
 
 @torch.library.register_fake("eccsnn::lif_inference")
-def _lif_inference_fake(x: Tensor, v_init: Tensor | None, *_: Any) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), x.new_empty(x.shape[1:], dtype=membrane_dtype(x.dtype))
+def _lif_inference_fake(x: Tensor, v_init: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor]:
+    *_, need_state, packed = rest
+    v_final = x.new_empty(x.shape[1:] if need_state else (0,), dtype=membrane_dtype(x.dtype))
+    if packed:
+        neurons = math.prod(x.shape[1:])
+        return x.new_empty((x.shape[0], (neurons + 7) // 8), dtype=torch.uint8), v_final
+    return x.new_empty(x.shape), v_final
 
 
 @torch.library.register_fake("eccsnn::lif_backward")
 def _lif_backward_fake(
-    grad_spikes: Tensor, grad_v_final: Tensor | None, h: Tensor, v_init: Tensor | None, *_: Any
+    grad_spikes: Tensor, grad_v_final: Tensor | None, x: Tensor, v_kept: Tensor, v_init: Tensor | None, *_: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     shape = (0,) if v_init is None else v_init.shape
-    return grad_spikes.new_empty(grad_spikes.shape), h.new_empty(shape), h.new_empty(())
+    return grad_spikes.new_empty(grad_spikes.shape), v_kept.new_empty(shape), v_kept.new_empty(())
 
 
 # ---- autograd ----
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    x, v_init, tau_tensor, *parameters = inputs
-    _, h, _ = output
-    ctx.save_for_backward(h, v_init, tau_tensor)
+    x, v_init, tau_tensor, *parameters, need_state = inputs
+    _, v_kept, _ = output
+    ctx.save_for_backward(x, v_kept, v_init, tau_tensor)
     ctx.parameters = parameters
-    ctx.x_dtype = x.dtype
-    ctx.mark_non_differentiable(h)
+    ctx.need_state = need_state
+    ctx.mark_non_differentiable(v_kept)
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx: Any, grad_spikes: Tensor | None, grad_h: None, grad_v_final: Tensor | None) -> tuple[Any, ...]:
+def _backward(ctx: Any, grad_spikes: Tensor | None, grad_v_kept: None, grad_v_final: Tensor | None) -> tuple[Any, ...]:
     if torch.is_grad_enabled():
         # Without this a second derivative would silently miss what passes through the membrane.
         raise RuntimeError("eccsnn.ops.lif has no second derivative: call backward or grad without create_graph=True.")
-    h, v_init, tau_tensor = ctx.saved_tensors
-    no_gradient = (None,) * len(ctx.parameters)
+    x, v_kept, v_init, tau_tensor = ctx.saved_tensors
+    no_gradient = (None,) * (len(ctx.parameters) + 1)
+    if not ctx.need_state:
+        grad_v_final = None  # a compiled graph hands in zeros for the empty output
     if grad_spikes is None and grad_v_final is None:
         return None, None, None, *no_gradient
     if grad_spikes is None:
-        grad_spikes = h.new_zeros(h.shape, dtype=ctx.x_dtype)
+        grad_spikes = x.new_zeros(x.shape)
     grad_x, grad_v_init, grad_tau = torch.ops.eccsnn.lif_backward(
-        grad_spikes, grad_v_final, h, v_init, tau_tensor, *ctx.parameters, tau_tensor is not None
+        grad_spikes, grad_v_final, x, v_kept, v_init, tau_tensor, *ctx.parameters, tau_tensor is not None
     )
     return (
         grad_x,

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eccsnn.ops import lif, reference
+from eccsnn.ops import lif, lif_packed, pack_spikes, reference
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 NEURONS = [
@@ -271,7 +271,7 @@ def test_bad_input(arguments, error, says):
 
 def test_the_ops_check_for_themselves():
     forward = torch.ops.eccsnn.lif_forward
-    neuron = (1.0, 0.0, True, True, "atan", 2.0, False)
+    neuron = (1.0, 0.0, True, True, "atan", 2.0, False, True)
     with pytest.raises(RuntimeError, match="T = 0"):
         forward(torch.zeros(0, 3), None, None, 2.0, *neuron)
     with pytest.raises(RuntimeError, match="got Long"):
@@ -283,10 +283,82 @@ def test_the_ops_check_for_themselves():
     backward = torch.ops.eccsnn.lif_backward
     number = torch.tensor(1.0)
     with pytest.raises(RuntimeError, match="no dimensions"):
-        backward(number, number, number, number, None, 2.0, *neuron, False)
-    with pytest.raises(RuntimeError, match="h does not have the shape"):
-        backward(torch.zeros(2, 3), None, torch.zeros(2, 4), None, None, 2.0, *neuron, False)
+        backward(number, number, number, number, None, None, 2.0, *neuron)
+    kept = torch.zeros(0, 3)
+    with pytest.raises(RuntimeError, match="x does not have the shape"):
+        backward(torch.zeros(2, 3), None, torch.zeros(2, 4), kept, None, None, 2.0, *neuron)
+    with pytest.raises(RuntimeError, match="v_kept is not what lif_forward returns"):
+        backward(torch.zeros(17, 3), None, torch.zeros(17, 3), kept, None, None, 2.0, *neuron)
     with pytest.raises(RuntimeError, match="surrogate is 'gauss'"):
-        forward(torch.zeros(2, 3), None, None, 2.0, 1.0, 0.0, True, True, "gauss", 2.0, False)
+        forward(torch.zeros(2, 3), None, None, 2.0, 1.0, 0.0, True, True, "gauss", 2.0, False, True)
     with pytest.raises(RuntimeError, match="float64 alone"):
-        forward(torch.zeros(2, 3), None, None, 2.0, 1.0, 0.0, True, True, "atan", 2.0, True)
+        forward(torch.zeros(2, 3), None, None, 2.0, 1.0, 0.0, True, True, "atan", 2.0, True, True)
+
+
+PLACEMENTS = {
+    "contiguous": lambda x: x,
+    "channels last": lambda x: x.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3),
+    "gaps": lambda x: torch.stack([x, x], dim=-1)[..., 0],
+    "repeated": lambda x: x[:1].expand(x.shape),
+}
+
+
+@pytest.mark.parametrize("place", PLACEMENTS)
+@pytest.mark.parametrize("channels", [3, 8, 16, 24])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_packed_spikes_are_the_spikes_packed(place, channels, dtype):
+    generator = torch.Generator().manual_seed(channels)
+    x = PLACEMENTS[place]((torch.randn(5, 2, channels, 7, 9, generator=generator) * 2).to(dtype))
+    v_init = torch.randn(2, channels, 7, 9, generator=generator).to(reference.membrane_dtype(dtype))
+    for neuron in ({}, {"v_reset": None, "tau": 1.7}, {"v_threshold": -0.1, "decay_input": False}):
+        spikes, v = lif(x, v_init, **neuron)
+        packed, v_packed = lif_packed(x, v_init, **neuron)
+        assert torch.equal(packed, pack_spikes(spikes))
+        assert torch.equal(v_packed, v)
+        assert v_packed.stride() == v.stride()
+
+
+def test_packed_spikes_of_one_row_of_neurons():
+    x = torch.randn(3, 2, 40) * 2
+    packed, nothing = lif_packed(x, return_state=False)
+    assert torch.equal(packed, pack_spikes(lif(x)[0]))
+    assert nothing.numel() == 0
+    with pytest.raises(ValueError, match=r"shape \[3, 2, 5, 8\]; expected"):
+        lif_packed(torch.zeros(3, 2, 5, 8))
+
+
+def test_a_state_that_nobody_reads_is_not_written():
+    x = torch.randn(3, 4, requires_grad=True)
+    for enabled in (True, False):
+        with torch.set_grad_enabled(enabled):
+            spikes, nothing = lif(x, return_state=False)
+            assert torch.equal(spikes, lif(x)[0])
+            assert nothing.shape == (0,)
+    lif(x, return_state=False)[0].sum().backward()
+    assert x.grad.any()
+
+
+@pytest.mark.parametrize("timesteps", [15, 16, 17, 32, 33, 50])
+def test_gradients_over_many_timesteps(timesteps):
+    # Beyond 16 timesteps the backward pass starts again from membranes that the forward pass has kept.
+    x = torch.randn(timesteps, 3, 21, dtype=torch.float64)
+    v_init = torch.randn(3, 21, dtype=torch.float64)
+    weights = torch.randn(timesteps, 3, 21, dtype=torch.float64)
+    results = []
+    for function in (lif, reference.lif):
+        leaves = [a.clone().requires_grad_() for a in (x, v_init, torch.tensor(1.7, dtype=torch.float64))]
+        spikes, v = function(leaves[0], leaves[1], tau=leaves[2], v_reset=-0.25, detach_reset=False)
+        ((spikes * weights).sum() + v.sum()).backward()
+        results.append([leaf.grad for leaf in leaves])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+
+
+def test_forward_mode_derivatives_are_refused():
+    x = torch.randn(3, 4)
+    with pytest.raises(NotImplementedError, match="no forward-mode derivative"):
+        torch.func.jvp(lambda x: lif(x)[0], (x,), (torch.ones_like(x),))
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
+        with pytest.raises(NotImplementedError, match="no forward-mode derivative"):
+            lif(dual)

@@ -21,18 +21,19 @@ def test_opcheck(dtype, with_state, with_tau):
     x = torch.randn(3, 2, 5).to(dtype).requires_grad_()
     v_init = torch.randn(2, 5, dtype=membrane, requires_grad=True) if with_state else None
     tau = torch.tensor(1.7, dtype=membrane, requires_grad=True) if with_tau else None
-    torch.library.opcheck(torch.ops.eccsnn.lif_forward, (x, v_init, tau, 2.0, *NEURON))
+    torch.library.opcheck(torch.ops.eccsnn.lif_forward, (x, v_init, tau, 2.0, *NEURON, with_state))
     plain = [None if a is None else a.detach() for a in (x, v_init, tau)]
-    torch.library.opcheck(torch.ops.eccsnn.lif_inference, (*plain, 2.0, *NEURON[:3]))
+    for packed in (False, True):
+        torch.library.opcheck(torch.ops.eccsnn.lif_inference, (*plain, 2.0, *NEURON[:3], with_state, packed))
     grad_v = torch.randn(2, 5, dtype=membrane) if with_state else None
-    h = torch.randn(3, 2, 5, dtype=membrane)
-    arguments = (torch.randn(3, 2, 5).to(dtype), grad_v, h, plain[1], plain[2], 2.0, *NEURON, with_tau)
+    kept = torch.empty(0, 2, 5, dtype=membrane)
+    arguments = (torch.randn(3, 2, 5).to(dtype), grad_v, plain[0], kept, plain[1], plain[2], 2.0, *NEURON, with_tau)
     torch.library.opcheck(torch.ops.eccsnn.lif_backward, arguments)
 
 
 def test_opcheck_of_an_input_repeated_over_time():
     x = torch.randn(2, 5).expand(3, 2, 5)
-    torch.library.opcheck(torch.ops.eccsnn.lif_inference, (x, None, None, 2.0, *NEURON[:3]))
+    torch.library.opcheck(torch.ops.eccsnn.lif_inference, (x, None, None, 2.0, *NEURON[:3], True, False))
 
 
 def train(x, v_init, tau):
