@@ -19,7 +19,7 @@ CURVE_KEYS = (
     "accuracy",
     "upload_rate",
     "acc_i",
-    "edge_energy_mj",
+    "device_energy_mj",
     "energy_mj",
     "latency_ms",
     "payload_bytes",

@@ -277,9 +277,9 @@ def _cost_against_threshold(run: Run, key: str) -> Figure | None:
             colour, _ = measure_style(evaluation.measure, 0)
             hover = "%{y:,.4~g} at threshold %{x:.3f}"
             figure.add_trace(line("ECC-SNN", thresholds, column(points, key), colour, hovertemplate=hover))
-            if key == "energy_mj" and any(point["edge_energy_mj"] is not None for point in points):
-                edge = column(points, "edge_energy_mj")
-                figure.add_trace(line("of it on the device", thresholds, edge, EDGE, "dash", hovertemplate=hover))
+            if key == "energy_mj" and any(point["device_energy_mj"] is not None for point in points):
+                device = column(points, "device_energy_mj")
+                figure.add_trace(line("of it on the device", thresholds, device, EDGE, "dash", hovertemplate=hover))
             cloud_only = finite(only_costs(run, evaluation, "cloud")[key])
             if cloud_only is not None and thresholds:
                 ends = [thresholds[0], thresholds[-1]]

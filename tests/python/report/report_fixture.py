@@ -12,7 +12,7 @@ CLASS_NAMES = [f"digit {i}" for i in range(10)]
 TASKS = [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
 MEASURES = {"entropy": 2.0, "max_probability": 1.7, "margin": 1.4, "random": 0.0}
 PROVENANCE = {
-    "edge_energy_mj": "modelled",
+    "device_energy_mj": "modelled",
     "energy_mj": "modelled",
     "latency_ms": "modelled",
     "payload_bytes": "modelled",
@@ -206,7 +206,7 @@ def make_set(samples: int, edge: float, cloud: float, classes: range, learnt: in
             "upload_rate": rates,
             "accuracy": accuracy,
             "acc_i": [(a - edge) / (cloud - edge) for a in accuracy],
-            "edge_energy_mj": [0.0032] * len(rates),
+            "device_energy_mj": [0.0032] * len(rates),
             "energy_mj": [0.0032 + 1.4 * r for r in rates],
             "latency_ms": [2.5 + 9.1 * r for r in rates],
             "payload_bytes": [412.6 * r for r in rates],
