@@ -183,8 +183,6 @@ def _notices(run: Run) -> Html:
     notices = []
     if status_text(run):
         error = dig(run.info, "error")
-        if isinstance(error, dict):
-            error = error.get("message")
         said = tag("pre", str(error)) if error else ""
         notices.append(tag("div", tag("p", status_text(run)), said, class_=f"notice {run.status}", role="alert"))
     notices += [tag("div", tag("p", problem), class_="notice", role="note") for problem in run.problems]

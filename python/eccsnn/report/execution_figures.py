@@ -9,11 +9,11 @@ from eccsnn.report.execution import (
     SETS,
     Evaluation,
     Point,
+    cloud_only_costs,
     cost_provenance,
     distinct_evaluations,
     evaluations,
     measure_name,
-    only_costs,
 )
 from eccsnn.report.figures import (
     CHOSEN,
@@ -95,10 +95,9 @@ def _accuracy_against_upload(run: Run, set_name: str) -> Figure | None:
         _mark(figure, "cloud only", 1.0, evaluation.value("cloud_accuracy"), CLOUD, "diamond")
         for i, (measure, point) in enumerate(evaluation.chosen_by_measure.items()):
             x, y = finite(point.get("upload_rate")), finite(point.get("accuracy"))
-            if measure == evaluation.measure:
-                _mark_chosen(figure, x, y)
-            else:
+            if measure != evaluation.measure:
                 _mark(figure, f"chosen, {measure_name(measure)}", x, y, measure_style(measure, i)[0], "star-open", 11)
+        _mark_chosen(figure, finite(evaluation.chosen.get("upload_rate")), finite(evaluation.chosen.get("accuracy")))
         figure.update_xaxes(tickformat=FRACTION, range=[-0.03, 1.03])
         figure.update_yaxes(tickformat=".1%")
         variants.append(Variant(evaluation.stage_label, figure, _curve_table(evaluation, set_name)))
@@ -280,7 +279,7 @@ def _cost_against_threshold(run: Run, key: str) -> Figure | None:
             if key == "energy_mj" and any(point["device_energy_mj"] is not None for point in points):
                 device = column(points, "device_energy_mj")
                 figure.add_trace(line("of it on the device", thresholds, device, EDGE, "dash", hovertemplate=hover))
-            cloud_only = finite(only_costs(run, evaluation, "cloud")[key])
+            cloud_only = cloud_only_costs(run)[key]
             if cloud_only is not None and thresholds:
                 ends = [thresholds[0], thresholds[-1]]
                 figure.add_trace(line("cloud only", ends, [cloud_only] * 2, CLOUD, "dot", hovertemplate="%{y:,.4~g}"))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from eccsnn.report.execution import SETS, Evaluation, cost_provenance, first_and_last, measure_name, only_costs
+from eccsnn.report.execution import SETS, Evaluation, cloud_only_costs, cost_provenance, first_and_last, measure_name
 from eccsnn.report.load import Run
 from eccsnn.report.values import dig, duration, finite, percent, points, provenance, quantity
 
@@ -100,7 +100,7 @@ def _costs(run: Run, e: Evaluation) -> str:
         ("latency_ms", "latency", "ms"),
         ("payload_bytes", "upload", "bytes"),
     ):
-        value, cloud = finite(e.chosen.get(key)), only_costs(run, e, "cloud")[key]
+        value, cloud = finite(e.chosen.get(key)), cloud_only_costs(run)[key]
         if value is None:
             continue
         text = f"{name} {quantity(value)} {unit} ({cost_provenance(run, key)})"

@@ -11,14 +11,15 @@ from eccsnn.report.execution import (
     Evaluation,
     Point,
     at_upload_rates,
+    cloud_only_costs,
     cost_provenance,
+    edge_only_costs,
     evaluations,
     measure_name,
-    only_costs,
 )
 from eccsnn.report.load import Run
 from eccsnn.report.markup import Html, join, tag
-from eccsnn.report.values import MISSING, dig, duration, finite, percent, points, provenance, quantity
+from eccsnn.report.values import MISSING, dig, duration, finite, percent, provenance, quantity
 
 UPLOAD_RATES = (0.1, 0.25, 0.5, 0.75)
 COST_COLUMNS = {"energy_mj": "Energy / image", "latency_ms": "Latency / image", "payload_bytes": "Upload / image"}
@@ -92,13 +93,12 @@ def execution_table(run: Run, evaluation: Evaluation) -> Table:
     record, chosen = evaluation.record, evaluation.chosen
     curve = evaluation.curves.get(evaluation.measure, [])
     cost_keys = [key for key in COST_KEYS if any(point[key] is not None for point in curve) or key in chosen]
-    edge_costs, cloud_costs = only_costs(run, evaluation, "edge"), only_costs(run, evaluation, "cloud")
 
     def row(name: Any, threshold: Any, rate: Any, accuracy: Any, acc_i: Any, costs: Mapping[str, Any]) -> list[Any]:
         first = [name, _threshold(threshold), percent(rate), percent(accuracy), quantity(acc_i)]
         return first + [_with_unit(costs.get(key), COST_UNITS[key]) for key in cost_keys]
 
-    rows = [row("Edge only", None, 0.0, record.get("edge_accuracy"), None, edge_costs)]
+    rows = [row("Edge only", None, 0.0, record.get("edge_accuracy"), None, edge_only_costs(evaluation))]
     sweep: list[tuple[float, list[Any], bool]] = []
     for point in at_upload_rates(curve, UPLOAD_RATES):
         if not _same_point(point, chosen):
@@ -109,7 +109,7 @@ def execution_table(run: Run, evaluation: Evaluation) -> Table:
     sweep.sort(key=lambda item: item[0])
     rows += [cells for _, cells, _ in sweep]
     marked = [i for i, (_, _, is_chosen) in enumerate(sweep, start=1) if is_chosen]
-    rows.append(row("Cloud only", None, 1.0, record.get("cloud_accuracy"), None, cloud_costs))
+    rows.append(row("Cloud only", None, 1.0, record.get("cloud_accuracy"), None, cloud_only_costs(run)))
     columns = ["System", "Threshold", "Upload rate", "Accuracy", "AccI"]
     columns += [join([COST_COLUMNS[key], tag("br"), badge(cost_provenance(run, key))]) for key in cost_keys]
     rule = f", rule “{chosen['rule']}”" if chosen.get("rule") else ""
@@ -295,12 +295,6 @@ def stages_table(run: Run) -> Table | None:
         if isinstance(stage, Mapping)
     ]
     return Table("Stages", ["Stage", "", "Time", "Artefact"], rows, text_columns=[1, 3])
-
-
-def gain(first: Any, second: Any) -> str:
-    """`first` minus `second`, two accuracies, in percentage points."""
-    left, right = finite(first), finite(second)
-    return MISSING if left is None or right is None else points(left - right)
 
 
 def _point_row(row: Any, name: Any, point: Mapping[str, Any] | Point) -> list[Any]:

@@ -21,9 +21,7 @@ from eccsnn.report.load import Run
 from eccsnn.report.tables import Table
 from eccsnn.report.values import dig, finite, percent, quantity
 
-NOT_LOSSES = frozenset(
-    {"epoch", "epochs", "seconds", "lr", "step", "steps", "samples_per_second", "images_per_second", "seed", "task"}
-)
+NOT_LOSSES = frozenset({"epoch", "epochs", "lr", "seconds", "samples_per_second", "val_accuracy"})
 MOST_LABELLED_CELLS = 400
 
 
@@ -33,8 +31,8 @@ def update_figures(run: Run) -> list[Figure]:
 
 
 def training_figures(run: Run) -> list[Figure]:
-    """Accuracy and losses over epochs, stage by stage."""
-    return [figure for figure in (_accuracies(run), _losses(run)) if figure is not None]
+    """Validation accuracy and losses over epochs, stage by stage."""
+    return [figure for figure in (_validation_accuracy(run), _losses(run)) if figure is not None]
 
 
 def firing_rate_figure(run: Run) -> Figure | None:
@@ -151,23 +149,19 @@ def _confusion(run: Run) -> Figure | None:
     return Figure("Confusion after the last task", caption, [Variant("", figure, table)])
 
 
-def _accuracies(run: Run) -> Figure | None:
+def _validation_accuracy(run: Run) -> Figure | None:
     variants = []
     for stage, epochs in stages_of(run.epochs).items():
-        figure = plot("epoch", "accuracy")
-        for name, key, colour, dash in (
-            ("training", "accuracy", PALETTE[0], "dot"),
-            ("validation", "val_accuracy", PALETTE[3], "solid"),
-        ):
-            if any(finite(epoch.get(key)) is not None for epoch in epochs):
-                figure.add_trace(_over_epochs(name, epochs, key, colour, dash, "%{y:.2%} after epoch %{x}"))
-        if figure.data:
-            figure.update_yaxes(tickformat=FRACTION)
-            figure.update_layout(showlegend=True)
-            variants.append(Variant(f"stage {stage}", figure, _epoch_table(stage, epochs)))
+        figure = plot("epoch", "validation accuracy")
+        figure.add_trace(
+            _over_epochs("validation", epochs, "val_accuracy", PALETTE[3], "solid", "%{y:.2%} after epoch %{x}")
+        )
+        figure.update_yaxes(tickformat=FRACTION)
+        variants.append(Variant(f"stage {stage}", figure, _epoch_table(stage, epochs)))
     if not variants:
         return None
-    return Figure("Accuracy over training", "Nothing is ever selected on test data.", variants, selected=0)
+    caption = "On validation images of the classes that the stage's model knows. Nothing is selected on test data."
+    return Figure("Validation accuracy over training", caption, variants, selected=0)
 
 
 def _losses(run: Run) -> Figure | None:
@@ -185,7 +179,7 @@ def _losses(run: Run) -> Figure | None:
             variants.append(Variant(f"stage {stage}", figure))
     if not variants:
         return None
-    caption = "The total loss and the terms it is made of, mean over an epoch."
+    caption = "The total loss and its terms before they are weighted, mean over an epoch."
     return Figure("Losses over training", caption, variants, selected=0)
 
 
@@ -205,17 +199,16 @@ def _over_epochs(
 
 def _loss_names(epochs: Sequence[Mapping[str, Any]]) -> list[str]:
     names = dict.fromkeys(key for epoch in epochs for key, value in epoch.items() if finite(value) is not None)
-    losses = [key for key in names if key not in NOT_LOSSES and "accuracy" not in key]
+    losses = [key for key in names if key not in NOT_LOSSES]
     return ["loss"] if "loss" in losses and len(losses) == 2 else losses  # one term is the loss itself
 
 
 def _epoch_table(stage: str, epochs: Sequence[Mapping[str, Any]]) -> Table:
     losses = _loss_names(epochs)
-    columns = ["Epoch", "Accuracy", "Validation accuracy", *(key.replace("_", " ") for key in losses), "Learning rate"]
+    columns = ["Epoch", "Validation accuracy", *(key.replace("_", " ") for key in losses), "Learning rate"]
     rows = [
         [
             quantity(epoch["epoch"]),
-            percent(epoch.get("accuracy")),
             percent(epoch.get("val_accuracy")),
             *(quantity(epoch.get(key)) for key in losses),
             quantity(epoch.get("lr")),

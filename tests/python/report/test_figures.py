@@ -130,12 +130,12 @@ def test_firing_rates(run: Run) -> None:
 
 
 def test_training_curves_have_every_named_loss(run: Run) -> None:
-    accuracies, losses = training_figures(run)
+    accuracy, losses = training_figures(run)
     assert [v.label for v in losses.variants] == ["stage cloud", "stage edge", "stage update_1"]
     names = {t.name for t in losses.variants[1].plot.data}
     assert names == {"loss", "cross entropy", "logit distillation", "feature distillation"}
     epochs = [epoch for epoch in run.epochs if epoch["stage"] == "edge"]
-    validation = trace(accuracies, "validation", 1)
+    (validation,) = accuracy.variants[1].plot.data
     assert list(validation.x) == list(range(1, 9))
     assert list(validation.y) == [epoch["val_accuracy"] for epoch in epochs]
 
