@@ -38,12 +38,12 @@ class Group:
 
     Attributes:
         name: The runs' name.
-        settings: Where runs of one name have other settings, what these runs set; else empty.
+        settings: Where runs of one name have other settings, what these runs set, as ``key=value``; else empty.
         runs: In the order given.
     """
 
     name: str
-    settings: str
+    settings: Sequence[str]
     runs: Sequence[Run]
 
     @property
@@ -65,7 +65,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     for name, variants in by_name.items():
         common = set.intersection(*(set(settings) for settings in variants))
         for settings, members in variants.items():
-            own = ", ".join(f"{key}={value}" for key, value in settings if (key, value) not in common)
+            own = [f"{key}={value}" for key, value in settings if (key, value) not in common]
             groups.append(Group(name, own, members))
     return groups
 
@@ -75,9 +75,8 @@ def legend_names(groups: Sequence[Group]) -> list[Html]:
     one_name = len({group.name for group in groups}) == 1
     names = []
     for group in groups:
-        parts = [] if one_name and group.settings else [group.name]
-        parts += filter(None, group.settings.split(", "))
-        names.append(Html("<br>".join(label(part) for part in parts)))
+        name = [] if one_name and group.settings else [group.name]
+        names.append(Html("<br>".join(label(part) for part in [*name, *group.settings])))
     return names
 
 
@@ -174,7 +173,7 @@ def _execution_record(last: Evaluation) -> dict[str, float | None]:
 
 def _first_cells(group: Group, runs: Sequence[Run]) -> list[Any]:
     left_out = len(group.runs) - len(runs)
-    name = [group.name, tag("small", group.settings) if group.settings else ""]
+    name = [group.name, tag("small", ", ".join(group.settings)) if group.settings else ""]
     name.append(tag("small", f"{left_out} more without a finished result") if left_out else "")
     return [join(name), ", ".join(str(run.seed) for run in runs)]
 
@@ -273,7 +272,10 @@ def _training_overlay(groups: Sequence[Group]) -> Figure | None:
             variants.append(Variant(f"stage {stage}", figure))
     if not variants:
         return None
-    caption = "A stage that was reused from an earlier run has no curve here."
+    caption = (
+        "One colour for each experiment, one dash for each seed. A stage that was trained once and reused has the same "
+        "curve in every run that uses it."
+    )
     return Figure("Validation accuracy over training", caption, variants, selected=0)
 
 
