@@ -1,6 +1,6 @@
 """Figures of the execution stage: accuracy, upload rate and costs against the threshold and over the tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -18,16 +18,17 @@ from eccsnn.report.execution import (
 from eccsnn.report.figures import (
     CHOSEN,
     CLOUD,
+    COLOURBAR,
     EDGE,
     FRACTION,
     MEASURE_STYLES,
     PALETTE,
     Figure,
     Variant,
-    heatmap_height,
     label,
     line,
     plot,
+    plot_of_rows,
     stacked_plot,
 )
 from eccsnn.report.load import Run
@@ -197,21 +198,22 @@ def _per_class(run: Run) -> Figure | None:
             if not isinstance(rates, dict) or not rates:
                 continue
             learnt = {str(index) for index in evaluation.classes}
-            figure = plot("", "upload rate", bargap=0.25)
+            figure = plot_of_rows("upload rate", "", len(rates))
             for name, colour, keep in (("learnt by the edge", PALETTE[0], True), ("not learnt yet", PALETTE[1], False)):
-                part = {key: rate for key, rate in rates.items() if (str(key) in learnt) == keep}
+                part = {key: rates[key] for key in _in_order_learnt(run, rates) if (key in learnt) == keep}
                 if part:
                     figure.add_trace(
                         go.Bar(
                             name=name,
-                            x=[label(run.class_name(key)) for key in part],
-                            y=[finite(rate) for rate in part.values()],
+                            x=[finite(rate) for rate in part.values()],
+                            y=[label(run.class_name(key)) for key in part],
+                            orientation="h",
                             marker={"color": colour},
-                            hovertemplate="%{x}: %{y:.2%}",
+                            hovertemplate="%{y}: %{x:.2%}",
                         )
                     )
-            figure.update_xaxes(type="category")
-            figure.update_yaxes(tickformat=FRACTION, range=[0, 1])
+            figure.update_layout(bargap=0.25)
+            figure.update_xaxes(tickformat=FRACTION, range=[0, 1.03])
             rows = [[run.class_name(key), percent(rate)] for key, rate in rates.items()]
             table = Table(f"{set_label}, {evaluation.stage_label}", ["Class", "Upload rate"], rows)
             variants.append(Variant(f"{set_label}, {evaluation.stage_label}", figure, table))
@@ -222,7 +224,6 @@ def _per_class(run: Run) -> Figure | None:
         "At the chosen threshold. Images of classes that the edge has not learnt can only be right when they are "
         "uploaded.",
         variants,
-        wide=True,
     )
 
 
@@ -232,9 +233,9 @@ def _per_class_over_tasks(run: Run) -> Figure | None:
         found = [e for e in evaluations(run, set_name) if isinstance(dig(e.chosen, "per_class_upload_rate"), dict)]
         if len(found) < 2:
             continue
-        keys = list(dict.fromkeys(key for e in found for key in e.chosen["per_class_upload_rate"]))
+        keys = _in_order_learnt(run, dict.fromkeys(key for e in found for key in e.chosen["per_class_upload_rate"]))
         values = [[finite(e.chosen["per_class_upload_rate"].get(key)) for e in found] for key in keys]
-        figure = plot("number of classes learnt", "", height=heatmap_height(len(keys)))
+        figure = plot_of_rows("number of classes learnt", "", len(keys))
         figure.add_trace(
             go.Heatmap(
                 x=[str(len(e.classes)) for e in found],
@@ -247,20 +248,24 @@ def _per_class_over_tasks(run: Run) -> Figure | None:
                 ygap=1,
                 hovertemplate="%{y}, %{x} classes learnt: %{z:.2%}<extra></extra>",
                 texttemplate="%{z:.0%}" if len(keys) * len(found) <= 200 else None,
-                colorbar={"tickformat": FRACTION, "thickness": 10},
+                colorbar=COLOURBAR,
             )
         )
         figure.update_xaxes(type="category")
-        figure.update_yaxes(type="category", autorange="reversed")
         variants.append(Variant(set_label, figure))
     if not variants:
         return None
     return Figure(
         "Upload rate of each class over the number of classes learnt",
-        "At the threshold chosen at that time.",
+        "At the threshold chosen at that time; classes in the order learnt.",
         variants,
-        wide=True,
     )
+
+
+def _in_order_learnt(run: Run, keys: Iterable[str]) -> list[str]:
+    """Class indices, as JSON has them for keys, in the order in which the classes are learnt."""
+    position = {str(index): place for place, index in enumerate(run.class_order)}
+    return sorted(keys, key=lambda key: position.get(key, len(position)))
 
 
 def _cost_against_threshold(run: Run, key: str) -> Figure | None:

@@ -56,6 +56,12 @@ class Run:
         return [str(name) for name in names] if isinstance(names, list) else []
 
     @property
+    def class_order(self) -> list[int]:
+        """Indices of all classes in the order in which they are learnt."""
+        tasks = dig(self.results, "scenario", "tasks")
+        return [index for task in tasks for index in task] if isinstance(tasks, list) else []
+
+    @property
     def execution(self) -> list[Mapping[str, Any]]:
         """The entries of the execution stage, one for each number of tasks learnt."""
         entries = self.results.get("execution")

@@ -143,7 +143,7 @@ def test_hostile_strings_stay_text(tmp_path: Path) -> None:
     assert len(page.scripts) == 2
     assert not any(name == "img" or "onerror" in attributes for name, attributes in page.elements)
     assert HOSTILE in page.text
-    names = [str(x) for trace in page.traces() if trace["type"] == "bar" for x in trace["x"]]
+    names = [str(name) for trace in page.traces() if trace["type"] == "bar" for name in trace["y"]]
     assert any("&lt;img src=x" in name for name in names)
     assert not any("<img" in name for name in names)  # plotly reads markup in labels
     templates = [trace.get("hovertemplate", "") for trace in page.traces()]
