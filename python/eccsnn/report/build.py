@@ -28,6 +28,7 @@ from eccsnn.report.tables import (
     link_table,
     models_table,
     pairs,
+    saved_table,
     stages_table,
     tasks_table,
     update_table,
@@ -136,7 +137,11 @@ def _sections(run: Run, prefix: str) -> list[Section]:
         ("Edge and cloud together", [*_execution_tables(run), _figures(execution_figures(run), f"{prefix}-exec")]),
         (
             "Update on the device",
-            [*_rendered(update_table(update) if update else None), _figures(update_figures(run), f"{prefix}-update")],
+            [
+                *_rendered(update_table(update) if update else None),
+                *_rendered(saved_table(update) if update else None),
+                _figures(update_figures(run), f"{prefix}-update"),
+            ],
         ),
         ("Costs", [*costs, _figures(cost_figures(run), f"{prefix}-cost")]),
         ("Measured link", _rendered(link_table(link) if link else None)),

@@ -23,6 +23,7 @@ from eccsnn.report.values import MISSING, dig, duration, finite, percent, proven
 
 UPLOAD_RATES = (0.1, 0.25, 0.5, 0.75)
 COST_COLUMNS = {"energy_mj": "Energy / image", "latency_ms": "Latency / image", "payload_bytes": "Upload / image"}
+SENTENCE = 40  # characters from which a cell is kept wide, so that it does not become a tower on a phone
 COST_UNITS = {"energy_mj": "mJ", "latency_ms": "ms", "payload_bytes": "B"}
 
 
@@ -54,6 +55,8 @@ class Table:
         def cells(row: Sequence[Any]) -> Iterable[Html]:
             for i, cell in enumerate(row):
                 kind = "text" if i in words else None
+                if i > 0 and kind and not isinstance(cell, Html) and len(str(cell)) > SENTENCE:
+                    kind = "text sentence"
                 yield tag("th", cell, scope="row", class_=kind) if i == 0 else tag("td", cell, class_=kind)
 
         head = tag(
@@ -163,20 +166,20 @@ def update_table(update: Mapping[str, Any]) -> Table:
         rows.append([label, percent(update.get(key)), definition])
     for key, value in _mapping(update, "other").items():
         rows.append([_words(key), percent(value), dig(update, "definitions", key) or MISSING])
-    saved = _mapping(update, "upload_saved")
-    saved_origin = saved.get("provenance")
-    for key, value in saved.items():
-        if finite(value) is not None:
-            value_and_badge = join([quantity(value), " ", badge(saved_origin)])
-            rows.append(
-                [
-                    f"Saved against retraining in the cloud: {_words(key)}",
-                    value_and_badge,
-                    saved.get("definition") or MISSING,
-                ]
-            )
     caption = f"Update by {update.get('learner', 'an unnamed learner')}"
     return Table(caption, ["Metric", "Value", "Definition"], rows, text_columns=[2])
+
+
+def saved_table(update: Mapping[str, Any]) -> Table | None:
+    """What updating on the device saves against retraining in the cloud."""
+    saved = _mapping(update, "upload_saved")
+    origin = badge(saved.get("provenance"))
+    rows = [[_words(key), quantity(value), origin] for key, value in saved.items() if finite(value) is not None]
+    if not rows:
+        return None
+    note = f"Definition: {saved['definition']}." if saved.get("definition") else ""
+    columns = ["Figure", "Value", "Provenance"]
+    return Table("Saved against retraining in the cloud", columns, rows, text_columns=[2], note=note)
 
 
 def costs_table(run: Run) -> Table | None:

@@ -19,6 +19,7 @@ from eccsnn.report.tables import (
     image_bytes_table,
     link_table,
     models_table,
+    saved_table,
     tasks_table,
     update_table,
 )
@@ -110,7 +111,13 @@ def test_the_tasks_table_has_a_row_a_task(run: Run) -> None:
 def test_the_update_table_names_definitions(run: Run) -> None:
     rows = {row[0]: row[1:] for row in rows_of(update_table(run.results["update"]))}
     assert rows["Forgetting"] == ["9.45%", DEFINITIONS["forgetting"]]
-    assert rows["Saved against retraining in the cloud: requests not sent"][0] == "630 modelled"
+
+
+def test_what_an_update_saves_has_its_provenance_and_its_definition(run: Run) -> None:
+    table = saved_table(run.results["update"])
+    assert ["requests not sent", "630", "modelled"] in rows_of(table)
+    assert table is not None
+    assert run.results["update"]["upload_saved"]["definition"] in table.note
 
 
 def test_every_cost_has_its_provenance(run: Run) -> None:
