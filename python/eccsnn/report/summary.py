@@ -138,9 +138,10 @@ def _link(run: Run) -> str:
     transport = link.get("transport", "transport not recorded")
     text = (
         f"Over a link between two processes ({transport}; {provenance(link.get('provenance'))}), "
-        f"{quantity(link.get('uploaded'))} of {quantity(link.get('requests'))} images were uploaded, with "
-        f"{quantity(link.get('wire_bytes_up'))} bytes each on the wire."
+        f"{quantity(link.get('uploaded'))} of {quantity(link.get('requests'))} images were uploaded"
     )
+    wire_bytes = finite(link.get("wire_bytes_up"))
+    text += "." if wire_bytes is None else f", with {quantity(wire_bytes)} bytes each on the wire."
     latencies = [
         f"{quantity(value)} ms for the {side}'s answers"
         for side in ("edge", "cloud")

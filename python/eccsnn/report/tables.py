@@ -238,8 +238,10 @@ def link_table(link: Mapping[str, Any]) -> Table:
         ("cloud_p95", "Latency, answered by the cloud, 95th percentile"),
     ):
         rows.append(row(label, _with_unit(dig(link, "latency_ms", key), "ms")))
+    rows = [cells for cells in rows if cells[1] != MISSING]
     codec = f", images as {str(link['image_codec']).upper()}" if link.get("image_codec") else ""
-    caption = f"Link: {link.get('transport', 'transport not recorded')}{codec}"
+    shape = f", {link['shape']}" if link.get("shape") else ""
+    caption = f"Link: {link.get('transport', 'transport not recorded')}{shape}{codec}"
     return Table(caption, ["Figure", "Value", "Provenance"], rows, text_columns=[2])
 
 

@@ -69,6 +69,11 @@ def test_layers_that_never_spike_are_told(tmp_path: Path) -> None:
     assert "never spike" not in " ".join(summary(load_run(write_run(tmp_path / "other"))))
 
 
+def test_a_link_without_uploads_has_no_bytes(tmp_path: Path) -> None:
+    run = load_run(write_run(tmp_path / "run", results={"link": {"uploaded": 0, "wire_bytes_up": None}}))
+    assert "measured), 0 of 200 images were uploaded. The median" in " ".join(summary(run))
+
+
 def test_a_link_without_answers_by_the_edge_leaves_them_out(tmp_path: Path) -> None:
     run = load_run(write_run(tmp_path / "run", results={"link": {"latency_ms": {"edge_median": None}}}))
     assert "The median latency was 11.7 ms for the cloud's answers." in " ".join(summary(run))

@@ -138,11 +138,19 @@ def test_an_unknown_provenance_is_not_made_better(given: object) -> None:
 
 def test_the_link_table_shows_what_was_measured(run: Run) -> None:
     table = link_table(run.results["link"])
-    assert table.caption == "Link: gRPC over TCP, loopback, through a counting proxy, images as PNG"
+    assert table.caption == "Link: gRPC over TCP, loopback, through a counting proxy, not shaped, images as PNG"
     rows = {row[0]: row[1:] for row in rows_of(table)}
     assert rows["Uploaded"] == ["37", "measured"]
     assert rows["On the wire up, mean, all framing"] == ["611.3 B", "measured"]
     assert rows["Latency, answered by the cloud, 95th percentile"] == ["15.2 ms", "measured"]
+
+
+def test_what_a_link_could_not_measure_has_no_row(tmp_path: Path) -> None:
+    nothing = {"latency_ms": {"cloud_median": None, "cloud_p95": None}, "payload_bytes_up": None}
+    run = load_run(write_run(tmp_path / "run", results={"link": nothing}))
+    names = {row[0] for row in rows_of(link_table(run.results["link"]))}
+    assert "Latency, answered by the edge, median" in names
+    assert not names & {"Latency, answered by the cloud, median", "Image payload up, mean"}
 
 
 def test_the_models_table_has_parameters_and_operations(run: Run) -> None:
