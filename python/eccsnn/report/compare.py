@@ -27,6 +27,7 @@ UPDATE_COLUMNS = {
     "last_accuracy": ("Last accuracy", "percent"),
     "forgetting": ("Forgetting", "percent"),
 }
+PLUS_MINUS = " ±\u00a0"  # a narrow column breaks before it, not behind
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 # Keys that may differ between runs of one experiment: the seed, and where it ran.
 NOT_SETTINGS = frozenset({"seed", "device", "checkpoint_seconds", "description", "name"})
@@ -132,10 +133,10 @@ def updates_table(groups: Sequence[Group]) -> Table | None:
 
 
 def mean_std(values: Sequence[float | None], kind: str) -> str:
-    """Mean ± sample standard deviation of the values that are there.
+    r"""Mean ± sample standard deviation of the values that are there.
 
     >>> mean_std([0.90, 0.92], "percent"), mean_std([0.9], "percent"), mean_std([None], "number")
-    ('91.00 ± 1.41%', '90.00%', '–')
+    ('91.00 ±\xa01.41%', '90.00%', '–')
     """
     present = [value for value in values if value is not None]
     if not present:
@@ -146,10 +147,10 @@ def mean_std(values: Sequence[float | None], kind: str) -> str:
     deviation = statistics.stdev(present)
     missing = f" (n = {len(present)})" if len(present) < len(values) else ""
     if kind == "percent":
-        return f"{100 * mean:.2f} ± {100 * deviation:.2f}%{missing}"
+        return f"{100 * mean:.2f}{PLUS_MINUS}{100 * deviation:.2f}%{missing}"
     if kind == "ratio":
-        return f"{mean:.3f} ± {deviation:.3f}{missing}"
-    return f"{quantity(mean)} ± {deviation:.2g}{missing}"
+        return f"{mean:.3f}{PLUS_MINUS}{deviation:.3f}{missing}"
+    return f"{quantity(mean)}{PLUS_MINUS}{deviation:.2g}{missing}"
 
 
 def comparison_figures(groups: Sequence[Group]) -> list[Figure]:
@@ -230,7 +231,7 @@ def _overlay(groups: Sequence[Group], set_name: str) -> Figure | None:
     if not figure.data:
         return None
     figure.update_xaxes(tickformat=FRACTION, range=[-0.03, 1.03])
-    figure.update_yaxes(tickformat=".1%")
+    figure.update_yaxes(tickformat=FRACTION)
     figure.update_layout(showlegend=True)
     return Figure(
         f"Accuracy against upload rate, {SETS[set_name]}",

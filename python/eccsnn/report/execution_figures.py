@@ -89,6 +89,7 @@ def _accuracy_against_upload(run: Run, set_name: str) -> Figure | None:
                     colour,
                     dash,
                     customdata=column(points, "threshold"),
+                    legendgroup=label(measure),
                     hovertemplate="%{y:.2%} at upload rate %{x:.2%}<br>threshold %{customdata:.3f}",
                 )
             )
@@ -97,10 +98,12 @@ def _accuracy_against_upload(run: Run, set_name: str) -> Figure | None:
         for i, (measure, point) in enumerate(evaluation.chosen_by_measure.items()):
             x, y = finite(point.get("upload_rate")), finite(point.get("accuracy"))
             if measure != evaluation.measure:
-                _mark(figure, f"chosen, {measure_name(measure)}", x, y, measure_style(measure, i)[0], "star-open", 11)
+                # In its line's colour and without a place in the legend, which would take that of the plot.
+                name, colour = f"chosen, {measure_name(measure)}", measure_style(measure, i)[0]
+                _mark(figure, name, x, y, colour, "star-open", 11, legendgroup=label(measure), showlegend=False)
         _mark_chosen(figure, finite(evaluation.chosen.get("upload_rate")), finite(evaluation.chosen.get("accuracy")))
         figure.update_xaxes(tickformat=FRACTION, range=[-0.03, 1.03])
-        figure.update_yaxes(tickformat=".1%")
+        figure.update_yaxes(tickformat=FRACTION)
         variants.append(Variant(evaluation.stage_label, figure, _curve_table(evaluation, set_name)))
     if not variants:
         return None
@@ -320,7 +323,14 @@ def _curve_table(evaluation: Evaluation, set_name: str) -> Table:
 
 
 def _mark(
-    figure: go.Figure, name: str, x: float | None, y: float | None, colour: str, symbol: str, size: int = 10
+    figure: go.Figure,
+    name: str,
+    x: float | None,
+    y: float | None,
+    colour: str,
+    symbol: str,
+    size: int = 10,
+    **style: Any,
 ) -> None:
     if x is None or y is None:
         return
@@ -332,6 +342,7 @@ def _mark(
             mode="markers",
             marker={"color": colour, "symbol": symbol, "size": size},
             hovertemplate="%{y:,.4~g}" if y > 1 else "%{y:.2%}",
+            **style,
         )
     )
 

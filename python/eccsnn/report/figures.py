@@ -20,7 +20,7 @@ MEASURE_STYLES = {
 }
 EDGE, CLOUD, CHOSEN, BORDER = "#8b5cf6", "#0e9fb3", "#e0366f", "#e2762b"
 PALETTE = ("#3b76f0", "#e2762b", "#1f9d6a", "#e0366f", "#8b5cf6", "#0e9fb3", "#b58900", "#8b93a1")
-FRACTION = ".0%"
+FRACTION = ".4~p"  # as many digits as tell neighbouring ticks apart
 COLOURBAR = {"tickformat": FRACTION, "thickness": 10, "lenmode": "pixels", "len": 220, "y": 1, "yanchor": "top"}
 
 

@@ -27,7 +27,7 @@ def test_runs_that_differ_in_their_seed_are_averaged(tmp_path: Path) -> None:
     head, row = next(iter(Page(table.render()).tables.values()))
     cells = dict(zip(head, row, strict=True))
     edge = [run.execution[-1]["sets"]["all"]["edge_accuracy"] for run in runs]
-    assert cells["Edge only"] == f"{100 * statistics.mean(edge):.2f} ± {100 * statistics.stdev(edge):.2f}%"
+    assert cells["Edge only"] == f"{100 * statistics.mean(edge):.2f} ±\u00a0{100 * statistics.stdev(edge):.2f}%"
     assert cells["Seeds"] == "0, 1, 2"
     assert cells["Classes learnt"] == "10"
     assert "Energy (mJ)modelled" in head
@@ -108,9 +108,9 @@ def test_curves_of_all_runs_lie_over_each_other(tmp_path: Path) -> None:
     ("values", "kind", "text"),
     [
         ([0.5, None], "percent", "50.00%"),
-        ([0.25, 0.75, None], "percent", "50.00 ± 35.36% (n = 2)"),
-        ([1.0, 3.0], "number", "2 ± 1.4"),
-        ([0.9, 1.1], "ratio", "1.000 ± 0.141"),
+        ([0.25, 0.75, None], "percent", "50.00 ±\u00a035.36% (n = 2)"),
+        ([1.0, 3.0], "number", "2 ±\u00a01.4"),
+        ([0.9, 1.1], "ratio", "1.000 ±\u00a00.141"),
         ([], "percent", "–"),
     ],
 )

@@ -41,6 +41,8 @@ def test_accuracy_against_upload_rate_has_every_measure_and_the_chosen_point(run
         assert list(line.y) == record["curves"][measure]["accuracy"]
     star = trace(figure, "chosen")
     assert (star.x[0], star.y[0]) == (record["chosen"]["upload_rate"], record["chosen"]["accuracy"])
+    other, point = trace(figure, "chosen, score margin"), record["chosen_by_measure"]["margin"]
+    assert (other.x[0], other.y[0], other.showlegend) == (point["upload_rate"], point["accuracy"], False)
     assert (trace(figure, "edge only").x[0], trace(figure, "edge only").y[0]) == (0.0, record["edge_accuracy"])
     assert (trace(figure, "cloud only").x[0], trace(figure, "cloud only").y[0]) == (1.0, record["cloud_accuracy"])
 
