@@ -63,9 +63,9 @@ class ImageCosts:
         return self.edge_latency + (self.network_latency + self.cloud_latency) * upload_rate
 
     def curve(self, upload_rates: Sequence[float]) -> dict[str, list[float]]:
-        """`edge_energy_mj` (device), `energy_mj` and `latency_ms` for each upload rate of a curve, as plain lists."""
+        """`device_energy_mj`, `energy_mj` and `latency_ms` for each upload rate of a curve, as plain lists."""
         return {
-            "edge_energy_mj": [self.device_energy_mj(float(rate)).value for rate in upload_rates],
+            "device_energy_mj": [self.device_energy_mj(float(rate)).value for rate in upload_rates],
             "energy_mj": [self.energy_mj(float(rate)).value for rate in upload_rates],
             "latency_ms": [self.latency_ms(float(rate)).value for rate in upload_rates],
         }

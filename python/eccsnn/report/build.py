@@ -28,6 +28,7 @@ from eccsnn.report.tables import (
     link_table,
     models_table,
     pairs,
+    saved_table,
     stages_table,
     tasks_table,
     update_table,
@@ -136,7 +137,11 @@ def _sections(run: Run, prefix: str) -> list[Section]:
         ("Edge and cloud together", [*_execution_tables(run), _figures(execution_figures(run), f"{prefix}-exec")]),
         (
             "Update on the device",
-            [*_rendered(update_table(update) if update else None), _figures(update_figures(run), f"{prefix}-update")],
+            [
+                *_rendered(update_table(update) if update else None),
+                *_rendered(saved_table(update) if update else None),
+                _figures(update_figures(run), f"{prefix}-update"),
+            ],
         ),
         ("Costs", [*costs, _figures(cost_figures(run), f"{prefix}-cost")]),
         ("Measured link", _rendered(link_table(link) if link else None)),
@@ -183,8 +188,6 @@ def _notices(run: Run) -> Html:
     notices = []
     if status_text(run):
         error = dig(run.info, "error")
-        if isinstance(error, dict):
-            error = error.get("message")
         said = tag("pre", str(error)) if error else ""
         notices.append(tag("div", tag("p", status_text(run)), said, class_=f"notice {run.status}", role="alert"))
     notices += [tag("div", tag("p", problem), class_="notice", role="note") for problem in run.problems]

@@ -27,6 +27,7 @@ UPDATE_COLUMNS = {
     "last_accuracy": ("Last accuracy", "percent"),
     "forgetting": ("Forgetting", "percent"),
 }
+PLUS_MINUS = " ±\u00a0"  # a narrow column breaks before it, not behind
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 # Keys that may differ between runs of one experiment: the seed, and where it ran.
 NOT_SETTINGS = frozenset({"seed", "device", "checkpoint_seconds", "description", "name"})
@@ -38,12 +39,12 @@ class Group:
 
     Attributes:
         name: The runs' name.
-        settings: Where runs of one name have other settings, what these runs set; else empty.
+        settings: Where runs of one name have other settings, what these runs set, as ``key=value``; else empty.
         runs: In the order given.
     """
 
     name: str
-    settings: str
+    settings: Sequence[str]
     runs: Sequence[Run]
 
     @property
@@ -65,7 +66,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     for name, variants in by_name.items():
         common = set.intersection(*(set(settings) for settings in variants))
         for settings, members in variants.items():
-            own = ", ".join(f"{key}={value}" for key, value in settings if (key, value) not in common)
+            own = [f"{key}={value}" for key, value in settings if (key, value) not in common]
             groups.append(Group(name, own, members))
     return groups
 
@@ -75,9 +76,8 @@ def legend_names(groups: Sequence[Group]) -> list[Html]:
     one_name = len({group.name for group in groups}) == 1
     names = []
     for group in groups:
-        parts = [] if one_name and group.settings else [group.name]
-        parts += filter(None, group.settings.split(", "))
-        names.append(Html("<br>".join(label(part) for part in parts)))
+        name = [] if one_name and group.settings else [group.name]
+        names.append(Html("<br>".join(label(part) for part in [*name, *group.settings])))
     return names
 
 
@@ -133,10 +133,10 @@ def updates_table(groups: Sequence[Group]) -> Table | None:
 
 
 def mean_std(values: Sequence[float | None], kind: str) -> str:
-    """Mean ± sample standard deviation of the values that are there.
+    r"""Mean ± sample standard deviation of the values that are there.
 
     >>> mean_std([0.90, 0.92], "percent"), mean_std([0.9], "percent"), mean_std([None], "number")
-    ('91.00 ± 1.41%', '90.00%', '–')
+    ('91.00 ±\xa01.41%', '90.00%', '–')
     """
     present = [value for value in values if value is not None]
     if not present:
@@ -147,10 +147,10 @@ def mean_std(values: Sequence[float | None], kind: str) -> str:
     deviation = statistics.stdev(present)
     missing = f" (n = {len(present)})" if len(present) < len(values) else ""
     if kind == "percent":
-        return f"{100 * mean:.2f} ± {100 * deviation:.2f}%{missing}"
+        return f"{100 * mean:.2f}{PLUS_MINUS}{100 * deviation:.2f}%{missing}"
     if kind == "ratio":
-        return f"{mean:.3f} ± {deviation:.3f}{missing}"
-    return f"{quantity(mean)} ± {deviation:.2g}{missing}"
+        return f"{mean:.3f}{PLUS_MINUS}{deviation:.3f}{missing}"
+    return f"{quantity(mean)}{PLUS_MINUS}{deviation:.2g}{missing}"
 
 
 def comparison_figures(groups: Sequence[Group]) -> list[Figure]:
@@ -174,7 +174,7 @@ def _execution_record(last: Evaluation) -> dict[str, float | None]:
 
 def _first_cells(group: Group, runs: Sequence[Run]) -> list[Any]:
     left_out = len(group.runs) - len(runs)
-    name = [group.name, tag("small", group.settings) if group.settings else ""]
+    name = [group.name, tag("small", ", ".join(group.settings)) if group.settings else ""]
     name.append(tag("small", f"{left_out} more without a finished result") if left_out else "")
     return [join(name), ", ".join(str(run.seed) for run in runs)]
 
@@ -231,7 +231,7 @@ def _overlay(groups: Sequence[Group], set_name: str) -> Figure | None:
     if not figure.data:
         return None
     figure.update_xaxes(tickformat=FRACTION, range=[-0.03, 1.03])
-    figure.update_yaxes(tickformat=".1%")
+    figure.update_yaxes(tickformat=FRACTION)
     figure.update_layout(showlegend=True)
     return Figure(
         f"Accuracy against upload rate, {SETS[set_name]}",
@@ -273,7 +273,10 @@ def _training_overlay(groups: Sequence[Group]) -> Figure | None:
             variants.append(Variant(f"stage {stage}", figure))
     if not variants:
         return None
-    caption = "A stage that was reused from an earlier run has no curve here."
+    caption = (
+        "One colour for each experiment, one dash for each seed. A stage that was trained once and reused has the same "
+        "curve in every run that uses it."
+    )
     return Figure("Validation accuracy over training", caption, variants, selected=0)
 
 

@@ -19,7 +19,7 @@ CURVE_KEYS = (
     "accuracy",
     "upload_rate",
     "acc_i",
-    "edge_energy_mj",
+    "device_energy_mj",
     "energy_mj",
     "latency_ms",
     "payload_bytes",
@@ -72,7 +72,7 @@ class Evaluation:
     def chosen_by_measure(self) -> Mapping[str, Mapping[str, Any]]:
         """For every measure the point at its own threshold, chosen on validation data."""
         found = self.record.get("chosen_by_measure")
-        return found if isinstance(found, Mapping) else {self.measure: self.chosen} if self.chosen else {}
+        return found if isinstance(found, Mapping) else {}
 
     def value(self, key: str) -> float | None:
         return finite(self.record.get(key))
@@ -133,23 +133,23 @@ def measure_name(measure: str) -> str:
 
 def cost_provenance(run: Run, key: str) -> str:
     """Where a curve's cost figures come from; ``"unstated"`` unless the run says so."""
-    stated = dig(run.results, "provenance", key)
-    if stated is None and key == "payload_bytes":
+    if key == "payload_bytes":
         # Mean size of encoded validation images, times the upload rate: a model, if a simple one.
-        stated = "modelled" if dig(run.results, "image_bytes") else None
-    if stated is None:
-        stated = _cost_row(run, f"{COST_NAMES.get(key)} per image").get("provenance")
-    return provenance(stated)
+        return provenance("modelled" if dig(run.results, "image_bytes") else None)
+    return provenance(_cost_row(run, f"{COST_NAMES[key]} per image").get("provenance"))
 
 
-def only_costs(run: Run, evaluation: Evaluation, place: str) -> dict[str, float | None]:
-    """Costs of an image that is answered in one place only, the ``"edge"`` or the ``"cloud"``."""
-    stated = dig(evaluation.record, f"{place}_only")
-    prefix = "cloud-only " if place == "cloud" else "edge "
-    costs = {key: finite(_cost_row(run, f"{prefix}{name} per image").get("value")) for key, name in COST_NAMES.items()}
+def edge_only_costs(evaluation: Evaluation) -> dict[str, float | None]:
+    """Costs of an image that the edge answers without asking anybody."""
+    return {"payload_bytes": 0.0} | {key: finite(dig(evaluation.record, "edge_only", key)) for key in COST_NAMES}
+
+
+def cloud_only_costs(run: Run) -> dict[str, float | None]:
+    """Costs of an image that goes to the cloud without an edge inference."""
     codec = str(dig(run.config, "link", "codec"))
-    costs["payload_bytes"] = 0.0 if place == "edge" else finite(dig(run.results, "image_bytes", codec))
-    return costs | {key: finite(dig(stated, key)) for key in COST_KEYS if dig(stated, key) is not None}
+    costs = {key: _cost_row(run, f"cloud-only {name} per image").get("value") for key, name in COST_NAMES.items()}
+    costs["payload_bytes"] = dig(run.results, "image_bytes", codec)
+    return {key: finite(value) for key, value in costs.items()}
 
 
 def _cost_row(run: Run, name: str) -> Mapping[str, Any]:

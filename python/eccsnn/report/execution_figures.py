@@ -1,6 +1,6 @@
 """Figures of the execution stage: accuracy, upload rate and costs against the threshold and over the tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -9,25 +9,26 @@ from eccsnn.report.execution import (
     SETS,
     Evaluation,
     Point,
+    cloud_only_costs,
     cost_provenance,
     distinct_evaluations,
     evaluations,
     measure_name,
-    only_costs,
 )
 from eccsnn.report.figures import (
     CHOSEN,
     CLOUD,
+    COLOURBAR,
     EDGE,
     FRACTION,
     MEASURE_STYLES,
     PALETTE,
     Figure,
     Variant,
-    heatmap_height,
     label,
     line,
     plot,
+    plot_of_rows,
     stacked_plot,
 )
 from eccsnn.report.load import Run
@@ -88,6 +89,7 @@ def _accuracy_against_upload(run: Run, set_name: str) -> Figure | None:
                     colour,
                     dash,
                     customdata=column(points, "threshold"),
+                    legendgroup=label(measure),
                     hovertemplate="%{y:.2%} at upload rate %{x:.2%}<br>threshold %{customdata:.3f}",
                 )
             )
@@ -95,12 +97,13 @@ def _accuracy_against_upload(run: Run, set_name: str) -> Figure | None:
         _mark(figure, "cloud only", 1.0, evaluation.value("cloud_accuracy"), CLOUD, "diamond")
         for i, (measure, point) in enumerate(evaluation.chosen_by_measure.items()):
             x, y = finite(point.get("upload_rate")), finite(point.get("accuracy"))
-            if measure == evaluation.measure:
-                _mark_chosen(figure, x, y)
-            else:
-                _mark(figure, f"chosen, {measure_name(measure)}", x, y, measure_style(measure, i)[0], "star-open", 11)
+            if measure != evaluation.measure:
+                # In its line's colour and without a place in the legend, which would take that of the plot.
+                name, colour = f"chosen, {measure_name(measure)}", measure_style(measure, i)[0]
+                _mark(figure, name, x, y, colour, "star-open", 11, legendgroup=label(measure), showlegend=False)
+        _mark_chosen(figure, finite(evaluation.chosen.get("upload_rate")), finite(evaluation.chosen.get("accuracy")))
         figure.update_xaxes(tickformat=FRACTION, range=[-0.03, 1.03])
-        figure.update_yaxes(tickformat=".1%")
+        figure.update_yaxes(tickformat=FRACTION)
         variants.append(Variant(evaluation.stage_label, figure, _curve_table(evaluation, set_name)))
     if not variants:
         return None
@@ -198,21 +201,22 @@ def _per_class(run: Run) -> Figure | None:
             if not isinstance(rates, dict) or not rates:
                 continue
             learnt = {str(index) for index in evaluation.classes}
-            figure = plot("", "upload rate", bargap=0.25)
+            figure = plot_of_rows("upload rate", "", len(rates))
             for name, colour, keep in (("learnt by the edge", PALETTE[0], True), ("not learnt yet", PALETTE[1], False)):
-                part = {key: rate for key, rate in rates.items() if (str(key) in learnt) == keep}
+                part = {key: rates[key] for key in _in_order_learnt(run, rates) if (key in learnt) == keep}
                 if part:
                     figure.add_trace(
                         go.Bar(
                             name=name,
-                            x=[label(run.class_name(key)) for key in part],
-                            y=[finite(rate) for rate in part.values()],
+                            x=[finite(rate) for rate in part.values()],
+                            y=[label(run.class_name(key)) for key in part],
+                            orientation="h",
                             marker={"color": colour},
-                            hovertemplate="%{x}: %{y:.2%}",
+                            hovertemplate="%{y}: %{x:.2%}",
                         )
                     )
-            figure.update_xaxes(type="category")
-            figure.update_yaxes(tickformat=FRACTION, range=[0, 1])
+            figure.update_layout(bargap=0.25)
+            figure.update_xaxes(tickformat=FRACTION, range=[0, 1.03])
             rows = [[run.class_name(key), percent(rate)] for key, rate in rates.items()]
             table = Table(f"{set_label}, {evaluation.stage_label}", ["Class", "Upload rate"], rows)
             variants.append(Variant(f"{set_label}, {evaluation.stage_label}", figure, table))
@@ -223,7 +227,6 @@ def _per_class(run: Run) -> Figure | None:
         "At the chosen threshold. Images of classes that the edge has not learnt can only be right when they are "
         "uploaded.",
         variants,
-        wide=True,
     )
 
 
@@ -233,9 +236,9 @@ def _per_class_over_tasks(run: Run) -> Figure | None:
         found = [e for e in evaluations(run, set_name) if isinstance(dig(e.chosen, "per_class_upload_rate"), dict)]
         if len(found) < 2:
             continue
-        keys = list(dict.fromkeys(key for e in found for key in e.chosen["per_class_upload_rate"]))
+        keys = _in_order_learnt(run, dict.fromkeys(key for e in found for key in e.chosen["per_class_upload_rate"]))
         values = [[finite(e.chosen["per_class_upload_rate"].get(key)) for e in found] for key in keys]
-        figure = plot("number of classes learnt", "", height=heatmap_height(len(keys)))
+        figure = plot_of_rows("number of classes learnt", "", len(keys))
         figure.add_trace(
             go.Heatmap(
                 x=[str(len(e.classes)) for e in found],
@@ -248,20 +251,24 @@ def _per_class_over_tasks(run: Run) -> Figure | None:
                 ygap=1,
                 hovertemplate="%{y}, %{x} classes learnt: %{z:.2%}<extra></extra>",
                 texttemplate="%{z:.0%}" if len(keys) * len(found) <= 200 else None,
-                colorbar={"tickformat": FRACTION, "thickness": 10},
+                colorbar=COLOURBAR,
             )
         )
         figure.update_xaxes(type="category")
-        figure.update_yaxes(type="category", autorange="reversed")
         variants.append(Variant(set_label, figure))
     if not variants:
         return None
     return Figure(
         "Upload rate of each class over the number of classes learnt",
-        "At the threshold chosen at that time.",
+        "At the threshold chosen at that time; classes in the order learnt.",
         variants,
-        wide=True,
     )
+
+
+def _in_order_learnt(run: Run, keys: Iterable[str]) -> list[str]:
+    """Class indices, as JSON has them for keys, in the order in which the classes are learnt."""
+    position = {str(index): place for place, index in enumerate(run.class_order)}
+    return sorted(keys, key=lambda key: position.get(key, len(position)))
 
 
 def _cost_against_threshold(run: Run, key: str) -> Figure | None:
@@ -277,10 +284,10 @@ def _cost_against_threshold(run: Run, key: str) -> Figure | None:
             colour, _ = measure_style(evaluation.measure, 0)
             hover = "%{y:,.4~g} at threshold %{x:.3f}"
             figure.add_trace(line("ECC-SNN", thresholds, column(points, key), colour, hovertemplate=hover))
-            if key == "energy_mj" and any(point["edge_energy_mj"] is not None for point in points):
-                edge = column(points, "edge_energy_mj")
-                figure.add_trace(line("of it on the device", thresholds, edge, EDGE, "dash", hovertemplate=hover))
-            cloud_only = finite(only_costs(run, evaluation, "cloud")[key])
+            if key == "energy_mj" and any(point["device_energy_mj"] is not None for point in points):
+                device = column(points, "device_energy_mj")
+                figure.add_trace(line("of it on the device", thresholds, device, EDGE, "dash", hovertemplate=hover))
+            cloud_only = cloud_only_costs(run)[key]
             if cloud_only is not None and thresholds:
                 ends = [thresholds[0], thresholds[-1]]
                 figure.add_trace(line("cloud only", ends, [cloud_only] * 2, CLOUD, "dot", hovertemplate="%{y:,.4~g}"))
@@ -316,7 +323,14 @@ def _curve_table(evaluation: Evaluation, set_name: str) -> Table:
 
 
 def _mark(
-    figure: go.Figure, name: str, x: float | None, y: float | None, colour: str, symbol: str, size: int = 10
+    figure: go.Figure,
+    name: str,
+    x: float | None,
+    y: float | None,
+    colour: str,
+    symbol: str,
+    size: int = 10,
+    **style: Any,
 ) -> None:
     if x is None or y is None:
         return
@@ -328,6 +342,7 @@ def _mark(
             mode="markers",
             marker={"color": colour, "symbol": symbol, "size": size},
             hovertemplate="%{y:,.4~g}" if y > 1 else "%{y:.2%}",
+            **style,
         )
     )
 

@@ -20,7 +20,8 @@ MEASURE_STYLES = {
 }
 EDGE, CLOUD, CHOSEN, BORDER = "#8b5cf6", "#0e9fb3", "#e0366f", "#e2762b"
 PALETTE = ("#3b76f0", "#e2762b", "#1f9d6a", "#e0366f", "#8b5cf6", "#0e9fb3", "#b58900", "#8b93a1")
-FRACTION = ".0%"
+FRACTION = ".4~p"  # as many digits as tell neighbouring ticks apart
+COLOURBAR = {"tickformat": FRACTION, "thickness": 10, "lenmode": "pixels", "len": 220, "y": 1, "yanchor": "top"}
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,14 @@ def line(
     )
 
 
-def heatmap_height(rows: int, *, least: int = 300, most: int = 760) -> int:
-    """A height that leaves room for each row's label where possible."""
-    return max(least, min(most, 120 + 34 * rows))
+def plot_of_rows(x: str, y: str, rows: int, *, least: int = 300) -> go.Figure:
+    """An empty plot with a named row for each of many things, the first one on top, and room for every name."""
+    comfortable, tight = 120 + 34 * rows, 120 + 13 * rows
+    figure = plot(x, y, height=max(least, min(comfortable, 760), tight))
+    figure.update_yaxes(type="category", autorange="reversed")
+    if tight > 760:
+        figure.update_yaxes(tickfont={"size": 10})
+    return figure
 
 
 def _json(plot: go.Figure) -> str:

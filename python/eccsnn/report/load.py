@@ -24,7 +24,7 @@ class Run:
         path: The directory.
         info: `run.json`.
         results: `results.json`, empty while a run has none.
-        epochs: Lines of `metrics.jsonl` of kind "epoch"; a resumed run writes an epoch twice and the last line counts.
+        epochs: Lines of `metrics.jsonl` of kind "epoch".
         config: The resolved configuration.
         config_text: The same as it stands in `config.yaml`.
         problems: What was odd but did not stop the reading, in words for the reader.
@@ -54,6 +54,12 @@ class Run:
     def class_names(self) -> list[str]:
         names = dig(self.results, "data", "class_names")
         return [str(name) for name in names] if isinstance(names, list) else []
+
+    @property
+    def class_order(self) -> list[int]:
+        """Indices of all classes in the order in which they are learnt."""
+        tasks = dig(self.results, "scenario", "tasks")
+        return [index for task in tasks for index in task] if isinstance(tasks, list) else []
 
     @property
     def execution(self) -> list[Mapping[str, Any]]:
@@ -126,11 +132,8 @@ def _read_epochs(file: Path, problems: list[str], *, tolerate_torn_end: bool) ->
     if not file.is_file():
         problems.append("metrics.jsonl is missing, so there are no training curves.")
         return []
-    last: dict[tuple[Any, Any], Mapping[str, Any]] = {}
-    for line in _read_json_lines(file, problems, tolerate_torn_end):
-        if line.get("kind", "epoch") == "epoch" and line.get("epoch") is not None:
-            last[(str(line.get("stage")), line["epoch"])] = line
-    return list(last.values())
+    lines = _read_json_lines(file, problems, tolerate_torn_end)
+    return [line for line in lines if line.get("kind") == "epoch" and line.get("epoch") is not None]
 
 
 def _read_json_lines(file: Path, problems: list[str], tolerate_torn_end: bool) -> Iterator[Mapping[str, Any]]:

@@ -43,6 +43,6 @@ def tag(name: str, /, *children: Any, **attributes: Any) -> Html:
     return Html(head if name in VOID else f"{head}{join(children)}</{name}>")
 
 
-def details(summary: Any, *children: Any, open_: bool = False, class_: str | None = None) -> Html:
+def details(summary: Any, *children: Any, class_: str | None = None) -> Html:
     """A block that opens on a click."""
-    return tag("details", tag("summary", summary), *children, open=open_, class_=class_)
+    return tag("details", tag("summary", summary), *children, class_=class_)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from eccsnn.report.execution import SETS, Evaluation, cost_provenance, first_and_last, measure_name, only_costs
+from eccsnn.report.execution import SETS, Evaluation, cloud_only_costs, cost_provenance, first_and_last, measure_name
 from eccsnn.report.load import Run
 from eccsnn.report.values import dig, duration, finite, percent, points, provenance, quantity
 
@@ -100,7 +100,7 @@ def _costs(run: Run, e: Evaluation) -> str:
         ("latency_ms", "latency", "ms"),
         ("payload_bytes", "upload", "bytes"),
     ):
-        value, cloud = finite(e.chosen.get(key)), only_costs(run, e, "cloud")[key]
+        value, cloud = finite(e.chosen.get(key)), cloud_only_costs(run)[key]
         if value is None:
             continue
         text = f"{name} {quantity(value)} {unit} ({cost_provenance(run, key)})"
@@ -138,9 +138,10 @@ def _link(run: Run) -> str:
     transport = link.get("transport", "transport not recorded")
     text = (
         f"Over a link between two processes ({transport}; {provenance(link.get('provenance'))}), "
-        f"{quantity(link.get('uploaded'))} of {quantity(link.get('requests'))} images were uploaded, with "
-        f"{quantity(link.get('wire_bytes_up'))} bytes each on the wire."
+        f"{quantity(link.get('uploaded'))} of {quantity(link.get('requests'))} images were uploaded"
     )
+    wire_bytes = finite(link.get("wire_bytes_up"))
+    text += "." if wire_bytes is None else f", with {quantity(wire_bytes)} bytes each on the wire."
     latencies = [
         f"{quantity(value)} ms for the {side}'s answers"
         for side in ("edge", "cloud")

@@ -11,17 +11,19 @@ from eccsnn.report.execution import (
     Evaluation,
     Point,
     at_upload_rates,
+    cloud_only_costs,
     cost_provenance,
+    edge_only_costs,
     evaluations,
     measure_name,
-    only_costs,
 )
 from eccsnn.report.load import Run
 from eccsnn.report.markup import Html, join, tag
-from eccsnn.report.values import MISSING, dig, duration, finite, percent, points, provenance, quantity
+from eccsnn.report.values import MISSING, dig, duration, finite, percent, provenance, quantity
 
 UPLOAD_RATES = (0.1, 0.25, 0.5, 0.75)
 COST_COLUMNS = {"energy_mj": "Energy / image", "latency_ms": "Latency / image", "payload_bytes": "Upload / image"}
+SENTENCE = 40  # characters from which a cell is kept wide, so that it does not become a tower on a phone
 COST_UNITS = {"energy_mj": "mJ", "latency_ms": "ms", "payload_bytes": "B"}
 
 
@@ -53,6 +55,8 @@ class Table:
         def cells(row: Sequence[Any]) -> Iterable[Html]:
             for i, cell in enumerate(row):
                 kind = "text" if i in words else None
+                if i > 0 and kind and not isinstance(cell, Html) and len(str(cell)) > SENTENCE:
+                    kind = "text sentence"
                 yield tag("th", cell, scope="row", class_=kind) if i == 0 else tag("td", cell, class_=kind)
 
         head = tag(
@@ -92,13 +96,12 @@ def execution_table(run: Run, evaluation: Evaluation) -> Table:
     record, chosen = evaluation.record, evaluation.chosen
     curve = evaluation.curves.get(evaluation.measure, [])
     cost_keys = [key for key in COST_KEYS if any(point[key] is not None for point in curve) or key in chosen]
-    edge_costs, cloud_costs = only_costs(run, evaluation, "edge"), only_costs(run, evaluation, "cloud")
 
     def row(name: Any, threshold: Any, rate: Any, accuracy: Any, acc_i: Any, costs: Mapping[str, Any]) -> list[Any]:
         first = [name, _threshold(threshold), percent(rate), percent(accuracy), quantity(acc_i)]
         return first + [_with_unit(costs.get(key), COST_UNITS[key]) for key in cost_keys]
 
-    rows = [row("Edge only", None, 0.0, record.get("edge_accuracy"), None, edge_costs)]
+    rows = [row("Edge only", None, 0.0, record.get("edge_accuracy"), None, edge_only_costs(evaluation))]
     sweep: list[tuple[float, list[Any], bool]] = []
     for point in at_upload_rates(curve, UPLOAD_RATES):
         if not _same_point(point, chosen):
@@ -109,7 +112,7 @@ def execution_table(run: Run, evaluation: Evaluation) -> Table:
     sweep.sort(key=lambda item: item[0])
     rows += [cells for _, cells, _ in sweep]
     marked = [i for i, (_, _, is_chosen) in enumerate(sweep, start=1) if is_chosen]
-    rows.append(row("Cloud only", None, 1.0, record.get("cloud_accuracy"), None, cloud_costs))
+    rows.append(row("Cloud only", None, 1.0, record.get("cloud_accuracy"), None, cloud_only_costs(run)))
     columns = ["System", "Threshold", "Upload rate", "Accuracy", "AccI"]
     columns += [join([COST_COLUMNS[key], tag("br"), badge(cost_provenance(run, key))]) for key in cost_keys]
     rule = f", rule “{chosen['rule']}”" if chosen.get("rule") else ""
@@ -163,20 +166,20 @@ def update_table(update: Mapping[str, Any]) -> Table:
         rows.append([label, percent(update.get(key)), definition])
     for key, value in _mapping(update, "other").items():
         rows.append([_words(key), percent(value), dig(update, "definitions", key) or MISSING])
-    saved = _mapping(update, "upload_saved")
-    saved_origin = saved.get("provenance")
-    for key, value in saved.items():
-        if finite(value) is not None:
-            value_and_badge = join([quantity(value), " ", badge(saved_origin)])
-            rows.append(
-                [
-                    f"Saved against retraining in the cloud: {_words(key)}",
-                    value_and_badge,
-                    saved.get("definition") or MISSING,
-                ]
-            )
     caption = f"Update by {update.get('learner', 'an unnamed learner')}"
     return Table(caption, ["Metric", "Value", "Definition"], rows, text_columns=[2])
+
+
+def saved_table(update: Mapping[str, Any]) -> Table | None:
+    """What updating on the device saves against retraining in the cloud."""
+    saved = _mapping(update, "upload_saved")
+    origin = badge(saved.get("provenance"))
+    rows = [[_words(key), quantity(value), origin] for key, value in saved.items() if finite(value) is not None]
+    if not rows:
+        return None
+    note = f"Definition: {saved['definition']}." if saved.get("definition") else ""
+    columns = ["Figure", "Value", "Provenance"]
+    return Table("Saved against retraining in the cloud", columns, rows, text_columns=[2], note=note)
 
 
 def costs_table(run: Run) -> Table | None:
@@ -235,8 +238,10 @@ def link_table(link: Mapping[str, Any]) -> Table:
         ("cloud_p95", "Latency, answered by the cloud, 95th percentile"),
     ):
         rows.append(row(label, _with_unit(dig(link, "latency_ms", key), "ms")))
+    rows = [cells for cells in rows if cells[1] != MISSING]
     codec = f", images as {str(link['image_codec']).upper()}" if link.get("image_codec") else ""
-    caption = f"Link: {link.get('transport', 'transport not recorded')}{codec}"
+    shape = f", {link['shape']}" if link.get("shape") else ""
+    caption = f"Link: {link.get('transport', 'transport not recorded')}{shape}{codec}"
     return Table(caption, ["Figure", "Value", "Provenance"], rows, text_columns=[2])
 
 
@@ -295,12 +300,6 @@ def stages_table(run: Run) -> Table | None:
         if isinstance(stage, Mapping)
     ]
     return Table("Stages", ["Stage", "", "Time", "Artefact"], rows, text_columns=[1, 3])
-
-
-def gain(first: Any, second: Any) -> str:
-    """`first` minus `second`, two accuracies, in percentage points."""
-    left, right = finite(first), finite(second)
-    return MISSING if left is None or right is None else points(left - right)
 
 
 def _point_row(row: Any, name: Any, point: Mapping[str, Any] | Point) -> list[Any]:

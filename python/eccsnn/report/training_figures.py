@@ -8,23 +8,23 @@ import plotly.graph_objects as go
 
 from eccsnn.report.figures import (
     BORDER,
+    COLOURBAR,
     FRACTION,
     PALETTE,
     Figure,
     Variant,
-    heatmap_height,
     label,
     line,
     plot,
+    plot_of_rows,
 )
 from eccsnn.report.load import Run
 from eccsnn.report.tables import Table
-from eccsnn.report.values import dig, finite, percent, quantity
+from eccsnn.report.values import MISSING, dig, finite, percent, quantity
 
-NOT_LOSSES = frozenset(
-    {"epoch", "epochs", "seconds", "lr", "step", "steps", "samples_per_second", "images_per_second", "seed", "task"}
-)
+NOT_LOSSES = frozenset({"epoch", "epochs", "lr", "seconds", "samples_per_second", "val_accuracy"})
 MOST_LABELLED_CELLS = 400
+MOST_LABELLED_CLASSES = 15
 
 
 def update_figures(run: Run) -> list[Figure]:
@@ -33,8 +33,8 @@ def update_figures(run: Run) -> list[Figure]:
 
 
 def training_figures(run: Run) -> list[Figure]:
-    """Accuracy and losses over epochs, stage by stage."""
-    return [figure for figure in (_accuracies(run), _losses(run)) if figure is not None]
+    """Validation accuracy and losses over epochs, stage by stage."""
+    return [figure for figure in (_validation_accuracy(run), _losses(run)) if figure is not None]
 
 
 def firing_rate_figure(run: Run) -> Figure | None:
@@ -44,20 +44,21 @@ def firing_rate_figure(run: Run) -> Figure | None:
         rates = dig(run.results, key, "firing_rates")
         if not isinstance(rates, Mapping) or not rates:
             continue
-        figure = plot("", "spikes / neuron / timestep", bargap=0.35)
+        figure = plot_of_rows("spikes / neuron / timestep", "", len(rates))
         figure.add_trace(
             go.Bar(
-                x=[label(layer) for layer in rates],
-                y=[finite(rate) for rate in rates.values()],
+                x=[finite(rate) for rate in rates.values()],
+                y=[label(layer) for layer in rates],
+                orientation="h",
                 marker={"color": PALETTE[2]},
-                hovertemplate="%{x}: %{y:.4f}<extra></extra>",
-                texttemplate="%{y:.3f}" if len(rates) <= 12 else None,
+                hovertemplate="%{y}: %{x:.4f}<extra></extra>",
+                texttemplate="%{x:.3f}",
                 textposition="outside",
                 cliponaxis=False,
             )
         )
-        figure.update_xaxes(type="category")
-        figure.update_yaxes(rangemode="tozero")
+        figure.update_layout(bargap=0.35, margin={"r": 48})  # for the numbers beside the bars
+        figure.update_xaxes(rangemode="tozero")
         rows = [[layer, quantity(rate)] for layer, rate in rates.items()]
         variants.append(Variant(name, figure, Table(f"Firing rates, {name}", ["Layer", "Rate"], rows)))
     if not variants:
@@ -82,7 +83,7 @@ def _accuracy_matrix(run: Run) -> Figure | None:
         return None
     size = max(len(row) for row in matrix)
     values = [[finite(row[u]) if u < len(row) else None for u in range(size)] for row in matrix]
-    figure = plot("accuracy on the classes of", "", height=heatmap_height(len(matrix)))
+    figure = plot_of_rows("accuracy on the classes of", "", len(matrix))
     figure.add_trace(
         go.Heatmap(
             x=[f"task {u + 1}" for u in range(size)],
@@ -95,10 +96,9 @@ def _accuracy_matrix(run: Run) -> Figure | None:
             hoverongaps=False,
             texttemplate="%{z:.1%}" if size * len(matrix) <= MOST_LABELLED_CELLS else None,
             hovertemplate="%{y}, %{x}: %{z:.2%}<extra></extra>",
-            colorbar={"tickformat": FRACTION, "thickness": 10},
+            colorbar=COLOURBAR,
         )
     )
-    figure.update_yaxes(autorange="reversed")
     rows = [[f"after task {t + 1}", *(percent(value) for value in row)] for t, row in enumerate(values)]
     table = Table("Accuracy matrix", ["", *(f"Task {u + 1}" for u in range(size))], rows)
     caption = "Down a column: what happens to a task's classes while later ones are learnt (argmax over all heads)."
@@ -114,26 +114,28 @@ def _confusion(run: Run) -> Figure | None:
     tasks = dig(run.results, "scenario", "tasks")
     tasks = tasks if isinstance(tasks, list) else []
     # Rows and columns stand for the classes in the order in which they were learnt.
-    ids = [index for task in tasks for index in task]
-    ids = ids[: len(counts)] if len(ids) >= len(counts) else list(range(len(counts)))
+    order = run.class_order
+    ids = order[: len(counts)] if len(order) >= len(counts) else list(range(len(counts)))
     classes = [run.class_name(index) for index in ids]
     names = [
         label(name if classes.count(name) == 1 else f"{name} ({index})")
         for name, index in zip(classes, ids, strict=True)
     ]
-    figure = plot("predicted", "true", height=heatmap_height(len(counts), least=340))
+    many = len(counts) > MOST_LABELLED_CLASSES
+    figure = plot_of_rows("predicted", "true", len(counts), least=340)
     figure.add_trace(
         go.Heatmap(
             x=names,
             y=names,
             z=shares,
-            text=[[f"{value:,.0f}" if value else "" for value in row] for row in counts],
+            text=None if many else [[f"{value:,.0f}" if value else "" for value in row] for row in counts],
+            customdata=[[int(value) for value in row] for row in counts],
             zmin=0,
             zmax=1,
             hoverongaps=False,
-            texttemplate="%{text}" if len(counts) <= 15 else None,
-            hovertemplate="true %{y}, predicted %{x}: %{text} images (%{z:.1%})<extra></extra>",
-            colorbar={"tickformat": FRACTION, "thickness": 10},
+            texttemplate=None if many else "%{text}",
+            hovertemplate="true %{y}, predicted %{x}: %{customdata:,} images (%{z:.1%})<extra></extra>",
+            colorbar=COLOURBAR,
         )
     )
     for end in list(accumulate(len(task) for task in tasks))[:-1]:
@@ -143,31 +145,44 @@ def _confusion(run: Run) -> Figure | None:
             (-0.5, len(counts) - 0.5, position, position),
         ):
             figure.add_shape(type="line", x0=x0, x1=x1, y0=y0, y1=y1, line={"color": BORDER, "width": 2})
-    figure.update_xaxes(type="category", constrain="domain")
-    figure.update_yaxes(type="category", autorange="reversed")
-    rows = [[name, *(quantity(value) for value in row)] for name, row in zip(classes, counts, strict=True)]
-    table = Table("Confusion, images", ["True \\ predicted", *classes], rows)
+    figure.update_xaxes(type="category", constrain="domain", tickfont_size=figure.layout.yaxis.tickfont.size)
+    table = _mistakes_table(classes, counts) if many else _confusion_table(classes, counts)
     caption = "Colour: share of the true class; classes in the order learnt, orange lines are task borders."
-    return Figure("Confusion after the last task", caption, [Variant("", figure, table)])
+    return Figure("Confusion after the last task", caption, [Variant("", figure, table)], wide=many)
 
 
-def _accuracies(run: Run) -> Figure | None:
+def _confusion_table(classes: Sequence[str], counts: Sequence[Sequence[float]]) -> Table:
+    rows = [[name, *(quantity(value) for value in row)] for name, row in zip(classes, counts, strict=True)]
+    return Table("Confusion, images", ["True \\ predicted", *classes], rows)
+
+
+def _mistakes_table(classes: Sequence[str], counts: Sequence[Sequence[float]]) -> Table:
+    """Instead of a table with a column for each of many classes: how each is recognised, and what it is taken for."""
+    rows = []
+    for i, (name, row) in enumerate(zip(classes, counts, strict=True)):
+        wrong = [0.0 if j == i else value for j, value in enumerate(row)]
+        most = max(wrong)
+        taken_for = classes[wrong.index(most)] if most else MISSING
+        total = sum(row)
+        rows.append([name, quantity(total), percent(row[i] / total if total else None), taken_for, quantity(most)])
+    columns = ["Class", "Images", "Recognised", "Most often taken for", "Images"]
+    note = "results.json has the whole matrix."
+    return Table("Recognition of each class", columns, rows, text_columns=[3], note=note)
+
+
+def _validation_accuracy(run: Run) -> Figure | None:
     variants = []
     for stage, epochs in stages_of(run.epochs).items():
-        figure = plot("epoch", "accuracy")
-        for name, key, colour, dash in (
-            ("training", "accuracy", PALETTE[0], "dot"),
-            ("validation", "val_accuracy", PALETTE[3], "solid"),
-        ):
-            if any(finite(epoch.get(key)) is not None for epoch in epochs):
-                figure.add_trace(_over_epochs(name, epochs, key, colour, dash, "%{y:.2%} after epoch %{x}"))
-        if figure.data:
-            figure.update_yaxes(tickformat=FRACTION)
-            figure.update_layout(showlegend=True)
-            variants.append(Variant(f"stage {stage}", figure, _epoch_table(stage, epochs)))
+        figure = plot("epoch", "validation accuracy")
+        figure.add_trace(
+            _over_epochs("validation", epochs, "val_accuracy", PALETTE[3], "solid", "%{y:.2%} after epoch %{x}")
+        )
+        figure.update_yaxes(tickformat=FRACTION)
+        variants.append(Variant(f"stage {stage}", figure, _epoch_table(stage, epochs)))
     if not variants:
         return None
-    return Figure("Accuracy over training", "Nothing is ever selected on test data.", variants, selected=0)
+    caption = "On validation images of the classes that the stage's model knows. Nothing is selected on test data."
+    return Figure("Validation accuracy over training", caption, variants, selected=0)
 
 
 def _losses(run: Run) -> Figure | None:
@@ -185,7 +200,7 @@ def _losses(run: Run) -> Figure | None:
             variants.append(Variant(f"stage {stage}", figure))
     if not variants:
         return None
-    caption = "The total loss and the terms it is made of, mean over an epoch."
+    caption = "The total loss and its terms before they are weighted, mean over an epoch."
     return Figure("Losses over training", caption, variants, selected=0)
 
 
@@ -205,17 +220,16 @@ def _over_epochs(
 
 def _loss_names(epochs: Sequence[Mapping[str, Any]]) -> list[str]:
     names = dict.fromkeys(key for epoch in epochs for key, value in epoch.items() if finite(value) is not None)
-    losses = [key for key in names if key not in NOT_LOSSES and "accuracy" not in key]
+    losses = [key for key in names if key not in NOT_LOSSES]
     return ["loss"] if "loss" in losses and len(losses) == 2 else losses  # one term is the loss itself
 
 
 def _epoch_table(stage: str, epochs: Sequence[Mapping[str, Any]]) -> Table:
     losses = _loss_names(epochs)
-    columns = ["Epoch", "Accuracy", "Validation accuracy", *(key.replace("_", " ") for key in losses), "Learning rate"]
+    columns = ["Epoch", "Validation accuracy", *(key.replace("_", " ") for key in losses), "Learning rate"]
     rows = [
         [
             quantity(epoch["epoch"]),
-            percent(epoch.get("accuracy")),
             percent(epoch.get("val_accuracy")),
             *(quantity(epoch.get(key)) for key in losses),
             quantity(epoch.get("lr")),

@@ -58,14 +58,14 @@ def points(value: Any) -> str:
 def quantity(value: Any) -> str:
     """A number for a table: whole numbers with separators, the rest with four significant digits or no decimals.
 
-    >>> quantity(1234567), quantity(0.68999), quantity(12345.6), quantity(0.0)
+    >>> quantity(1234567), quantity(0.68999), quantity(12345.6), quantity(-0.0)
     ('1,234,567', '0.69', '12,346', '0')
     """
     number = finite(value)
     if number is None:
         return MISSING
     if number == int(number) or abs(number) >= 1000:
-        return f"{number:,.0f}" if abs(number) < 1e15 else f"{number:.4g}"
+        return f"{number + 0.0:,.0f}" if abs(number) < 1e15 else f"{number:.4g}"
     return f"{number:.4g}"
 
 

@@ -33,7 +33,7 @@ def test_curve_agrees_with_the_points():
     curve = c.curve([0.0, 0.3])
     assert curve["energy_mj"] == [c.energy_mj(0.0).value, c.energy_mj(0.3).value]
     assert curve["latency_ms"][1] == c.latency_ms(0.3).value
-    assert curve["edge_energy_mj"][1] == c.device_energy_mj(0.3).value
+    assert curve["device_energy_mj"][1] == c.device_energy_mj(0.3).value
 
 
 def test_published_latency_floor():

@@ -21,13 +21,13 @@ from eccsnn.report.compare import (
 def test_runs_that_differ_in_their_seed_are_averaged(tmp_path: Path) -> None:
     runs = [load_run(write_run(tmp_path / f"{seed}", seed=seed)) for seed in range(3)]
     (group,) = group_runs(runs)
-    assert (group.name, group.settings) == ("ecc_snn/digits_small", "")
+    assert (group.name, group.settings) == ("ecc_snn/digits_small", [])
     table = comparison_table([group], "all")
     assert table is not None
     head, row = next(iter(Page(table.render()).tables.values()))
     cells = dict(zip(head, row, strict=True))
     edge = [run.execution[-1]["sets"]["all"]["edge_accuracy"] for run in runs]
-    assert cells["Edge only"] == f"{100 * statistics.mean(edge):.2f} ± {100 * statistics.stdev(edge):.2f}%"
+    assert cells["Edge only"] == f"{100 * statistics.mean(edge):.2f} ±\u00a0{100 * statistics.stdev(edge):.2f}%"
     assert cells["Seeds"] == "0, 1, 2"
     assert cells["Classes learnt"] == "10"
     assert "Energy (mJ)modelled" in head
@@ -38,8 +38,8 @@ def test_runs_with_other_settings_are_never_averaged(tmp_path: Path) -> None:
     without = load_run(write_run(tmp_path / "b", config={"edge": {"distillation": {"feature_weight": 0.0}}}))
     groups = group_runs([plain, without])
     assert [group.settings for group in groups] == [
-        "edge.distillation.feature_weight=0.2",
-        "edge.distillation.feature_weight=0.0",
+        ["edge.distillation.feature_weight=0.2"],
+        ["edge.distillation.feature_weight=0.0"],
     ]
     table = updates_table(groups)
     assert table is not None
@@ -53,10 +53,27 @@ def test_legends_show_what_tells_the_experiments_apart(tmp_path: Path) -> None:
     other = load_run(write_run(tmp_path / "b", config={"edge": {"model": {"width": 1.0, "name": "<b>, &"}}}))
     assert legend_names(group_runs([plain, other])) == [
         "edge.model.name='spiking_vgg9'",
-        "edge.model.name='&lt;b&gt;<br>&amp;'",
+        "edge.model.name='&lt;b&gt;, &amp;'",
     ]
     renamed = load_run(write_run(tmp_path / "c", run={"name": "mine"}))
     assert legend_names(group_runs([plain, renamed])) == ["ecc_snn/digits_small", "mine"]
+
+
+def test_a_setting_that_is_a_list_stays_in_one_piece(tmp_path: Path) -> None:
+    def training(milestones: list[float], gamma: float) -> dict[str, object]:
+        return {"edge": {"training": {"milestones": milestones, "gamma": gamma}}}
+
+    plain = load_run(write_run(tmp_path / "a", config=training([0.3, 0.6, 0.8], 0.2)))
+    other = load_run(write_run(tmp_path / "b", config=training([0.5], 0.1)))
+    groups = group_runs([plain, other])
+    assert legend_names(groups) == [
+        "edge.training.gamma=0.2<br>edge.training.milestones=[0.3, 0.6, 0.8]",
+        "edge.training.gamma=0.1<br>edge.training.milestones=[0.5]",
+    ]
+    table = updates_table(groups)
+    assert table is not None
+    _, row, _ = next(iter(Page(table.render()).tables.values()))
+    assert row[0] == "ecc_snn/digits_smalledge.training.gamma=0.2, edge.training.milestones=[0.3, 0.6, 0.8]"
 
 
 def test_unfinished_runs_are_counted_but_not_averaged(tmp_path: Path) -> None:
@@ -91,9 +108,9 @@ def test_curves_of_all_runs_lie_over_each_other(tmp_path: Path) -> None:
     ("values", "kind", "text"),
     [
         ([0.5, None], "percent", "50.00%"),
-        ([0.25, 0.75, None], "percent", "50.00 ± 35.36% (n = 2)"),
-        ([1.0, 3.0], "number", "2 ± 1.4"),
-        ([0.9, 1.1], "ratio", "1.000 ± 0.141"),
+        ([0.25, 0.75, None], "percent", "50.00 ±\u00a035.36% (n = 2)"),
+        ([1.0, 3.0], "number", "2 ±\u00a01.4"),
+        ([0.9, 1.1], "ratio", "1.000 ±\u00a00.141"),
         ([], "percent", "–"),
     ],
 )

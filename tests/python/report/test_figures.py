@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_fixture import CLASS_NAMES, write_run
+from report_fixture import CLASS_NAMES, COSTS, write_run
 from report_page import Page
 
 from eccsnn.report import load_run
@@ -41,6 +41,8 @@ def test_accuracy_against_upload_rate_has_every_measure_and_the_chosen_point(run
         assert list(line.y) == record["curves"][measure]["accuracy"]
     star = trace(figure, "chosen")
     assert (star.x[0], star.y[0]) == (record["chosen"]["upload_rate"], record["chosen"]["accuracy"])
+    other, point = trace(figure, "chosen, score margin"), record["chosen_by_measure"]["margin"]
+    assert (other.x[0], other.y[0], other.showlegend) == (point["upload_rate"], point["accuracy"], False)
     assert (trace(figure, "edge only").x[0], trace(figure, "edge only").y[0]) == (0.0, record["edge_accuracy"])
     assert (trace(figure, "cloud only").x[0], trace(figure, "cloud only").y[0]) == (1.0, record["cloud_accuracy"])
 
@@ -74,9 +76,16 @@ def test_per_class_upload_rates_tell_learnt_classes_apart(run: Run) -> None:
     variant = next(i for i, v in enumerate(figure.variants) if v.label == "all classes, after task 1, 5 classes learnt")
     rates = run.execution[0]["sets"]["all"]["chosen"]["per_class_upload_rate"]
     learnt, unknown = trace(figure, "learnt by the edge", variant), trace(figure, "not learnt yet", variant)
-    assert list(learnt.x) == CLASS_NAMES[:5]
-    assert list(unknown.x) == CLASS_NAMES[5:]
-    assert [*learnt.y, *unknown.y] == list(rates.values())
+    assert list(learnt.y) == CLASS_NAMES[:5]
+    assert list(unknown.y) == CLASS_NAMES[5:]
+    assert [*learnt.x, *unknown.x] == list(rates.values())
+
+
+def test_rows_of_classes_are_in_the_order_in_which_they_were_learnt(tmp_path: Path) -> None:
+    tasks = [[9, 8, 7, 6, 5], [4, 3, 2, 1, 0]]
+    figures = execution_figures(load_run(write_run(tmp_path / "run", results={"scenario": {"tasks": tasks}})))
+    (heat,) = by_title(figures, "Upload rate of each class over").variants[-1].plot.data
+    assert list(heat.y) == CLASS_NAMES[::-1]
 
 
 def test_cost_figures_carry_their_provenance(run: Run) -> None:
@@ -86,12 +95,12 @@ def test_cost_figures_carry_their_provenance(run: Run) -> None:
     assert list(trace(figures[0], "ECC-SNN").y) == curve["energy_mj"]
     assert list(trace(figures[1], "ECC-SNN").y) == curve["latency_ms"]
     assert list(trace(figures[2], "ECC-SNN").y) == curve["payload_bytes"]
-    assert list(trace(figures[0], "cloud only").y) == [1.398, 1.398]
+    assert list(trace(figures[0], "cloud only").y) == [COSTS.cloud_only_energy.value] * 2
     assert "badge modelled" in figures[0].render("f")
 
 
 def test_costs_without_provenance_are_marked(tmp_path: Path) -> None:
-    run = load_run(write_run(tmp_path / "run", results={"provenance": None, "costs": None}))
+    run = load_run(write_run(tmp_path / "run", results={"costs": None, "image_bytes": None}))
     assert {figure.provenance for figure in cost_figures(run)} == {"unstated"}
 
 
@@ -115,6 +124,25 @@ def test_confusion_names_classes_in_the_order_in_which_they_were_learnt(tmp_path
     assert list(heat.y) == CLASS_NAMES[::-1]
 
 
+def test_many_classes_get_a_row_each_but_no_table_of_all_pairs(tmp_path: Path) -> None:
+    names = [f"class {i}" for i in range(101)]
+    confusion = [[0] * 101 for _ in names]
+    confusion[0][0], confusion[0][7], confusion[0][9] = 5, 1, 2
+    confusion[1][1] = 4
+    update = {"confusion": confusion}
+    results = {"data": {"class_names": names}, "scenario": {"tasks": [list(range(101))]}, "update": update}
+    figure = update_figures(load_run(write_run(tmp_path / "run", results=results)))[1]
+    layout, table = figure.variants[0].plot.layout, figure.variants[0].table
+    assert layout.height / 101 > 1.2 * layout.yaxis.tickfont.size  # plotly leaves out labels that are closer
+    assert figure.wide
+    assert table is not None
+    assert table.rows[:3] == [
+        ["class 0", "8", "62.50%", "class 9", "2"],
+        ["class 1", "4", "100.00%", "–", "0"],
+        ["class 2", "0", "–", "–", "0"],
+    ]
+
+
 def test_confusion_of_a_part_of_the_tasks(tmp_path: Path) -> None:
     run = load_run(write_run(tmp_path / "run", results={"update": {"confusion": [[3, 1], [0, 0]]}}))
     (heat,) = update_figures(run)[1].variants[0].plot.data
@@ -126,16 +154,16 @@ def test_firing_rates(run: Run) -> None:
     figure = firing_rate_figure(run)
     assert figure is not None
     (bars,) = figure.variants[0].plot.data
-    assert dict(zip(bars.x, bars.y, strict=True)) == run.results["edge"]["firing_rates"]
+    assert dict(zip(bars.y, bars.x, strict=True)) == run.results["edge"]["firing_rates"]
 
 
 def test_training_curves_have_every_named_loss(run: Run) -> None:
-    accuracies, losses = training_figures(run)
-    assert [v.label for v in losses.variants] == ["stage cloud", "stage edge", "stage update-1"]
+    accuracy, losses = training_figures(run)
+    assert [v.label for v in losses.variants] == ["stage cloud", "stage edge", "stage update_1"]
     names = {t.name for t in losses.variants[1].plot.data}
     assert names == {"loss", "cross entropy", "logit distillation", "feature distillation"}
     epochs = [epoch for epoch in run.epochs if epoch["stage"] == "edge"]
-    validation = trace(accuracies, "validation", 1)
+    (validation,) = accuracy.variants[1].plot.data
     assert list(validation.x) == list(range(1, 9))
     assert list(validation.y) == [epoch["val_accuracy"] for epoch in epochs]
 

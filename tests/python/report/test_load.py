@@ -1,6 +1,5 @@
 """Reading run directories: what is accepted, and what is said about broken ones."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -77,15 +76,6 @@ def test_a_torn_line_of_a_finished_run_is_an_error(tmp_path: Path) -> None:
     metrics.write_text(metrics.read_text()[:-30])
     with pytest.raises(DataError, match=r"metrics\.jsonl, line 12 is not valid JSON"):
         load_run(path)
-
-
-def test_an_epoch_written_twice_by_a_resumed_run_counts_once(tmp_path: Path) -> None:
-    path = write_run(tmp_path / "run", epochs=2)
-    again = {"stage": "cloud", "kind": "epoch", "epoch": 2, "epochs": 2, "loss": 42.0}
-    with (path / "metrics.jsonl").open("a") as file:
-        file.write(json.dumps(again) + "\n")
-    losses = [epoch["loss"] for epoch in load_run(path).epochs if (epoch["stage"], epoch["epoch"]) == ("cloud", 2)]
-    assert losses == [42.0]
 
 
 def test_missing_metrics_are_said(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from report_fixture import write_run
+from report_fixture import COSTS, write_run
 
 from eccsnn.report import load_run
 from eccsnn.report.summary import summary
@@ -36,7 +36,8 @@ def test_costs_are_compared_with_the_cloud_and_carry_their_provenance(tmp_path: 
     run = load_run(write_run(tmp_path / "run"))
     text = " ".join(summary(run))
     energy = run.execution[-1]["sets"]["all"]["chosen"]["energy_mj"]
-    assert f"energy {energy:.4g} mJ (modelled), {100 * (1 - energy / 1.398):.1f}% less than cloud-only" in text
+    less = 1 - energy / COSTS.cloud_only_energy.value
+    assert f"energy {energy:.4g} mJ (modelled), {less:.1%} less than cloud-only" in text
     assert f"upload {run.execution[-1]['sets']['all']['chosen']['payload_bytes']:.4g} bytes (modelled)" in text
 
 
@@ -62,9 +63,15 @@ def test_a_threshold_that_decides_nothing_is_told(tmp_path: Path, rate: float, w
 
 
 def test_layers_that_never_spike_are_told(tmp_path: Path) -> None:
-    run = load_run(write_run(tmp_path / "run", results={"edge": {"firing_rates": {"lif7": 0.0, "lif8": 0.0}}}))
-    assert "2 of the edge's 8 spiking layers never spike on the counted images (lif7, lif8)" in " ".join(summary(run))
+    silent = {"convs.conv_last.lif": 0.0, "hidden.0.lif": 0.0}
+    text = " ".join(summary(load_run(write_run(tmp_path / "run", results={"edge": {"firing_rates": silent}}))))
+    assert f"2 of the edge's 8 spiking layers never spike on the counted images ({', '.join(silent)})" in text
     assert "never spike" not in " ".join(summary(load_run(write_run(tmp_path / "other"))))
+
+
+def test_a_link_without_uploads_has_no_bytes(tmp_path: Path) -> None:
+    run = load_run(write_run(tmp_path / "run", results={"link": {"uploaded": 0, "wire_bytes_up": None}}))
+    assert "measured), 0 of 200 images were uploaded. The median" in " ".join(summary(run))
 
 
 def test_a_link_without_answers_by_the_edge_leaves_them_out(tmp_path: Path) -> None:

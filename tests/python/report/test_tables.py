@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from report_fixture import write_run
+from report_fixture import COSTS, IMAGE_BYTES, write_run
 from report_page import Page
 
+from eccsnn.incremental.metrics import DEFINITIONS
 from eccsnn.report import load_run
 from eccsnn.report.execution import evaluations, first_and_last
 from eccsnn.report.load import Run
@@ -18,6 +19,7 @@ from eccsnn.report.tables import (
     image_bytes_table,
     link_table,
     models_table,
+    saved_table,
     tasks_table,
     update_table,
 )
@@ -40,7 +42,8 @@ def test_the_execution_table_has_edge_cloud_and_several_upload_rates(run: Run) -
     assert head[5:] == ["Energy / imagemodelled", "Latency / imagemodelled", "Upload / imagemodelled"]
     assert rows[0][:4] == ["Edge only", "–", "0.00%", f"{100 * record['edge_accuracy']:.2f}%"]
     assert rows[-1][2:4] == ["100.00%", f"{100 * record['cloud_accuracy']:.2f}%"]
-    assert rows[-1][5:] == ["1.398 mJ", "9.1 ms", "412.6 B"]
+    cloud_only = f"{COSTS.cloud_only_energy.value:.4g} mJ", f"{COSTS.cloud_only_latency.value:.4g} ms"
+    assert rows[-1][5:] == [*cloud_only, f"{IMAGE_BYTES['png']} B"]
     picked = next(row for row in rows if "chosen" in row[0])
     assert picked[1:5] == [
         f"{chosen['threshold']:.3f}",
@@ -63,37 +66,28 @@ def test_an_upload_rate_that_the_sweep_does_not_reach_gets_no_row(tmp_path: Path
     curve = {"threshold": [0.0, 0.9, 1.0], "upload_rate": [1.0, 0.12, 0.0], "accuracy": [0.9, 0.8, 0.7]}
     sets = {"all": {"samples": 9, "edge_accuracy": 0.7, "cloud_accuracy": 0.9, "curves": {"margin": curve}}}
     execution = [{"tasks_learned": 1, "classes_learned": [0], "sets": sets}]
-    run = load_run(write_run(tmp_path / "run", results={"execution": execution, "costs": None, "provenance": None}))
+    run = load_run(write_run(tmp_path / "run", results={"execution": execution, "costs": None}))
     _, *rows = rows_of(execution_table(run, evaluations(run, "all")[0]))
     assert [row[0] for row in rows] == ["Edge only", "ECC-SNN", "Cloud only"]
     assert rows[1][1:4] == ["0.900", "12.00%", "80.00%"]
 
 
-def test_costs_of_edge_and_cloud_alone_may_come_from_the_cost_rows(tmp_path: Path) -> None:
+def test_costs_of_edge_and_cloud_alone_and_where_they_come_from(tmp_path: Path) -> None:
     def row(name: str, value: float, unit: str, origin: str) -> dict[str, object]:
         return {"name": name, "value": value, "unit": unit, "provenance": origin, "source": "test"}
 
     costs = [
-        row("edge energy per image", 0.5, "mJ", "modelled"),
         row("cloud-only energy per image", 7.5, "mJ", "modelled"),
-        row("edge latency per image", 2.5, "ms", "published"),
         row("cloud-only latency per image", 31.0, "ms", "published"),
         row("energy per image at upload rate 0.3", 3.0, "mJ", "modelled"),
         row("latency per image at upload rate 0.3", 3.0, "ms", "modelled + published"),
         row("energy against cloud-only at upload rate 0.3", -0.6, "1", "modelled"),
     ]
-    path = write_run(tmp_path / "run", config={"link": {"codec": "png"}})
-    changes = {"costs": costs, "provenance": None, "image_bytes": {"png": 300.0, "raw": 3072.0}}
-    base = load_run(path).results["execution"]
-    for entry in base:
-        for record in entry["sets"].values():
-            del record["edge_only"], record["cloud_only"]
-    run = load_run(
-        write_run(tmp_path / "other", config={"link": {"codec": "png"}}, results={**changes, "execution": base})
-    )
+    sizes = {"png": 300.0, "jpeg": None}
+    run = load_run(write_run(tmp_path / "run", results={"costs": costs, "image_bytes": sizes}))
     head, *rows = rows_of(execution_table(run, evaluations(run, "all")[0]))
     assert head[5:] == ["Energy / imagemodelled", "Latency / imagemodelled + published", "Upload / imagemodelled"]
-    assert rows[0][5:] == ["0.5 mJ", "2.5 ms", "0 B"]
+    assert rows[0][5:] == [f"{COSTS.edge_energy.value:.4g} mJ", f"{COSTS.edge_latency.value:.4g} ms", "0 B"]
     assert rows[-1][5:] == ["7.5 mJ", "31 ms", "300 B"]
     assert rows_of(costs_table(run))[-1][:3] == ["energy against cloud-only at upload rate 0.3", "−60.0%", "modelled"]
     assert rows_of(image_bytes_table(run))[1:] == [
@@ -116,8 +110,14 @@ def test_the_tasks_table_has_a_row_a_task(run: Run) -> None:
 
 def test_the_update_table_names_definitions(run: Run) -> None:
     rows = {row[0]: row[1:] for row in rows_of(update_table(run.results["update"]))}
-    assert rows["Forgetting"] == ["9.45%", "mean over old tasks of the best past accuracy minus the last"]
-    assert rows["Saved against retraining in the cloud: requests"][0] == "630 measured"
+    assert rows["Forgetting"] == ["9.45%", DEFINITIONS["forgetting"]]
+
+
+def test_what_an_update_saves_has_its_provenance_and_its_definition(run: Run) -> None:
+    table = saved_table(run.results["update"])
+    assert ["requests not sent", "630", "modelled"] in rows_of(table)
+    assert table is not None
+    assert run.results["update"]["upload_saved"]["definition"] in table.note
 
 
 def test_every_cost_has_its_provenance(run: Run) -> None:
@@ -125,8 +125,10 @@ def test_every_cost_has_its_provenance(run: Run) -> None:
     assert table is not None
     assert "edge_45nm_wifi" in table.caption
     _, *rows = rows_of(table)
-    given = [[c["name"], f"{c['value']:.4g} {c['unit']}", c["provenance"], c["source"]] for c in run.results["costs"]]
-    assert rows == given
+    given = run.results["costs"]
+    assert [[row[0], *row[2:]] for row in rows] == [[c["name"], c["provenance"], c["source"]] for c in given]
+    values = [row[1] for row in rows if "against cloud-only" not in row[0]]
+    assert values == [f"{c['value']:.4g} {c['unit']}" for c in given if c["unit"] != "1"]
 
 
 @pytest.mark.parametrize("given", ["guessed", None, 3, "measured + guessed", ""])
@@ -136,17 +138,25 @@ def test_an_unknown_provenance_is_not_made_better(given: object) -> None:
 
 def test_the_link_table_shows_what_was_measured(run: Run) -> None:
     table = link_table(run.results["link"])
-    assert table.caption == "Link: gRPC over TCP, loopback, images as PNG"
+    assert table.caption == "Link: gRPC over TCP, loopback, through a counting proxy, not shaped, images as PNG"
     rows = {row[0]: row[1:] for row in rows_of(table)}
     assert rows["Uploaded"] == ["37", "measured"]
     assert rows["On the wire up, mean, all framing"] == ["611.3 B", "measured"]
     assert rows["Latency, answered by the cloud, 95th percentile"] == ["15.2 ms", "measured"]
 
 
+def test_what_a_link_could_not_measure_has_no_row(tmp_path: Path) -> None:
+    nothing = {"latency_ms": {"cloud_median": None, "cloud_p95": None}, "payload_bytes_up": None}
+    run = load_run(write_run(tmp_path / "run", results={"link": nothing}))
+    names = {row[0] for row in rows_of(link_table(run.results["link"]))}
+    assert "Latency, answered by the edge, median" in names
+    assert not names & {"Latency, answered by the cloud, median", "Image payload up, mean"}
+
+
 def test_the_models_table_has_parameters_and_operations(run: Run) -> None:
     head, edge, cloud = rows_of(models_table(run))
-    assert edge[1:7] == ["spiking_vgg9", "0.25", "4", "345,678", "442,368", "1,234,568"]
-    assert cloud[1:] == ["vgg16", "0.25", "–", "2,101,234", "19,876,543", "–", "98.61%"]
+    assert edge[1:7] == ["spiking_vgg9", "0.125", "4", "345,678", "442,368", "1,234,568"]
+    assert cloud[1:] == ["vgg16", "0.125", "–", "2,101,234", "19,876,543", "–", "98.61%"]
     assert len(head) == len(edge)
 
 

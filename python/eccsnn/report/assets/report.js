@@ -29,7 +29,10 @@
       });
     }
     for (const trace of spec.data) {
-      if (trace.type === "heatmap") trace.colorscale = [[0, colour("--heat-low")], [1, colour("--heat-high")]];
+      if (trace.type !== "heatmap") continue;
+      const high = colour(trace.texttemplate ? "--heat-behind-text" : "--heat-high");
+      trace.colorscale = [[0, colour("--heat-low")], [1, high]];
+      trace.textfont = { color: text };
     }
     return spec;
   }
