@@ -15,7 +15,7 @@ from eccsnn import offload
 from eccsnn.costs import ImageCosts, count_macs, count_synops, image_costs, load_profile
 from eccsnn.data import Scenario, Splits, normalize
 from eccsnn.errors import ConfigError
-from eccsnn.experiments.load import DEPLOYMENT_SCHEMA
+from eccsnn.experiments.load import Deployment
 from eccsnn.experiments.schema import EccSnnConfig
 from eccsnn.incremental import metrics
 from eccsnn.models import Model
@@ -129,15 +129,15 @@ def collect(
 def deployment(splits: Splits, summary: dict[str, Any]) -> dict[str, Any]:
     """What an edge and a cloud need to know beside their weights (deployment.json)."""
     chosen = summary["execution"][-1]["sets"]["all"]["chosen"]
-    return {
-        "schema": DEPLOYMENT_SCHEMA,
-        "class_names": list(splits.class_names),
-        "image_size": splits.image_shape[-1],
-        "mean": list(splits.mean),
-        "std": list(splits.std),
-        "measure": chosen["measure"],
-        "threshold": chosen["threshold"],
-    }
+    settings = Deployment(
+        class_names=tuple(splits.class_names),
+        image_size=splits.image_shape[-1],
+        mean=tuple(splits.mean),
+        std=tuple(splits.std),
+        measure=chosen["measure"],
+        threshold=chosen["threshold"],
+    )
+    return settings.model_dump(mode="json", by_alias=True)
 
 
 def chosen_threshold(summary: dict[str, Any]) -> float:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from eccsnn import offload
@@ -21,7 +21,27 @@ from eccsnn.models import Model
 from eccsnn.training import load_model, predict_logits
 from eccsnn.training.evaluate import autocast, check_device, predicted_classes
 
-DEPLOYMENT_SCHEMA = "eccsnn.deployment/1"
+
+class Deployment(BaseModel):
+    """What an edge and a cloud need to know beside their weights: `deployment.json`.
+
+    Attributes:
+        class_names: Name of each class id.
+        image_size: Height and width of the images, in pixels.
+        mean, std: Per channel, of the training data.
+        measure: Name of the ambiguity measure.
+        threshold: Ambiguity above which the edge uploads.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    schema_: Literal["eccsnn.deployment/1"] = Field("eccsnn.deployment/1", alias="schema")
+    class_names: tuple[str, ...]
+    image_size: int = Field(ge=1)
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    measure: offload.Measure
+    threshold: float
 
 
 @dataclass(frozen=True)
@@ -64,12 +84,12 @@ class LoadedRun:
             )
         settings = _read_deployment(description)
         self.path = path
-        self.class_names: tuple[str, ...] = tuple(settings["class_names"])
-        self.image_size: int = settings["image_size"]
-        self.mean: Sequence[float] = settings["mean"]
-        self.std: Sequence[float] = settings["std"]
-        self.measure: str = settings["measure"]
-        self.threshold: float = settings["threshold"]
+        self.class_names = settings.class_names
+        self.image_size = settings.image_size
+        self.mean: Sequence[float] = settings.mean
+        self.std: Sequence[float] = settings.std
+        self.measure: str = settings.measure
+        self.threshold = settings.threshold
         self.device = check_device(device or "cpu")
         self.precision = precision or "fp32"
         autocast(self.device, self.precision)  # refuses an unknown precision before the first image comes
@@ -84,16 +104,18 @@ class LoadedRun:
         )
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The edge model's logits for normalised images `[N, C, H, W]` or events `[T, N, C, H, W]`."""
-        return self.model(images)
+        """The edge's logits, without gradients, for normalised images `[N, C, H, W]` or events `[T, N, C, H, W]`."""
+        with torch.no_grad():
+            return self.model(images)
 
     def init_state(self, batch: int) -> Any:
         """State of the edge model before the first timestep."""
         return self.model.init_state(batch)
 
     def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """One timestep of the edge model: `(logits_t, state)`."""
-        return self.model.step(x_t, state)
+        """One timestep of the edge model, without gradients: `(logits_t, state)`."""
+        with torch.no_grad():
+            return self.model.step(x_t, state)
 
     def edge_logits(self, images: np.ndarray) -> np.ndarray:
         """Edge logits fp32 `[N, K]` of uint8 images `[N, 3, H, W]`."""
@@ -169,23 +191,15 @@ class LoadedRun:
         )
 
 
-def _read_deployment(path: Path) -> dict[str, Any]:
+def _read_deployment(path: Path) -> Deployment:
     again = "Start the same `eccsnn run` again: it reuses what is finished and writes this file anew."
     try:
-        settings = json.loads(path.read_bytes())
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path} is not valid JSON (line {error.lineno}: {error.msg}). {again}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is not valid JSON ({error}). {again}") from error
-    schema = settings.get("schema") if isinstance(settings, dict) else None
-    if schema != DEPLOYMENT_SCHEMA:
-        raise CheckpointError(f"{path}: schema is {schema!r}, expected {DEPLOYMENT_SCHEMA!r}. {again}")
-    missing = [
-        key for key in ("class_names", "image_size", "mean", "std", "measure", "threshold") if key not in settings
-    ]
-    if missing:
-        raise CheckpointError(f"{path} has no {', '.join(missing)}. {again}")
-    return settings
+        return Deployment.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'file'}: {p['msg']}" for p in error.errors())
+        raise CheckpointError(f"{path} is not what a run writes: {problems}. {again}") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}. {again}") from error
 
 
 def load(path: Path | str, *, device: str | None = None, precision: str | None = None) -> LoadedRun:

@@ -126,8 +126,7 @@ class Run:
         else:
             self.info["status"] = "failed"
             self.info["error"] = f"{kind.__name__}: {error}"
-            LOG.error("%s: %s", kind.__name__, error)
-            if error is not None and self._handlers:  # the console gets one line, the log everything
+            if error is not None and self._handlers:  # for the log; whoever catches the error tells the user
                 trouble = (type(error), error, trace)
                 self._handlers[0].handle(LOG.makeRecord(LOG.name, logging.ERROR, "", 0, "traceback", (), trouble))
         self.info["finished"] = provenance.now()

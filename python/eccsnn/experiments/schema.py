@@ -31,9 +31,9 @@ class Section(BaseModel):
 class Subset(Section):
     """Sizes of a stratified part of the data, for debug runs; null keeps everything."""
 
-    train: int | None = Field(None, ge=2)
-    val: int | None = Field(None, ge=1)
-    test: int | None = Field(None, ge=1)
+    train: int | None = Field(None, ge=2, description="training images")
+    val: int | None = Field(None, ge=1, description="validation images")
+    test: int | None = Field(None, ge=1, description="test images")
 
 
 class Data(Section):
@@ -42,29 +42,29 @@ class Data(Section):
     name: str = Field("digits", description="a name of `eccsnn list datasets`")
     root: str | None = Field(None, description="folder of the data set; not needed for digits")
     display_name: str | None = Field(None, description="how tables and plots call the data")
-    image_size: int = Field(32, ge=8)
+    image_size: int = Field(32, ge=8, description="height and width in pixels; images are cut and scaled to it")
     val_fraction: Fraction = Field(0.1, description="part of the training data that is kept for validation")
     test_fraction: Fraction | None = Field(None, description="for data sets that have no test part")
     subset: Subset | None = None
     split_seed: int = Field(0, ge=0, description="of the splits and subsets; runs with other seeds share one split")
-    download: bool = False
+    download: bool = Field(False, description="fetches the data into root where torchvision can")
     augment: Literal["crop_flip", "flip"] | None = None
 
 
 class Neuron(Section):
     """LIF neuron; the keys are those of `eccsnn.nn.LIF`."""
 
-    tau: float = Field(2.0, ge=1)
-    v_threshold: Positive = 1.0
-    v_reset: float | None = Field(0.0, description="null is soft reset")
-    decay_input: bool = True
-    detach_reset: bool = True
+    tau: float = Field(2.0, ge=1, description="time constant in timesteps")
+    v_threshold: Positive = Field(1.0, description="membrane at which a neuron fires")
+    v_reset: float | None = Field(0.0, description="membrane after a spike; null is soft reset")
+    decay_input: bool = Field(True, description="divides the input by tau, like the membrane")
+    detach_reset: bool = Field(True, description="lets no gradient pass through the reset")
     surrogate: Literal["atan", "sigmoid", "rect"] = "sigmoid"
     surrogate_alpha: Positive | None = Field(
         None,
         description="steepness (rect: width); null is the surrogate's own: sigmoid 4, atan 2, rect 1",
     )
-    learn_tau: bool = False
+    learn_tau: bool = Field(False, description="a learnable tau for every layer, as in PLIF")
 
 
 class CloudModel(Section):
@@ -83,7 +83,7 @@ class EdgeModel(Section):
 
     name: str = "spiking_vgg9"
     width: Positive = 1.0
-    timesteps: int = Field(4, ge=1)
+    timesteps: int = Field(4, ge=1, description="T")
     norm_gain: Positive = Field(
         1.0,
         description="first weight of every batch norm; 2 (= tau) makes a small, deep SNN spike and learn sooner (ours)",
@@ -94,27 +94,29 @@ class EdgeModel(Section):
 class Training(Section):
     """One training; the keys are those of `eccsnn.training.fit`."""
 
-    epochs: int = Field(10, ge=0)
-    batch_size: int = Field(64, ge=2)
+    epochs: int = Field(10, ge=0, description="passes over the training images")
+    batch_size: int = Field(64, ge=2, description="images a step")
     optimizer: Literal["adam", "sgd"] = "adam"
-    lr: Positive = 1e-3
-    weight_decay: float = Field(5e-4, ge=0)
-    momentum: Fraction = 0.9
+    lr: Positive = Field(1e-3, description="learning rate at the start")
+    weight_decay: float = Field(5e-4, ge=0, description="L2 term of the optimizer")
+    momentum: Fraction = Field(0.9, description="for sgd")
     schedule: Literal["cosine", "steps", "constant"] = "cosine"
-    milestones: tuple[Fraction, ...] = (0.3, 0.6, 0.8)
-    gamma: Positive = 0.2
+    milestones: tuple[Fraction, ...] = Field((0.3, 0.6, 0.8), description="for steps: fractions of the training")
+    gamma: Positive = Field(0.2, description="for steps: factor of the learning rate at each milestone")
     select: Literal["last", "best_validation"] = "last"
 
 
 class Distillation(Section):
     """Weights of joint training: CE + logit_weight * T^2 KL + feature_weight * feature term."""
 
-    logit_weight: float = Field(0.5, ge=0)
-    temperature: Positive = 3.0
-    feature_weight: float = Field(0.2, ge=0)
-    feature_order: Literal["time_first", "per_timestep"] = "time_first"
-    student_map: str = "conv_last"
-    teacher_map: str = "pool3"
+    logit_weight: float = Field(0.5, ge=0, description="of the distillation from the cloud's logits; 0 switches it off")
+    temperature: Positive = Field(3.0, description="of the cloud's logits")
+    feature_weight: float = Field(0.2, ge=0, description="of the feature term; 0 switches it off")
+    feature_order: Literal["time_first", "per_timestep"] = Field(
+        "time_first", description="counts spikes over time first (the paper's text), or maps every timestep (its code)"
+    )
+    student_map: str = Field("conv_last", description="feature map of the edge that is matched")
+    teacher_map: str = Field("pool3", description="feature map of the cloud that it is matched with")
 
 
 class Cloud(Section):
@@ -136,7 +138,7 @@ class Edge(Section):
 class Execution(Section):
     """Co-inference: what counts as ambiguous, and how the threshold is chosen (on validation data only)."""
 
-    measure: Literal["entropy", "max_probability", "margin", "random"] = "entropy"
+    measure: offload.Measure = "entropy"
     thresholds: int = Field(101, ge=3, description="points of the sweep over [0, 1]")
     rule: offload.Rule = offload.DEFAULT_RULE
     tolerance: Fraction = Field(
@@ -150,10 +152,10 @@ class Update(Section):
 
     enabled: bool = True
     training: Training = Training()
-    logit_weight: float = Field(0.5, ge=0)
-    temperature: Positive = 3.0
-    lwf_weight: float = Field(0.5, ge=0)
-    lwf_temperature: Positive = 2.0
+    logit_weight: float = Field(0.5, ge=0, description="of the distillation from the cloud's logits; 0 switches it off")
+    temperature: Positive = Field(3.0, description="of the cloud's logits")
+    lwf_weight: float = Field(0.5, ge=0, description="of LwF's self-distillation on the old heads; 0 forgets freely")
+    lwf_temperature: Positive = Field(2.0, description="of that self-distillation")
 
     @field_validator("training")
     @classmethod
@@ -182,8 +184,8 @@ class Link(Section):
     enabled: bool = True
     images: int = Field(200, ge=1, description="test images that are sent through the pair")
     codec: Literal["png", "jpeg", "raw"] = "png"
-    jpeg_quality: int = Field(90, ge=1, le=95)
-    timeout_s: Positive = 5.0
+    jpeg_quality: int = Field(90, ge=1, le=95, description="for jpeg")
+    timeout_s: Positive = Field(5.0, description="the edge answers itself when the cloud takes longer")
     rtt_ms: float = Field(0.0, ge=0, description="added by the link shaper; 0 leaves the link as it is")
     rate_mbit: Positive | None = Field(None, description="limit of the link shaper; null leaves the link as it is")
 
@@ -195,11 +197,11 @@ class EccSnnConfig(Section):
     name: str = Field(
         pattern=r"^\w[\w.+-]*(/\w[\w.+-]*)*$", description="folder of its runs, such as ecc_snn/digits_small"
     )
-    description: str = ""
+    description: str = Field("", description="a line for lists and reports")
     seed: int = Field(0, ge=0)
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
     precision: Literal["fp32", "bf16"] = "fp32"
-    checkpoint_seconds: Positive = 120.0
+    checkpoint_seconds: Positive = Field(120.0, description="a killed training loses at most about as much")
     data: Data = Data()
     scenario: str = Field("B5-Inc5", description="B-u, Inc-v: u classes first, then v a task")
     class_order_seed: int | None = Field(None, description="null keeps the classes' natural order")
@@ -293,7 +295,8 @@ def load_config(name: str, overrides: list[str] | None = None) -> EccSnnConfig:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} holds {type(raw).__name__}, expected a mapping of keys such as data, cloud, edge.")
-    return validate(_merge(raw, parse_overrides(overrides or [])), str(path))
+    source = f"{path} with {' '.join(overrides)}" if overrides else str(path)
+    return validate(_merge(raw, parse_overrides(overrides or [])), source)
 
 
 def validate(raw: dict[str, Any], source: str) -> EccSnnConfig:

@@ -98,8 +98,9 @@ class StageStore:
 
     def key(self, name: str, inputs: dict[str, Any], code: Sequence[str]) -> tuple[str, dict[str, Any]]:
         """Key of a stage and the full description that it is the hash of."""
-        described = {"stage": name, "inputs": inputs, "code": code_version(tuple(code))}
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest(), described
+        text = json.dumps({"stage": name, "inputs": inputs, "code": code_version(tuple(code))}, sort_keys=True)
+        # As it will be read back, so that a tuple does not differ from the list that it becomes.
+        return hashlib.sha256(text.encode()).hexdigest(), json.loads(text)
 
     def run(self, name: str, inputs: dict[str, Any], code: Sequence[str], build: Callable[[Path], None]) -> Artefact:
         """Returns the artefact of a stage, computing it only when there is none.
@@ -117,8 +118,11 @@ class StageStore:
             found = self._open(name, key, final)
             if found is not None:
                 return found
-            self._say_why(name, described)
             partial = final.with_name(final.name + ".partial")
+            if (partial / _CHECKPOINT).exists():
+                _LOG.info("stage %s: goes on from the checkpoint of an earlier try", name)
+            else:
+                self._say_why(name, described)
             partial.mkdir(parents=True, exist_ok=True)
             spent = _seconds_spent(partial)
             _clear(partial)

@@ -95,7 +95,7 @@ class Model(nn.Module):
         Raises:
             ValueError: Wrong shape or device, or NaN or infinite values (not looked for while torch compiles or a CUDA
                 graph is captured).
-            TypeError: Not a tensor, or not floating point.
+            TypeError: Not a tensor, not floating point, or (outside autocast) not of the weights' dtype.
         """
         image = f"{self.in_channels}, {self.image_size}, {self.image_size}"
         layouts = {4: f"images [N, {image}]", 5: f"event frames [T, N, {image}]"}
@@ -119,7 +119,10 @@ class Model(nn.Module):
             raise TypeError(
                 f"{owner}: input has dtype {x.dtype}, expected floating point; scale and normalise it first"
             )
-        device = next(self.head.parameters()).device
+        weights = next(self.head.parameters())
+        device = weights.device
+        if x.dtype != weights.dtype and not torch.is_autocast_enabled(device.type):
+            raise TypeError(f"{owner}: input has dtype {x.dtype}, the model {weights.dtype}; convert one with .to(...)")
         if x.device != device:
             raise ValueError(f"{owner}: input is on {x.device}, the model on {device}; move one to the other's device")
         # Neurons do not fire on NaN, so that a spiking model would answer as if it had seen nothing.

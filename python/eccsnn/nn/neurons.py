@@ -128,7 +128,8 @@ class LIF(nn.Module):
         """Runs all timesteps.
 
         Args:
-            x: Input current [T, N, ...], floating point; a stride-0 time dimension (`expand`) is not copied.
+            x: Input current [T, N, ...], floating point; a stride-0 time dimension (`expand`) is not copied. A neuron
+                does not fire on NaN, but its membrane becomes NaN; models refuse NaN in images.
             state: Membranes [N, ...] before the first step (float32, float64 for float64 input); None is at rest.
             return_state: Whether to return the membranes after the last step, too.
 

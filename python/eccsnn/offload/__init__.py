@@ -1,6 +1,6 @@
 """Decisions: when does the edge ask the cloud? Pure functions of logits, on torch tensors or NumPy arrays."""
 
-from eccsnn.offload.ambiguity import MEASURES, ambiguity
+from eccsnn.offload.ambiguity import MEASURES, Measure, ambiguity
 from eccsnn.offload.calibration import DEFAULT_RULE, RULES, Choice, Rule, choose_threshold
 from eccsnn.offload.curves import (
     UPLOAD_ALL,
@@ -20,6 +20,7 @@ __all__ = [
     "RULES",
     "UPLOAD_ALL",
     "Choice",
+    "Measure",
     "OffloadCurve",
     "OperatingPoint",
     "Rule",

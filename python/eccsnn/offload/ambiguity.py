@@ -7,14 +7,15 @@ log K, and the minimum over heads. The other measures are the filters that the p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 
-MEASURES = ("entropy", "max_probability", "margin", "random")
+Measure = Literal["entropy", "max_probability", "margin", "random"]
+MEASURES = get_args(Measure)
 
 
 def ambiguity(

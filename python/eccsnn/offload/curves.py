@@ -29,7 +29,7 @@ class OperatingPoint:
         threshold: ambiguity above which a sample is uploaded.
         accuracy: of the edge's and the cloud's answers together.
         upload_rate: fraction uploaded (CUR).
-        acc_i: `acc_improvement`, None where edge and cloud are equally accurate.
+        acc_i: `acc_improvement`, None where the cloud is not better than the edge.
     """
 
     threshold: float
@@ -46,7 +46,7 @@ class OffloadCurve:
         threshold: thresholds.
         accuracy: accuracy at each.
         upload_rate: fraction uploaded at each.
-        acc_i: `acc_improvement` at each, None where edge and cloud are equally accurate.
+        acc_i: `acc_improvement` at each, None where the cloud is not better than the edge.
         edge_accuracy: accuracy of the edge alone on these samples.
         cloud_accuracy: accuracy of the cloud alone on these samples.
         samples: number of samples.
@@ -107,15 +107,14 @@ def top1_correct(logits: Any, labels: Any, class_ids: Sequence[int] | None = Non
 def acc_improvement(acc_ecc: float, acc_edge: float, acc_cloud: float) -> float | None:
     """AccI = (acc_ecc - acc_edge) / (acc_cloud - acc_edge): the share of the gap to the cloud that is closed.
 
-    None where edge and cloud are equally accurate. Above 1 the two together beat the cloud; where the edge is the
-    better one, the gap is negative and the number reads the other way round.
+    None where the cloud is not better than the edge: there is no gap to close. Above 1 the two together beat the cloud.
 
     Example:
         >>> acc_improvement(0.75, 0.5, 1.0)
         0.5
     """
     gap = acc_cloud - acc_edge
-    return None if gap == 0 else (acc_ecc - acc_edge) / gap
+    return None if gap <= 0 else (acc_ecc - acc_edge) / gap
 
 
 def offload_curve(

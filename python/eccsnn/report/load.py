@@ -94,15 +94,17 @@ def load_run(path: Path) -> Run:
         raise DataError(f"{path / 'run.json'}: status is {status!r}, expected one of {', '.join(STATUSES)}.")
     config_text = _read_text(path / "config.yaml")
     try:
-        config = yaml.safe_load(config_text)
+        config = yaml.safe_load(config_text) or {}
     except yaml.YAMLError as error:
-        raise DataError(f"{path / 'config.yaml'} is not valid YAML: {error}") from error
+        raise DataError(f"{path / 'config.yaml'} is not valid YAML: {error}. Repeat the run.") from error
+    if not isinstance(config, Mapping):
+        raise DataError(f"{path / 'config.yaml'} holds {type(config).__name__}, expected a mapping. Repeat the run.")
     problems: list[str] = []
     results: Mapping[str, Any] = {}
     if status == "finished" or (path / "results.json").is_file():
         results = _read_json(path / "results.json", RESULTS_SCHEMA)
     epochs = _read_epochs(path / "metrics.jsonl", problems, tolerate_torn_end=status != "finished")
-    return Run(path, info, results, epochs, config if isinstance(config, Mapping) else {}, config_text, problems)
+    return Run(path, info, results, epochs, config, config_text, problems)
 
 
 def _read_text(file: Path) -> str:

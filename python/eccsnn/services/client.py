@@ -18,6 +18,11 @@ class CloudTimeoutError(CloudUnavailableError):
     """The cloud did not answer in time."""
 
 
+def address_of(host: str, port: int) -> str:
+    """`HOST:PORT`, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class CloudClient:
     """A channel to one cloud; connects at the first call and again after a failure.
 
@@ -26,6 +31,7 @@ class CloudClient:
         port: port.
         tls_root: PEM file with the certificates to trust; None: no TLS.
         tls_name: name in the cloud's certificate, where `host` is another (a link shaper); None: `host`.
+        cloud: how errors call the cloud, where a link shaper stands in front of it; None: its address.
         max_message_bytes: largest message in either direction.
 
     Raises:
@@ -39,9 +45,11 @@ class CloudClient:
         *,
         tls_root: str | Path | None = None,
         tls_name: str | None = None,
+        cloud: str | None = None,
         max_message_bytes: int = images.MAX_BYTES,
     ) -> None:
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        address = address_of(host, port)
+        self.address = cloud or address
         options: list[tuple[str, Any]] = [
             ("grpc.max_receive_message_length", max_message_bytes + MESSAGE_SLACK_BYTES),
             ("grpc.max_send_message_length", max_message_bytes + MESSAGE_SLACK_BYTES),
@@ -56,9 +64,9 @@ class CloudClient:
         if tls_root is not None:
             if tls_name is not None:
                 options.append(("grpc.ssl_target_name_override", tls_name))
-            self._channel = grpc.secure_channel(self.address, tls.channel_credentials(tls_root), options)
+            self._channel = grpc.secure_channel(address, tls.channel_credentials(tls_root), options)
         else:
-            self._channel = grpc.insecure_channel(self.address, options)
+            self._channel = grpc.insecure_channel(address, options)
         # Raw bytes: message sizes are those that travel, and what does not parse becomes a MessageError.
         self._infer = self._channel.unary_unary(f"/{SERVICE}/Infer")
         self._infer_stream = self._channel.stream_stream(f"/{SERVICE}/InferStream")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from eccsnn.errors import CloudUnavailableError, EccsnnError, MessageError
 from eccsnn.services.breaker import CircuitBreaker
-from eccsnn.services.client import CloudClient, CloudTimeoutError
+from eccsnn.services.client import CloudClient, CloudTimeoutError, address_of
 from eccsnn.services.summary import summarize_link
 from eccsnn.transport import images as codecs
 from eccsnn.transport import messages
@@ -391,7 +391,8 @@ def run_edge(
         if count_wire or (shape is not None and shape != LinkShape()):
             shaper = stack.enter_context(shaped_link(host, port, shape))
             target = (shaper.host, shaper.port)
-        client = stack.enter_context(CloudClient(*target, tls_root=tls_root, tls_name=host))
+        cloud = address_of(host, port)
+        client = stack.enter_context(CloudClient(*target, tls_root=tls_root, tls_name=host, cloud=cloud))
         agent = EdgeAgent(
             edge_predict,
             measure,

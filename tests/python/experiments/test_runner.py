@@ -279,10 +279,11 @@ def test_unfinished_run_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"schema": "eccsnn.deployment/1", ', r"deployment\.json is not valid JSON \(line 1"),
-        (b"\xff", r"deployment\.json is not valid JSON"),
-        (b'{"schema": "other"}', "schema is 'other', expected 'eccsnn.deployment/1'"),
-        (b'{"schema": "eccsnn.deployment/1"}', "has no class_names"),
+        (b'{"schema": "eccsnn.deployment/1", ', r"deployment\.json is not what a run writes: file: Invalid JSON"),
+        (b"\xff", "Invalid JSON"),
+        (b'{"schema": "other"}', "schema: Input should be 'eccsnn.deployment/1'"),
+        (b'{"schema": "eccsnn.deployment/1"}', "class_names: Field required"),
+        (b'{"threshold": "abc"}', "threshold: Input should be a valid number"),
     ],
 )
 def test_a_broken_deployment_is_a_clear_error(finished, tmp_path, content, message):

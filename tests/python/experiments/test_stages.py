@@ -170,3 +170,25 @@ def test_the_seconds_of_a_killed_try_count_up_to_its_last_checkpoint(tmp_path):
     artefact = store.run("s", {}, ["nn"], write("a"))
     assert 40 <= artefact.seconds < 50
     assert sorted(p.name for p in artefact.path.iterdir()) == ["out.txt", "stage.json"]
+
+
+def test_what_differs_is_told_without_false_alarms(tmp_path, caplog):
+    store = StageStore(tmp_path)
+    store.run("s", {"classes": (0, 1), "lr": 1}, ["nn"], write("a"))
+    with caplog.at_level(logging.INFO):
+        store.run("s", {"classes": (0, 1), "lr": 2}, ["nn"], write("a"))
+    assert caplog.messages[-1].endswith("this differs: inputs.lr")  # a tuple is the list that JSON makes of it
+
+
+def test_going_on_from_a_checkpoint_is_told(tmp_path, caplog):
+    store = StageStore(tmp_path)
+
+    def fail(folder):
+        (folder / "checkpoint.safetensors").write_text("half")
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        store.run("s", {}, ["nn"], fail)
+    with caplog.at_level(logging.INFO):
+        store.run("s", {}, ["nn"], write("a"))
+    assert "stage s: goes on from the checkpoint of an earlier try" in caplog.messages

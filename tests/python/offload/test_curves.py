@@ -54,6 +54,7 @@ def test_acc_i_along_a_curve():
 def test_acc_improvement():
     assert acc_improvement(0.9, 0.6, 1.0) == pytest.approx(0.75)
     assert acc_improvement(0.9, 0.8, 0.8) is None
+    assert acc_improvement(0.99, 1.0, 0.99) is None  # not 1: nothing was won
     assert acc_improvement(1.0, 0.5, 0.75) == 2.0
 
 
