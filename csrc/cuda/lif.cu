@@ -90,7 +90,7 @@ __device__ C surrogate_derivative(C u, const Neuron<C>& n, Surrogate surrogate) 
   return magnitude < n.rect_half_width ? n.rect_height : C{0};
 }
 
-template <bool kHard, class C>
+template <class C>
 __device__ C charge(C v, C input, C tau, bool decay_input, const Neuron<C>& n) {
   const C above = v - n.v_reset;
   return decay_input ? v + (input - above) / tau : v - above / tau + input;
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(kLifCudaThreads)
     unsigned bits = 0;
 #pragma unroll
     for (int k = 0; k < kCount; ++k) {
-      const C h = charge<kHard>(v.e[k], Element<E>::load(x.e[k]), tau, decay_input, n);
+      const C h = charge(v.e[k], Element<E>::load(x.e[k]), tau, decay_input, n);
       const C s = fire(h, n, a.params.surrogate, a.params.smooth);
       v.e[k] = reset<kHard>(h, s, n);
       spikes.e[k] = Element<E>::store(s);
@@ -155,7 +155,7 @@ __global__ void __launch_bounds__(kLifCudaThreads)
     const E* x = static_cast<const E*>(a.x) + t * a.x_step + at;
     unsigned bits = 0;
     for (int k = 0; k < count; ++k) {
-      const C h = charge<kHard>(v[k], Element<E>::load(x[k]), tau, a.params.decay_input, n);
+      const C h = charge(v[k], Element<E>::load(x[k]), tau, a.params.decay_input, n);
       const C s = fire(h, n, a.params.surrogate, false);
       v[k] = reset<kHard>(h, s, n);
       bits |= (h >= n.v_threshold ? 1u : 0u) << k;
@@ -178,16 +178,25 @@ __device__ double block_sum(double value) {
   return sums[0];
 }
 
-// h of a segment stays in registers: kSteps is a bound of its length that the loops are unrolled to, 4 or
-// kLifSegment.
-template <class E, bool kHard, int kCount, int kSteps>
+template <class C>
+__device__ C reset_of(bool hard, C h, C s, const Neuron<C>& n) {
+  return hard ? reset<true>(h, s, n) : reset<false>(h, s, n);
+}
+
+// h of a segment stays in registers where the loops are unrolled to kSteps, a bound of its length: 4 or
+// kLifSegment. What few ask for (float64, rows that do not divide, grad_tau) is not unrolled, to compile in
+// seconds, and keeps h in local memory.
+template <class E, int kCount, int kSteps>
 __global__ void __launch_bounds__(kLifCudaThreads)
     backward_kernel(LifBackward a, Neuron<typename Element<E>::Compute> n) {
   using C = typename Element<E>::Compute;
+  constexpr int kUnrolled = kCount > 1 && sizeof(E) < 8 ? kSteps : 1;
   const std::int64_t at = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * kCount;
   const Surrogate surrogate = a.params.surrogate;
   const bool smooth = a.params.smooth;
   const bool decay_input = a.params.decay_input;
+  const bool hard =
+      a.params.hard_reset;  // asked at run time: half the kernels to compile, and memory is the limit
   const bool need_tau = a.grad_tau != nullptr;
   double sum = 0.0;
   if (at < a.neurons) {
@@ -208,18 +217,18 @@ __global__ void __launch_bounds__(kLifCudaThreads)
       }
       C h[kSteps][kCount];
       Pack<C, kCount> v = start;
-#pragma unroll
+#pragma unroll kUnrolled
       for (int i = 0; i < kSteps; ++i) {
         if (i < steps) {
           const auto x = load_pack<kCount, E>(a.x, (first + i) * a.x_step + at);
 #pragma unroll
           for (int k = 0; k < kCount; ++k) {
-            h[i][k] = charge<kHard>(v.e[k], Element<E>::load(x.e[k]), tau, decay_input, n);
-            v.e[k] = reset<kHard>(h[i][k], fire(h[i][k], n, surrogate, smooth), n);
+            h[i][k] = charge(v.e[k], Element<E>::load(x.e[k]), tau, decay_input, n);
+            v.e[k] = reset_of(hard, h[i][k], fire(h[i][k], n, surrogate, smooth), n);
           }
         }
       }
-#pragma unroll
+#pragma unroll kUnrolled
       for (int i = kSteps - 1; i >= 0; --i) {
         if (i < steps) {
           const std::int64_t row = (first + i) * a.neurons + at;
@@ -229,15 +238,15 @@ __global__ void __launch_bounds__(kLifCudaThreads)
           for (int k = 0; k < kCount; ++k) {
             const C s = fire(h[i][k], n, surrogate, smooth);
             const C ds_dh = surrogate_derivative(h[i][k] - n.v_threshold, n, surrogate);
-            C dv_dh = kHard ? C{1} - s : C{1};
-            if (!a.detach_reset) dv_dh += kHard ? (n.v_reset - h[i][k]) * ds_dh : -n.v_threshold * ds_dh;
+            C dv_dh = hard ? C{1} - s : C{1};
+            if (!a.detach_reset) dv_dh += hard ? (n.v_reset - h[i][k]) * ds_dh : -n.v_threshold * ds_dh;
             const C grad_h = Element<E>::load(grad_spikes.e[k]) * ds_dh + grad_v.e[k] * dv_dh;
             const C leak = grad_h / tau;
             if (need_tau) {
               C before = start.e[k];  // membrane before this timestep's charge
               if (i > 0) {
                 const C h_before = h[i > 0 ? i - 1 : 0][k];
-                before = reset<kHard>(h_before, fire(h_before, n, surrogate, smooth), n);
+                before = reset_of(hard, h_before, fire(h_before, n, surrogate, smooth), n);
               }
               grad_tau.e[k] += decay_input ? -(grad_h * (h[i][k] - before) / tau)
                                            : grad_h * ((before - n.v_reset) / tau) / tau;
@@ -290,25 +299,26 @@ void forward_of(const LifForward& a, const void* tau, cudaStream_t stream) {
   }
 }
 
-template <class E, bool kHard, int kSteps>
-void backward_steps(const LifBackward& a, const void* tau, cudaStream_t stream) {
+template <class E>
+void backward_of(const LifBackward& a, const void* tau, cudaStream_t stream) {
   const Neuron<typename Element<E>::Compute> n(a.params, tau);
   constexpr int wide = kWide<E>;
+  constexpr int segment = static_cast<int>(kLifSegment);
   // With grad_tau one neuron a thread: its partial sums are counted so.
-  if (a.grad_tau == nullptr && a.neurons % wide == 0 && a.x_step % wide == 0 && aligned(a.grad_spikes) &&
-      aligned(a.grad_v_final) && aligned(a.x) && aligned(a.v_init) && aligned(a.v_kept) &&
-      aligned(a.grad_x) && aligned(a.grad_v_init)) {
-    backward_kernel<E, kHard, wide, kSteps>
-        <<<lif_blocks(a.neurons, wide), kLifCudaThreads, 0, stream>>>(a, n);
-  } else {
-    backward_kernel<E, kHard, 1, kSteps><<<lif_blocks(a.neurons, 1), kLifCudaThreads, 0, stream>>>(a, n);
+  if (a.grad_tau != nullptr || a.neurons % wide != 0 || a.x_step % wide != 0 || !aligned(a.grad_spikes) ||
+      !aligned(a.grad_v_final) || !aligned(a.x) || !aligned(a.v_init) || !aligned(a.v_kept) ||
+      !aligned(a.grad_x) || !aligned(a.grad_v_init)) {
+    backward_kernel<E, 1, segment><<<lif_blocks(a.neurons, 1), kLifCudaThreads, 0, stream>>>(a, n);
+    return;
   }
-}
-
-template <class E, bool kHard>
-void backward_of(const LifBackward& a, const void* tau, cudaStream_t stream) {
-  if (a.timesteps <= 4) return backward_steps<E, kHard, 4>(a, tau, stream);
-  backward_steps<E, kHard, static_cast<int>(kLifSegment)>(a, tau, stream);
+  const unsigned blocks = lif_blocks(a.neurons, wide);
+  if constexpr (sizeof(E) < 8) {
+    if (a.timesteps <= 4) {
+      backward_kernel<E, wide, 4><<<blocks, kLifCudaThreads, 0, stream>>>(a, n);
+      return;
+    }
+  }
+  backward_kernel<E, wide, segment><<<blocks, kLifCudaThreads, 0, stream>>>(a, n);
 }
 
 }  // namespace
@@ -328,8 +338,7 @@ cudaError_t lif_backward_cuda(const LifBackward& args, const void* tau, cudaStre
   if (args.neurons == 0) return cudaSuccess;
   with_element(args.dtype, [&](auto element) {
     using E = decltype(element);
-    args.params.hard_reset ? backward_of<E, true>(args, tau, stream)
-                           : backward_of<E, false>(args, tau, stream);
+    backward_of<E>(args, tau, stream);
   });
   return cudaGetLastError();
 }
