@@ -89,6 +89,31 @@ ECCSNN_INLINE void store_bytes(E* to, const V& v, int count) {
   }
 }
 
+// Past the caches, for what is too large to be found there again; `to` is aligned to V.
+template <class V, class E>
+ECCSNN_INLINE void stream_bytes(E* to, const V& v) {
+#if defined(ECCSNN_ISA_avx2) || defined(ECCSNN_ISA_avx512)
+  if constexpr (sizeof(V) == 32) {
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to), bit_cast<__m256i>(v));
+  } else if constexpr (sizeof(V) == 16) {
+    _mm_stream_si128(reinterpret_cast<__m128i*>(to), bit_cast<__m128i>(v));
+  } else {
+#if defined(ECCSNN_ISA_avx512)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to), bit_cast<__m512i>(v));
+#endif
+  }
+#else
+  store_bytes(to, v, static_cast<int>(sizeof(V) / sizeof(E)));
+#endif
+}
+
+// Makes what was streamed visible to whom the caller tells about it.
+ECCSNN_INLINE void finish_streams() {
+#if defined(ECCSNN_ISA_avx2) || defined(ECCSNN_ISA_avx512)
+  _mm_sfence();
+#endif
+}
+
 // `count` elements are touched in memory, the other lanes are zero; count == width costs nothing extra once
 // inlined.
 template <class E>
@@ -99,7 +124,11 @@ struct Lanes {
     return load_bytes<Vec<E>>(from, count);
   }
   static ECCSNN_INLINE void store(E* to, Vec<E> v, int count = width) { store_bytes(to, v, count); }
+  static ECCSNN_INLINE void stream(E* to, Vec<E> v) { stream_bytes(to, v); }
 };
+
+// Asks for the cache line at `from`, which need not be valid memory.
+ECCSNN_INLINE void prefetch(const void* from) { __builtin_prefetch(from, 0, 3); }
 
 // Bit i is set where lane i of a comparison's result is true.
 template <class T>
@@ -130,11 +159,15 @@ struct Lanes<BFloat16> {
     return bit_cast<Vec<float>>(words << 16);
   }
   static ECCSNN_INLINE void store(BFloat16* to, Vec<float> v, int count = width) {
+    store_bytes(to, halves(v), count);
+  }
+  static ECCSNN_INLINE void stream(BFloat16* to, Vec<float> v) { stream_bytes(to, halves(v)); }
+  static ECCSNN_INLINE HalfBits halves(Vec<float> v) {
     // Round to nearest, ties to even.
     const WordBits words = bit_cast<WordBits>(v);
     const WordBits rounded = (words + 0x7fffu + ((words >> 16) & 1u)) >> 16;
     const WordBits quiet_nan = WordBits{} + 0x7fc0u;
-    store_bytes(to, __builtin_convertvector(v == v ? rounded : quiet_nan, HalfBits), count);
+    return __builtin_convertvector(v == v ? rounded : quiet_nan, HalfBits);
   }
 };
 
@@ -188,7 +221,23 @@ struct Lanes<Float16> {
   static ECCSNN_INLINE void store(Float16* to, Vec<float> v, int count = width) {
     store_bytes(to, floats_to_halves(v), count);
   }
+  static ECCSNN_INLINE void stream(Float16* to, Vec<float> v) { stream_bytes(to, floats_to_halves(v)); }
 };
+
+// Calls f with an element of the type.
+template <class F>
+void with_element(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::kFloat32:
+      return f(float{});
+    case DType::kFloat64:
+      return f(double{});
+    case DType::kBFloat16:
+      return f(BFloat16{});
+    case DType::kFloat16:
+      return f(Float16{});
+  }
+}
 
 #define ECCSNN_MATH ECCSNN_INLINE
 #include "exponential.inc"
@@ -200,6 +249,14 @@ ECCSNN_INLINE Vec<float> exp_nonpositive(Vec<float> a) {
 ECCSNN_INLINE Vec<double> exp_nonpositive(Vec<double> a) {
   return exp_nonpositive_double<Vec<double>, Vec<std::uint64_t>>(a);
 }
+
+// base^-|a| with the base that is quickest: a float's is 2, a double's e.
+template <class C>
+inline constexpr double kLogOfBase = sizeof(C) == 4 ? 0.693147180559945309 : 1.0;
+ECCSNN_INLINE Vec<float> decay(Vec<float> a) {
+  return exp2_nonpositive_float<Vec<float>, WordBits>(-absolute<float>(a));
+}
+ECCSNN_INLINE Vec<double> decay(Vec<double> a) { return exp_nonpositive(-absolute<double>(a)); }
 
 }  // namespace
 }  // namespace eccsnn::ECCSNN_ISA_NAMESPACE

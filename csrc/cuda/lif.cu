@@ -12,6 +12,7 @@ namespace eccsnn {
 namespace {
 
 #define ECCSNN_MATH __device__
+#include "../core/charges.inc"
 #include "../core/exponential.inc"
 #undef ECCSNN_MATH
 
@@ -31,10 +32,16 @@ __device__ void store_pack(void* array, std::int64_t index, const Pack<E, kCount
   *reinterpret_cast<Pack<E, kCount>*>(static_cast<E*>(array) + index) = pack;
 }
 
+// base^-a for a >= 0, in the bases of the CPU's kernels (csrc/core/vec.h).
+template <class C>
+constexpr double kLogOfBase = sizeof(C) == 4 ? 0.693147180559945309 : 1.0;
+__device__ float decay(float a) { return exp2_nonpositive_float<float, std::uint32_t>(-a); }
+__device__ double decay(double a) { return exp_nonpositive_double<double, std::uint64_t>(-a); }
+
 // Parameters in the membrane's type.
 template <class C>
 struct Neuron {
-  C tau, v_threshold, v_reset, alpha, atan_scale, atan_peak, rect_half_width, rect_height;
+  C tau, v_threshold, v_reset, alpha, alpha_in_base, atan_scale, atan_peak, rect_half_width, rect_height;
   double alpha_exact;
   const C* tau_on_device;
 
@@ -43,6 +50,7 @@ struct Neuron {
         v_threshold(static_cast<C>(p.v_threshold)),
         v_reset(p.hard_reset ? static_cast<C>(p.v_reset) : C{0}),
         alpha(static_cast<C>(p.alpha)),
+        alpha_in_base(static_cast<C>(p.alpha / kLogOfBase<C>)),
         atan_scale(static_cast<C>(kPi / 2 * p.alpha)),
         atan_peak(static_cast<C>(p.alpha / 2)),
         rect_half_width(static_cast<C>(p.alpha / 2)),
@@ -50,7 +58,11 @@ struct Neuron {
         alpha_exact(p.alpha),
         tau_on_device(static_cast<const C*>(tau_pointer)) {}
 
-  __device__ C get_tau() const { return tau_on_device == nullptr ? tau : *tau_on_device; }
+  // To be called once, first of all.
+  __device__ void fetch_tau() {
+    if (tau_on_device != nullptr) tau = *tau_on_device;
+  }
+  __device__ C divide(C a) const { return a / tau; }
 };
 
 template <class C>
@@ -72,9 +84,6 @@ __device__ C reset(C h, C s, const Neuron<C>& n) {
   return kHard ? s * n.v_reset + (C{1} - s) * h : h - s * n.v_threshold;
 }
 
-__device__ float exp_nonpositive(float a) { return exp_nonpositive_float<float, std::uint32_t>(a); }
-__device__ double exp_nonpositive(double a) { return exp_nonpositive_double<double, std::uint64_t>(a); }
-
 template <class C>
 __device__ C surrogate_derivative(C u, const Neuron<C>& n, Surrogate surrogate) {
   if (surrogate == Surrogate::kAtan) {
@@ -83,7 +92,7 @@ __device__ C surrogate_derivative(C u, const Neuron<C>& n, Surrogate surrogate) 
   }
   const C magnitude = u < C{0} ? -u : u;
   if (surrogate == Surrogate::kSigmoid) {
-    const C e = exp_nonpositive(-(magnitude * n.alpha));
+    const C e = decay(magnitude * n.alpha_in_base);
     const C one_plus = C{1} + e;
     return n.alpha * e / (one_plus * one_plus);
   }
@@ -91,9 +100,10 @@ __device__ C surrogate_derivative(C u, const Neuron<C>& n, Surrogate surrogate) 
 }
 
 template <class C>
-__device__ C charge(C v, C input, C tau, bool decay_input, const Neuron<C>& n) {
-  const C above = v - n.v_reset;
-  return decay_input ? v + (input - above) / tau : v - above / tau + input;
+__device__ C charge_of(Charge charge, C v, C input, const Neuron<C>& n) {
+  C h{};
+  with_charge(charge, [&](auto kind) { h = kind.charge(v, input, n); });
+  return h;
 }
 
 // kBits: the spikes of the thread's kCount = 8 neurons become one byte.
@@ -104,8 +114,7 @@ __global__ void __launch_bounds__(kLifCudaThreads)
   static_assert(!kBits || kCount == 8);
   const std::int64_t at = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * kCount;
   if (at >= a.neurons) return;
-  const C tau = n.get_tau();
-  const bool decay_input = a.params.decay_input;
+  n.fetch_tau();
   Pack<C, kCount> v;
   if (a.v_init == nullptr) {
     for (int k = 0; k < kCount; ++k) v.e[k] = n.v_reset;
@@ -121,7 +130,7 @@ __global__ void __launch_bounds__(kLifCudaThreads)
     unsigned bits = 0;
 #pragma unroll
     for (int k = 0; k < kCount; ++k) {
-      const C h = charge(v.e[k], Element<E>::load(x.e[k]), tau, decay_input, n);
+      const C h = charge_of(a.params.charge, v.e[k], Element<E>::load(x.e[k]), n);
       const C s = fire(h, n, a.params.surrogate, a.params.smooth);
       v.e[k] = reset<kHard>(h, s, n);
       spikes.e[k] = Element<E>::store(s);
@@ -147,7 +156,7 @@ __global__ void __launch_bounds__(kLifCudaThreads)
   if (byte >= row_bytes) return;
   const std::int64_t at = 8 * byte;
   const int count = static_cast<int>(a.neurons - at < 8 ? a.neurons - at : 8);
-  const C tau = n.get_tau();
+  n.fetch_tau();
   C v[8];
   for (int k = 0; k < count; ++k)
     v[k] = a.v_init == nullptr ? n.v_reset : static_cast<const C*>(a.v_init)[at + k];
@@ -155,7 +164,7 @@ __global__ void __launch_bounds__(kLifCudaThreads)
     const E* x = static_cast<const E*>(a.x) + t * a.x_step + at;
     unsigned bits = 0;
     for (int k = 0; k < count; ++k) {
-      const C h = charge(v[k], Element<E>::load(x[k]), tau, a.params.decay_input, n);
+      const C h = charge_of(a.params.charge, v[k], Element<E>::load(x[k]), n);
       const C s = fire(h, n, a.params.surrogate, false);
       v[k] = reset<kHard>(h, s, n);
       bits |= (h >= n.v_threshold ? 1u : 0u) << k;
@@ -194,13 +203,13 @@ __global__ void __launch_bounds__(kLifCudaThreads)
   const std::int64_t at = (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * kCount;
   const Surrogate surrogate = a.params.surrogate;
   const bool smooth = a.params.smooth;
-  const bool decay_input = a.params.decay_input;
+  const Charge charge = a.params.charge;
   const bool hard =
       a.params.hard_reset;  // asked at run time: half the kernels to compile, and memory is the limit
   const bool need_tau = a.grad_tau != nullptr;
   double sum = 0.0;
   if (at < a.neurons) {
-    const C tau = n.get_tau();
+    n.fetch_tau();
     Pack<C, kCount> grad_v = {};
     if (a.grad_v_final != nullptr) grad_v = load_pack<kCount, C>(a.grad_v_final, at);
     Pack<C, kCount> grad_tau = {};
@@ -223,7 +232,7 @@ __global__ void __launch_bounds__(kLifCudaThreads)
           const auto x = load_pack<kCount, E>(a.x, (first + i) * a.x_step + at);
 #pragma unroll
           for (int k = 0; k < kCount; ++k) {
-            h[i][k] = charge(v.e[k], Element<E>::load(x.e[k]), tau, decay_input, n);
+            h[i][k] = charge_of(charge, v.e[k], Element<E>::load(x.e[k]), n);
             v.e[k] = reset_of(hard, h[i][k], fire(h[i][k], n, surrogate, smooth), n);
           }
         }
@@ -241,18 +250,18 @@ __global__ void __launch_bounds__(kLifCudaThreads)
             C dv_dh = hard ? C{1} - s : C{1};
             if (!a.detach_reset) dv_dh += hard ? (n.v_reset - h[i][k]) * ds_dh : -n.v_threshold * ds_dh;
             const C grad_h = Element<E>::load(grad_spikes.e[k]) * ds_dh + grad_v.e[k] * dv_dh;
-            const C leak = grad_h / tau;
+            C grad_input{};
+            with_charge(charge, [&](auto kind) { kind.backward(grad_h, n, grad_input, grad_v.e[k]); });
             if (need_tau) {
               C before = start.e[k];  // membrane before this timestep's charge
               if (i > 0) {
                 const C h_before = h[i > 0 ? i - 1 : 0][k];
                 before = reset_of(hard, h_before, fire(h_before, n, surrogate, smooth), n);
               }
-              grad_tau.e[k] += decay_input ? -(grad_h * (h[i][k] - before) / tau)
-                                           : grad_h * ((before - n.v_reset) / tau) / tau;
+              with_charge(charge,
+                          [&](auto kind) { grad_tau.e[k] += kind.grad_tau(grad_h, h[i][k], before, n); });
             }
-            grad_x.e[k] = Element<E>::store(decay_input ? leak : grad_h);
-            grad_v.e[k] = grad_h - leak;
+            grad_x.e[k] = Element<E>::store(grad_input);
           }
           store_pack(a.grad_x, row, grad_x);
         }

@@ -17,18 +17,18 @@ STABLE_TORCH_LIBRARY(eccsnn, m) {
   m.def(
       "lif_forward(Tensor x, Tensor? v_init, Tensor? tau_tensor, float tau, float v_threshold, float? "
       "v_reset, "
-      "bool decay_input, bool detach_reset, str surrogate, float surrogate_alpha, bool smooth, "
+      "str charge, bool detach_reset, str surrogate, float surrogate_alpha, bool smooth, "
       "bool need_state) -> (Tensor spikes, Tensor v_kept, Tensor v_final)");
   // `packed`: spikes are uint8 [T, ceil(neurons / 8)], bits in the order of x's elements.
   m.def(
       "lif_inference(Tensor x, Tensor? v_init, Tensor? tau_tensor, float tau, float v_threshold, float? "
       "v_reset, "
-      "bool decay_input, bool need_state, bool packed) -> (Tensor spikes, Tensor v_final)");
+      "str charge, bool need_state, bool packed) -> (Tensor spikes, Tensor v_final)");
   // grad_v_init is empty where v_init is None; grad_tau (0-dim) is zero unless asked for.
   m.def(
       "lif_backward(Tensor grad_spikes, Tensor? grad_v_final, Tensor x, Tensor v_kept, Tensor? v_init, "
       "Tensor? tau_tensor, "
-      "float tau, float v_threshold, float? v_reset, bool decay_input, bool detach_reset, str surrogate, "
+      "float tau, float v_threshold, float? v_reset, str charge, bool detach_reset, str surrogate, "
       "float surrogate_alpha, bool smooth, bool need_grad_tau) "
       "-> (Tensor grad_x, Tensor grad_v_init, Tensor grad_tau)");
 

@@ -27,13 +27,12 @@ double tau_value(double tau, const std::optional<Tensor>& tensor) {
 std::tuple<Tensor, Tensor, Tensor> lif_forward_cpu(const Tensor& x, std::optional<Tensor> v_init,
                                                    std::optional<Tensor> tau_tensor, double tau,
                                                    double v_threshold, std::optional<double> v_reset,
-                                                   bool decay_input, bool /*detach_reset*/,
+                                                   std::string charge, bool /*detach_reset*/,
                                                    std::string surrogate, double surrogate_alpha, bool smooth,
                                                    bool need_state) {
-  LifForwardCall call(
-      x, v_init, tau_tensor,
-      to_params(tau, v_threshold, v_reset, decay_input, surrogate, surrogate_alpha, smooth, x),
-      {.kept = true, .v_final = need_state});
+  LifForwardCall call(x, v_init, tau_tensor,
+                      to_params(tau, v_threshold, v_reset, charge, surrogate, surrogate_alpha, smooth, x),
+                      {.kept = true, .v_final = need_state});
   call.args.params.tau = tau_value(tau, tau_tensor);
   in_parallel(&lif_forward, call.args);
   return {call.spikes, call.v_kept, call.v_final};
@@ -41,10 +40,10 @@ std::tuple<Tensor, Tensor, Tensor> lif_forward_cpu(const Tensor& x, std::optiona
 
 std::tuple<Tensor, Tensor> lif_inference_cpu(const Tensor& x, std::optional<Tensor> v_init,
                                              std::optional<Tensor> tau_tensor, double tau, double v_threshold,
-                                             std::optional<double> v_reset, bool decay_input, bool need_state,
-                                             bool packed) {
+                                             std::optional<double> v_reset, std::string charge,
+                                             bool need_state, bool packed) {
   LifForwardCall call(x, v_init, tau_tensor,
-                      to_params(tau, v_threshold, v_reset, decay_input, "atan", 2.0, false, x),
+                      to_params(tau, v_threshold, v_reset, charge, "atan", 2.0, false, x),
                       {.v_final = need_state, .packed = packed});
   call.args.params.tau = tau_value(tau, tau_tensor);
   in_parallel(&lif_forward, call.args);
@@ -54,11 +53,11 @@ std::tuple<Tensor, Tensor> lif_inference_cpu(const Tensor& x, std::optional<Tens
 std::tuple<Tensor, Tensor, Tensor> lif_backward_cpu(
     const Tensor& grad_spikes, std::optional<Tensor> grad_v_final, const Tensor& x, const Tensor& v_kept,
     std::optional<Tensor> v_init, std::optional<Tensor> tau_tensor, double tau, double v_threshold,
-    std::optional<double> v_reset, bool decay_input, bool detach_reset, std::string surrogate,
+    std::optional<double> v_reset, std::string charge, bool detach_reset, std::string surrogate,
     double surrogate_alpha, bool smooth, bool need_grad_tau) {
   LifBackwardCall call(
       grad_spikes, grad_v_final, x, v_kept, v_init, tau_tensor,
-      to_params(tau, v_threshold, v_reset, decay_input, surrogate, surrogate_alpha, smooth, grad_spikes),
+      to_params(tau, v_threshold, v_reset, charge, surrogate, surrogate_alpha, smooth, grad_spikes),
       detach_reset);
   call.args.params.tau = tau_value(tau, tau_tensor);
   std::vector<double> partial;

@@ -18,6 +18,13 @@ inline Surrogate to_surrogate(const std::string& name) {
   return Surrogate::kRect;
 }
 
+inline Charge to_charge(const std::string& name) {
+  if (name == "decayed_input") return Charge::kDecayedInput;
+  if (name == "leaky") return Charge::kLeaky;
+  require(name == "integrate", "charge is '", name, "'; expected 'decayed_input', 'leaky' or 'integrate'.");
+  return Charge::kIntegrate;
+}
+
 inline std::vector<std::int64_t> shape_of(const Tensor& t) {
   const auto sizes = t.sizes();
   return {sizes.begin(), sizes.end()};
@@ -84,9 +91,9 @@ inline void check_tau(const std::optional<Tensor>& tau, const Tensor& x) {
           "tau as a tensor must have no dimensions and the membrane's dtype.");
 }
 
-inline LifParams to_params(double tau, double v_threshold, std::optional<double> v_reset, bool decay_input,
-                           const std::string& surrogate, double surrogate_alpha, bool smooth,
-                           const Tensor& x) {
+inline LifParams to_params(double tau, double v_threshold, std::optional<double> v_reset,
+                           const std::string& charge, const std::string& surrogate, double surrogate_alpha,
+                           bool smooth, const Tensor& x) {
   require(!smooth || x.scalar_type() == ScalarType::Double,
           "smooth = True is for checking gradients and takes float64 alone.");
   LifParams p;
@@ -94,7 +101,7 @@ inline LifParams to_params(double tau, double v_threshold, std::optional<double>
   p.v_threshold = v_threshold;
   p.hard_reset = v_reset.has_value();
   p.v_reset = v_reset.value_or(0.0);
-  p.decay_input = decay_input;
+  p.charge = to_charge(charge);
   p.surrogate = to_surrogate(surrogate);
   p.alpha = surrogate_alpha;
   p.smooth = smooth;

@@ -14,13 +14,12 @@ namespace {
 std::tuple<Tensor, Tensor, Tensor> lif_forward_cuda_op(const Tensor& x, std::optional<Tensor> v_init,
                                                        std::optional<Tensor> tau_tensor, double tau,
                                                        double v_threshold, std::optional<double> v_reset,
-                                                       bool decay_input, bool /*detach_reset*/,
+                                                       std::string charge, bool /*detach_reset*/,
                                                        std::string surrogate, double surrogate_alpha,
                                                        bool smooth, bool need_state) {
-  LifForwardCall call(
-      x, v_init, tau_tensor,
-      to_params(tau, v_threshold, v_reset, decay_input, surrogate, surrogate_alpha, smooth, x),
-      {.kept = true, .v_final = need_state});
+  LifForwardCall call(x, v_init, tau_tensor,
+                      to_params(tau, v_threshold, v_reset, charge, surrogate, surrogate_alpha, smooth, x),
+                      {.kept = true, .v_final = need_state});
   const OnDeviceOf device(x);
   STD_CUDA_CHECK(lif_forward_cuda(call.args, pointer(tau_tensor), device.stream()));
   return {call.spikes, call.v_kept, call.v_final};
@@ -29,9 +28,9 @@ std::tuple<Tensor, Tensor, Tensor> lif_forward_cuda_op(const Tensor& x, std::opt
 std::tuple<Tensor, Tensor> lif_inference_cuda_op(const Tensor& x, std::optional<Tensor> v_init,
                                                  std::optional<Tensor> tau_tensor, double tau,
                                                  double v_threshold, std::optional<double> v_reset,
-                                                 bool decay_input, bool need_state, bool packed) {
+                                                 std::string charge, bool need_state, bool packed) {
   LifForwardCall call(x, v_init, tau_tensor,
-                      to_params(tau, v_threshold, v_reset, decay_input, "atan", 2.0, false, x),
+                      to_params(tau, v_threshold, v_reset, charge, "atan", 2.0, false, x),
                       {.v_final = need_state, .packed = packed});
   const OnDeviceOf device(x);
   STD_CUDA_CHECK(lif_forward_cuda(call.args, pointer(tau_tensor), device.stream()));
@@ -41,11 +40,11 @@ std::tuple<Tensor, Tensor> lif_inference_cuda_op(const Tensor& x, std::optional<
 std::tuple<Tensor, Tensor, Tensor> lif_backward_cuda_op(
     const Tensor& grad_spikes, std::optional<Tensor> grad_v_final, const Tensor& x, const Tensor& v_kept,
     std::optional<Tensor> v_init, std::optional<Tensor> tau_tensor, double tau, double v_threshold,
-    std::optional<double> v_reset, bool decay_input, bool detach_reset, std::string surrogate,
+    std::optional<double> v_reset, std::string charge, bool detach_reset, std::string surrogate,
     double surrogate_alpha, bool smooth, bool need_grad_tau) {
   LifBackwardCall call(
       grad_spikes, grad_v_final, x, v_kept, v_init, tau_tensor,
-      to_params(tau, v_threshold, v_reset, decay_input, surrogate, surrogate_alpha, smooth, grad_spikes),
+      to_params(tau, v_threshold, v_reset, charge, surrogate, surrogate_alpha, smooth, grad_spikes),
       detach_reset);
   const OnDeviceOf device(grad_spikes);
   const auto membrane = accumulate_type(grad_spikes.scalar_type());

@@ -11,6 +11,7 @@
 
 namespace lif_scalar {
 
+using eccsnn::Charge;
 using eccsnn::DType;
 using eccsnn::LifBackward;
 using eccsnn::LifForward;
@@ -90,6 +91,13 @@ M reset_of(M h, M s, const LifParams& p) {
                       : h - s * static_cast<M>(p.v_threshold);
 }
 
+template <class M>
+M charge_of(M v, M input, M rest, M tau, Charge charge) {
+  if (charge == Charge::kDecayedInput) return v + (input - (v - rest)) / tau;
+  if (charge == Charge::kLeaky) return v - (v - rest) / tau + input;
+  return v + input;
+}
+
 // `h_out` [timesteps, neurons] gets the charged membranes; it may be null.
 template <class T>
 void scalar_forward(const LifForward& a, typename T::Membrane* h_out = nullptr) {
@@ -104,7 +112,7 @@ void scalar_forward(const LifForward& a, typename T::Membrane* h_out = nullptr) 
         static_cast<M*>(a.v_kept)[(t / eccsnn::kLifSegment - 1) * a.neurons + i] = v;
       }
       const M input = T::load(x[t * a.x_step + i]);
-      const M h = a.params.decay_input ? v + (input - (v - rest)) / tau : v - (v - rest) / tau + input;
+      const M h = charge_of(v, input, rest, tau, a.params.charge);
       const M s = h >= static_cast<M>(a.params.v_threshold) ? M{1} : M{0};
       v = reset_of(h, s, a.params);
       if (a.spikes != nullptr) static_cast<typename T::Stored*>(a.spikes)[t * a.neurons + i] = T::store(s);
@@ -152,8 +160,9 @@ void scalar_backward(const LifBackward& a) {
       }
       const M grad_s = T::load(static_cast<const typename T::Stored*>(a.grad_spikes)[t * a.neurons + i]);
       const M grad_h = grad_s * ds + grad_v * dv;
-      const M leak = grad_h / tau;
-      static_cast<typename T::Stored*>(a.grad_x)[t * a.neurons + i] = T::store(p.decay_input ? leak : grad_h);
+      const M leak = p.charge == Charge::kIntegrate ? M{0} : grad_h / tau;
+      const M grad_x = p.charge == Charge::kDecayedInput ? leak : grad_h;
+      static_cast<typename T::Stored*>(a.grad_x)[t * a.neurons + i] = T::store(grad_x);
       grad_v = grad_h - leak;
     }
     static_cast<M*>(a.grad_v_init)[i] = grad_v;

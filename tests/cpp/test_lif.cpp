@@ -60,12 +60,12 @@ std::vector<LifParams> neurons_of_all_kinds() {
   for (double tau : {1.0, 2.0, 1.7, 0x1p60}) {
     for (double v_reset : {0.0, -0.25}) {
       for (bool hard : {true, false}) {
-        for (bool decay_input : {true, false}) {
+        for (Charge charge : {Charge::kDecayedInput, Charge::kLeaky, Charge::kIntegrate}) {
           LifParams p;
           p.tau = tau;
           p.v_reset = v_reset;
           p.hard_reset = hard;
-          p.decay_input = decay_input;
+          p.charge = charge;
           all.push_back(p);
         }
       }
@@ -300,7 +300,9 @@ TYPED_TEST(Lif, SigmoidAndGradientOfTauAgreeBetweenInstructionSets) {
         const double u =
             static_cast<double>(h[(timesteps - 1) * neurons + i] - static_cast<M>(params.v_threshold));
         const double e = std::exp(-std::fabs(params.alpha * u));  // s (1 - s) without cancellation
-        const double scale = params.decay_input ? 1 / static_cast<double>(static_cast<M>(params.tau)) : 1.0;
+        const double scale = params.charge == Charge::kDecayedInput
+                                 ? 1 / static_cast<double>(static_cast<M>(params.tau))
+                                 : 1.0;
         const double expected =
             static_cast<double>(TypeParam::load(grad_spikes[(timesteps - 1) * neurons + i])) * params.alpha *
             e / ((1 + e) * (1 + e)) * scale;
@@ -401,7 +403,7 @@ TEST(LifHalves, ConversionsAreExactForEveryHalf) {
     for (DType dtype : {DType::kFloat16, DType::kBFloat16}) {
       LifForward forward;
       forward.params.tau = 1.0;
-      forward.params.decay_input = false;
+      forward.params.charge = Charge::kLeaky;
       forward.params.v_threshold = std::numeric_limits<double>::quiet_NaN();
       forward.dtype = dtype;
       forward.timesteps = 1;

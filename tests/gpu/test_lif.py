@@ -112,7 +112,7 @@ def test_smooth_derivatives():
 
 def test_opcheck_and_compile():
     x = torch.randn(3, 2, 5, device="cuda", requires_grad=True)
-    arguments = (x, None, None, 2.0, 1.0, 0.0, True, True, "atan", 2.0, False, True)
+    arguments = (x, None, None, 2.0, 1.0, 0.0, "decayed_input", True, "atan", 2.0, False, True)
     torch.library.opcheck(torch.ops.eccsnn.lif_forward, arguments)
     torch._dynamo.reset()
     compiled = torch.compile(lif, fullgraph=True)
@@ -125,7 +125,7 @@ def test_devices_that_differ():
         lif(x, torch.zeros(5))
     with pytest.raises(ValueError, match="tau is on cpu, x on cuda"):
         lif(x, tau=torch.tensor(2.0))
-    neuron = (2.0, 1.0, 0.0, True, True, False)
+    neuron = (2.0, 1.0, 0.0, "decayed_input", True, False)
     for given in (x.cpu(), x):
         with pytest.raises(RuntimeError, match="v_init is on another device than x"):
             torch.ops.eccsnn.lif_inference(

@@ -74,7 +74,7 @@ def test_sdist_holds_the_sources_and_nothing_built(sdist):
         "pyproject.toml",
         "LICENSE",
         "cmake/find_torch.py",
-        "csrc/core/lif_kernels.cpp",
+        "csrc/core/lif_forward_kernels.cpp",
         "csrc/cuda/lif.cu",
         "csrc/torch/library.cpp",
         "python/eccsnn/ops/lif.py",

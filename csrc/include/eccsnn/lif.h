@@ -1,7 +1,8 @@
-// Leaky integrate-and-fire neurons over all timesteps in one pass.
+// Integrate-and-fire neurons, leaky or not, over all timesteps in one pass.
 //
-//   charge   h = v + (x - (v - v_reset)) / tau          decay_input
-//            h = v - (v - v_reset) / tau + x            otherwise
+//   charge   h = v + (x - (v - v_reset)) / tau          kDecayedInput
+//            h = v - (v - v_reset) / tau + x            kLeaky
+//            h = v + x                                  kIntegrate
 //   fire     s = h >= v_threshold                       (NaN does not fire)
 //   reset    v = s * v_reset + (1 - s) * h              hard
 //            v = h - s * v_threshold                    soft; the leak is then towards 0, as if v_reset were
@@ -26,12 +27,15 @@ enum class Surrogate : std::uint8_t {
   kRect,     // 1 / alpha where |u| < alpha / 2, else 0: alpha is the width
 };
 
+// How the input charges the membrane: see above. One struct each in csrc/core/charges.inc.
+enum class Charge : std::uint8_t { kDecayedInput, kLeaky, kIntegrate };
+
 struct LifParams {
+  Charge charge = Charge::kDecayedInput;
   double tau = 2.0;
   double v_threshold = 1.0;
   double v_reset = 0.0;  // not used by a soft reset
   bool hard_reset = true;
-  bool decay_input = true;
   Surrogate surrogate = Surrogate::kAtan;  // forward needs it only where `smooth`
   double alpha = 2.0;
   // For checking gradients numerically: the spike is the surrogate's primitive in place of the step. kFloat64
@@ -48,6 +52,26 @@ constexpr std::int64_t lif_kept(std::int64_t timesteps) {
   return timesteps < 1 ? 0 : (timesteps - 1) / kLifSegment;
 }
 
+// Batch norm in front of the neurons: they get (x - mean) * scale + bias, computed in the membrane's type and
+// as written. Channels are innermost in memory: neuron i is of channel i % channels.
+struct LifNorm {
+  std::int64_t channels = 0;   // 0: no batch norm
+  const void* mean = nullptr;  // [channels] membrane type, like scale and bias
+  const void* scale = nullptr;
+  const void* bias = nullptr;
+};
+
+// Neurons in a block. Ranges begin at a multiple of it; partial sums belong to blocks (of grad_tau) or to
+// chunks of blocks (of channels), so that their totals, added in order, do not depend on how the work was
+// shared out among threads.
+inline constexpr std::int64_t kLifBlock = 2048;
+constexpr std::int64_t lif_norm_chunk(std::int64_t channels) {
+  const std::int64_t wanted = 32 * channels;
+  return wanted < 4 * kLifBlock ? 4 * kLifBlock : (wanted + kLifBlock - 1) / kLifBlock * kLifBlock;
+}
+
+inline constexpr std::int64_t kLifStreamAlignment = 64;
+
 // Arrays are [timesteps, neurons] with neurons contiguous; membrane type is float, or double for kFloat64.
 struct LifForward {
   LifParams params;
@@ -57,10 +81,14 @@ struct LifForward {
   const void* x = nullptr;
   std::int64_t x_step =
       0;  // elements from one timestep of x to the next; 0: the same input at every timestep
+  LifNorm norm;
   const void* v_init = nullptr;  // [neurons] membrane type; null: v_reset, or 0 with soft reset
-  void* spikes = nullptr;        // null: only spike_bits are written
+  void* spikes = nullptr;        // may be null
   std::uint8_t* spike_bits =
-      nullptr;             // [timesteps, ceil(neurons / 8)], bit i of byte j is neuron 8 j + i; may be null
+      nullptr;  // [timesteps, ceil(neurons / 8)], bit i of byte j is neuron 8 j + i; may be null
+  // Write spikes past the caches; they must be aligned to kLifStreamAlignment, and rows a multiple of it.
+  // lif_forward decides by itself.
+  bool stream = false;
   void* v_kept = nullptr;  // [lif_kept(timesteps), neurons] membrane type, for the backward pass; may be null
   void* v_final = nullptr;  // [neurons] membrane type; may be null
 };
@@ -77,14 +105,19 @@ struct LifBackward {
   std::int64_t x_step = 0;
   const void* v_init = nullptr;
   const void* v_kept = nullptr;  // as LifForward left it
-  void* grad_x = nullptr;
-  void* grad_v_init = nullptr;  // [neurons] membrane type; may be null
-  double* grad_tau = nullptr;   // one partial sum per block of kLifBlock neurons; may be null
+  void* grad_x = nullptr;        // [timesteps, neurons]; [neurons] with sum_over_time
+  bool stream = false;           // write grad_x past the caches, as in LifForward
+  bool sum_over_time = false;    // for an x that is the same at every timestep
+  // With batch norm, either norm_sums or grad_x is written. With g the gradient of the neurons' input and
+  // c = x - mean, norm_sums [chunks, 2, channels] gets the sums over time and a chunk's neurons of g and of g
+  // * c (it must hold zeros before), and grad_x = scale * g - slope * c - offset.
+  LifNorm norm;
+  double* norm_sums = nullptr;
+  const void* norm_slope = nullptr;   // [channels] membrane type; null, like norm_offset: zeros
+  const void* norm_offset = nullptr;  // [channels] membrane type
+  void* grad_v_init = nullptr;        // [neurons] membrane type; may be null
+  double* grad_tau = nullptr;         // one partial sum per block of kLifBlock neurons; may be null
 };
-
-// Neurons in a block. Ranges begin at a multiple of it; partial sums of grad_tau belong to blocks, so that
-// their total, added in order, does not depend on how blocks were shared out among threads.
-inline constexpr std::int64_t kLifBlock = 2048;
 
 // Compute neurons [begin, end); the caller owns the threads.
 void lif_forward(const LifForward& args, std::int64_t begin, std::int64_t end);

@@ -90,9 +90,8 @@ def lif(
         tensor is not None and tensor.requires_grad for tensor in (x, v_init, tau_tensor)
     )
     if needs_grad or smooth:
-        spikes, _, v_final = torch.ops.eccsnn.lif_forward(
-            x, v_init, *parameters, detach_reset, surrogate, float(surrogate_alpha), smooth, return_state
-        )
+        rest = (*parameters[1:], detach_reset, surrogate, float(surrogate_alpha), smooth, return_state)
+        spikes, v_final = _forward(x, v_init, tau_tensor, rest)
     else:
         spikes, v_final = torch.ops.eccsnn.lif_inference(x, v_init, *parameters, return_state, False)
     return _restore(spikes, order, 1), _restore(v_final, order, 0) if return_state else v_final
@@ -164,7 +163,8 @@ def _arguments(
     tau_tensor = tau.to(dtype) if isinstance(tau, Tensor) else None
     tau_number = 0.0 if isinstance(tau, Tensor) else float(tau)
     reset = None if v_reset is None else float(v_reset)
-    return x, v_init, (tau_tensor, tau_number, float(v_threshold), reset, decay_input)
+    charge = "decayed_input" if decay_input else "leaky"
+    return x, v_init, (tau_tensor, tau_number, float(v_threshold), reset, charge)
 
 
 def _restore(values: Tensor, order: list[int] | None, first: int) -> Tensor:
@@ -293,12 +293,15 @@ def _lif_backward_fake(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    _save(ctx, inputs, output[1])
+    ctx.mark_non_differentiable(output[1])
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], v_kept: Tensor) -> None:
     x, v_init, tau_tensor, *parameters, need_state = inputs
-    _, v_kept, _ = output
     ctx.save_for_backward(x, v_kept, v_init, tau_tensor)
     ctx.parameters = parameters
     ctx.need_state = need_state
-    ctx.mark_non_differentiable(v_kept)
     ctx.set_materialize_grads(False)
 
 
@@ -326,3 +329,28 @@ def _backward(ctx: Any, grad_spikes: Tensor | None, grad_v_kept: None, grad_v_fi
 
 
 torch.library.register_autograd("eccsnn::lif_forward", _backward, setup_context=_setup_context)
+
+
+class _EagerLif(torch.autograd.Function):
+    """The same with half the overhead of a registered formula, which matters for small layers."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, v_init: Tensor | None, tau_tensor: Tensor | None, rest: tuple[Any, ...]
+    ) -> tuple[Tensor, Tensor]:
+        spikes, v_kept, v_final = torch.ops.eccsnn.lif_forward(x, v_init, tau_tensor, *rest)
+        _save(ctx, (x, v_init, tau_tensor, *rest), v_kept)
+        return spikes, v_final
+
+    @staticmethod
+    def backward(ctx: Any, grad_spikes: Tensor | None, grad_v_final: Tensor | None) -> tuple[Any, ...]:
+        return *_backward(ctx, grad_spikes, None, grad_v_final)[:3], None
+
+
+def _forward(
+    x: Tensor, v_init: Tensor | None, tau_tensor: Tensor | None, rest: tuple[Any, ...]
+) -> tuple[Tensor, Tensor]:
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        spikes, _, v_final = torch.ops.eccsnn.lif_forward(x, v_init, tau_tensor, *rest)
+        return spikes, v_final
+    return _EagerLif.apply(x, v_init, tau_tensor, rest)

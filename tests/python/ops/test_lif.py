@@ -271,7 +271,7 @@ def test_bad_input(arguments, error, says):
 
 def test_the_ops_check_for_themselves():
     forward = torch.ops.eccsnn.lif_forward
-    neuron = (1.0, 0.0, True, True, "atan", 2.0, False, True)
+    neuron = (1.0, 0.0, "decayed_input", True, "atan", 2.0, False, True)
     with pytest.raises(RuntimeError, match="T = 0"):
         forward(torch.zeros(0, 3), None, None, 2.0, *neuron)
     with pytest.raises(RuntimeError, match="got Long"):
@@ -290,9 +290,11 @@ def test_the_ops_check_for_themselves():
     with pytest.raises(RuntimeError, match="v_kept is not what lif_forward returns"):
         backward(torch.zeros(17, 3), None, torch.zeros(17, 3), kept, None, None, 2.0, *neuron)
     with pytest.raises(RuntimeError, match="surrogate is 'gauss'"):
-        forward(torch.zeros(2, 3), None, None, 2.0, 1.0, 0.0, True, True, "gauss", 2.0, False, True)
+        forward(torch.zeros(2, 3), None, None, 2.0, 1.0, 0.0, "leaky", True, "gauss", 2.0, False, True)
+    with pytest.raises(RuntimeError, match="charge is 'quadratic'"):
+        forward(torch.zeros(2, 3), None, None, 2.0, 1.0, 0.0, "quadratic", True, "atan", 2.0, False, True)
     with pytest.raises(RuntimeError, match="float64 alone"):
-        forward(torch.zeros(2, 3), None, None, 2.0, 1.0, 0.0, True, True, "atan", 2.0, True, True)
+        forward(torch.zeros(2, 3), None, None, 2.0, 1.0, 0.0, "leaky", True, "atan", 2.0, True, True)
 
 
 PLACEMENTS = {

@@ -10,7 +10,7 @@ import torch
 from eccsnn.build_info import build_info
 from eccsnn.ops import lif
 
-NEURON = (1.0, 0.0, True, True, "atan", 2.0, False)
+NEURON = (1.0, 0.0, "decayed_input", True, "atan", 2.0, False)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])

@@ -1,0 +1,237 @@
+// Backward pass of the LIF neuron, compiled once per instruction set (dispatch.h). A block of neurons runs
+// forwards through a segment of timesteps to have h again, which stays in the caches, and then back.
+#include "lif_neuron.h"
+
+namespace eccsnn::ECCSNN_ISA_NAMESPACE {
+namespace {
+
+// Sums of grad_tau over neurons are taken in this many double accumulators, neuron i in number i modulo it,
+// whatever the vector width: the same bits everywhere.
+constexpr int kSums = 8;
+
+// kCommon here says in addition: no gradient through the reset, and none for tau.
+template <class E, Surrogate kSurrogate, bool kCommon, bool kSmooth>
+struct Backward {
+  using L = Lanes<E>;
+  using C = typename L::Compute;
+  using M = Lanes<C>;
+  static constexpr int kStrip = kUnroll * L::width;
+
+  // What a thread keeps for the block that it is at.
+  struct Work {
+    explicit Work(const LifBackward& a)
+        : norm{a.norm.channels,
+               {a.norm.mean, a.norm.scale, a.norm.bias, a.norm_slope, a.norm_offset},
+               -1,
+               {}} {}
+    ChannelRows<C, 5> norm;
+    Row<C> h[kLifSegment];
+    Row<C> before;  // membranes before the segment
+    Row<C> v;       // membranes while going forwards
+    Row<C> grad_v;  // their gradient while going back
+    Row<C> grad_tau;
+    Padded<E, kStrip> x, grad_spikes, grad_x;
+    Row<C> sum, sum_centered;  // over time, of the gradient of the normalised input and of its product with
+                               // the centered input; or `sum` of grad_x
+  };
+
+  const LifBackward& a;
+  const Neuron<C, kCommon> n;
+  Work& work;
+
+  void range(std::int64_t begin, std::int64_t end) {
+    for (std::int64_t at = begin; at < end; at += kLifBlock) {
+      double sums[kSums] = {};
+      const std::int64_t block_end = at + kLifBlock < end ? at + kLifBlock : end;
+      for (std::int64_t row = at; row < block_end; row += kRow<C>) {
+        const int count = static_cast<int>(block_end - row < kRow<C> ? block_end - row : kRow<C>);
+        if (a.norm.channels > 0) {
+          work.norm.move_to(row);
+          block<true>(row, count, sums);
+        } else {
+          block<false>(row, count, sums);
+        }
+      }
+      if (a.grad_tau == nullptr) continue;
+      double total = 0.0;
+      for (double sum : sums) total += sum;
+      a.grad_tau[at / kLifBlock] = total;
+    }
+  }
+
+  template <bool kNorm>
+  void block(std::int64_t at, int count, double* tau_sums) {
+    const bool sums = a.norm_sums != nullptr;
+    start_row(work.grad_v, a.grad_v_final, at, count, C{0});
+    if (!kCommon && a.grad_tau != nullptr) work.grad_tau = {};
+    if (sums || a.sum_over_time) work.sum = {};
+    if (sums) work.sum_centered = {};
+    for (std::int64_t segment = lif_kept(a.timesteps); segment >= 0; --segment) {
+      const std::int64_t first = segment * kLifSegment;
+      const int steps =
+          static_cast<int>(a.timesteps - first < kLifSegment ? a.timesteps - first : kLifSegment);
+      start_row(work.before, segment > 0 ? a.v_kept : a.v_init,
+                segment > 0 ? (segment - 1) * a.neurons + at : at, count, n.v_reset);
+      for (int i = 0; i < steps; ++i) recompute<kNorm>(i, first + i, at, count);
+      for (int i = steps - 1; i >= 0; --i) back<kNorm>(i, first + i, at, count);
+    }
+    if (a.grad_v_init != nullptr) copy_row(static_cast<C*>(a.grad_v_init) + at, work.grad_v.at, count);
+    if (!kCommon && a.grad_tau != nullptr) {
+      for (int i = 0; i < count; ++i) tau_sums[i % kSums] += static_cast<double>(work.grad_tau.at[i]);
+    }
+    if (sums) {
+      double* partial = a.norm_sums + at / lif_norm_chunk(a.norm.channels) * 2 * a.norm.channels;
+      add_to_channels(partial, work.sum, at, count);
+      add_to_channels(partial + a.norm.channels, work.sum_centered, at, count);
+    } else if (a.sum_over_time) {
+      E* const to = static_cast<E*>(a.grad_x) + at;
+      E* const grad_x = work.grad_x.write(to, count);
+      over_row<kStrip>(count, [&](int strip) __attribute__((always_inline)) {
+        for (int k = 0; k < kUnroll; ++k) {
+          const int lane = strip + k * L::width;
+          L::store(grad_x + lane, M::load(work.sum.at + lane));
+        }
+      });
+      work.grad_x.written(to, count);
+    }
+  }
+
+  const E* x_at(std::int64_t t, std::int64_t at, int count) const {
+    return work.x.read(static_cast<const E*>(a.x) + t * a.x_step + at, count);
+  }
+
+  template <bool kNorm>
+  ECCSNN_INLINE Vec<C> input_of(Vec<C> x, int lane) const {
+    if constexpr (kNorm)
+      return centered(x, lane) * M::load(work.norm.rows[1].at + lane) + M::load(work.norm.rows[2].at + lane);
+    return x;
+  }
+  ECCSNN_INLINE Vec<C> centered(Vec<C> x, int lane) const { return x - M::load(work.norm.rows[0].at + lane); }
+
+  // h of one timestep, number i of its segment.
+  template <bool kNorm>
+  void recompute(int i, std::int64_t t, std::int64_t at, int count) {
+    const E* x = x_at(t, at, count);
+    const E* grad_spikes = static_cast<const E*>(a.grad_spikes) + t * a.neurons + at;
+    const C* from = i == 0 ? work.before.at : work.v.at;
+    over_row<kStrip>(count, [&](int strip) __attribute__((always_inline)) {
+      for (int k = 0; k < kUnroll; ++k) {
+        const int lane = strip + k * L::width;
+        const Vec<C> input = input_of<kNorm>(L::load(x + lane), lane);
+        prefetch(grad_spikes + lane);
+        const Vec<C> h = n.charge(M::load(from + lane), input);
+        M::store(work.h[i].at + lane, h);
+        M::store(work.v.at + lane, n.reset(h, n.template fire<kSmooth>(h)));
+      }
+    });
+  }
+
+  // One timestep back.
+  template <bool kNorm>
+  void back(int i, std::int64_t t, std::int64_t at, int count) {
+    const E* x = x_at(t, at, count);
+    const std::int64_t row = t * a.neurons + at;
+    const E* grad_spikes = work.grad_spikes.read(static_cast<const E*>(a.grad_spikes) + row, count);
+    E* const to = static_cast<E*>(a.grad_x) + row;
+    E* const grad_x = work.grad_x.write(to, count);
+    over_row<kStrip>(count, [&](int strip) __attribute__((always_inline)) {
+      for (int k = 0; k < kUnroll; ++k) {
+        const int lane = strip + k * L::width;
+        prefetch(x + lane + kRow<C>);  // of the next block
+        const Vec<C> h = M::load(work.h[i].at + lane);
+        const Vec<C> s = n.template fire<kSmooth>(h);
+        const Vec<C> ds_dh = n.template derivative<kSurrogate>(h);
+        Vec<C> dv_dh = kCommon || n.hard ? C{1} - s : splat(C{1});
+        if (!kCommon && !a.detach_reset) dv_dh += n.hard ? (n.v_reset - h) * ds_dh : -n.v_threshold * ds_dh;
+        const Vec<C> grad_h = L::load(grad_spikes + lane) * ds_dh + M::load(work.grad_v.at + lane) * dv_dh;
+        Vec<C> grad_input{}, grad_v{};
+        n.with_its_charge(
+            [&](auto kind) __attribute__((always_inline)) { kind.backward(grad_h, n, grad_input, grad_v); });
+        M::store(work.grad_v.at + lane, grad_v);
+        if (!kCommon && a.grad_tau != nullptr) {
+          const Vec<C> before = M::load(work.before.at + lane);
+          const Vec<C> h_before = M::load(work.h[i > 0 ? i - 1 : 0].at + lane);
+          const Vec<C> v = i > 0 ? n.reset(h_before, n.template fire<kSmooth>(h_before)) : before;
+          n.with_its_charge([&](auto kind) { add(work.grad_tau, lane, kind.grad_tau(grad_h, h, v, n)); });
+        }
+        if constexpr (kNorm) {
+          const Vec<C> centered_x = centered(L::load(x + lane), lane);
+          if (a.norm_sums != nullptr) {
+            add(work.sum, lane, grad_input);
+            add(work.sum_centered, lane, grad_input * centered_x);
+            continue;
+          }
+          grad_input = grad_input * M::load(work.norm.rows[1].at + lane);
+          if (a.norm_slope != nullptr) {
+            grad_input = (grad_input - centered_x * M::load(work.norm.rows[3].at + lane)) -
+                         M::load(work.norm.rows[4].at + lane);
+          }
+        }
+        if (a.sum_over_time) {
+          add(work.sum, lane, grad_input);
+        } else {
+          if (a.stream) {
+            L::stream(grad_x + lane, grad_input);
+          } else {
+            L::store(grad_x + lane, grad_input);
+          }
+        }
+      }
+    });
+    if (a.norm_sums == nullptr && !a.sum_over_time) work.grad_x.written(to, count);
+  }
+
+  static ECCSNN_INLINE void add(Row<C>& row, int lane, Vec<C> value) {
+    M::store(row.at + lane, M::load(row.at + lane) + value);
+  }
+
+  // Neuron after neuron, so that the order of every channel's sum is the same for all vector widths.
+  void add_to_channels(double* channels, const Row<C>& row, std::int64_t at, int count) const {
+    std::int64_t c = at % a.norm.channels;
+    for (int i = 0; i < count;) {
+      const std::int64_t left = a.norm.channels - c;
+      const int run = static_cast<int>(left < count - i ? left : count - i);
+      for (int j = 0; j < run; ++j) channels[c + j] += static_cast<double>(row.at[i + j]);
+      i += run;
+      c = 0;
+    }
+  }
+};
+
+template <class E, Surrogate kSurrogate, bool kCommon, bool kSmooth>
+void run(const LifBackward& a, std::int64_t begin, std::int64_t end) {
+  using Kernel = Backward<E, kSurrogate, kCommon, kSmooth>;
+  typename Kernel::Work work(a);
+  Kernel{a, Neuron<typename Lanes<E>::Compute, kCommon>(a.params), work}.range(begin, end);
+}
+
+template <class E, Surrogate kSurrogate>
+void backward_of(const LifBackward& a, std::int64_t begin, std::int64_t end) {
+  if constexpr (sizeof(E) == 8) {
+    if (a.params.smooth) return run<E, kSurrogate, false, true>(a, begin, end);
+  }
+  using C = typename Lanes<E>::Compute;
+  if (Neuron<C, true>::is_common(a.params) && a.detach_reset && a.grad_tau == nullptr) {
+    return run<E, kSurrogate, true, false>(a, begin, end);
+  }
+  run<E, kSurrogate, false, false>(a, begin, end);
+}
+
+}  // namespace
+
+void lif_backward_kernel(const LifBackward& args, std::int64_t begin, std::int64_t end) {
+  with_element(args.dtype, [&](auto element) {
+    using E = decltype(element);
+    switch (args.params.surrogate) {
+      case Surrogate::kAtan:
+        return backward_of<E, Surrogate::kAtan>(args, begin, end);
+      case Surrogate::kSigmoid:
+        return backward_of<E, Surrogate::kSigmoid>(args, begin, end);
+      case Surrogate::kRect:
+        return backward_of<E, Surrogate::kRect>(args, begin, end);
+    }
+  });
+  if (args.stream) finish_streams();
+}
+
+}  // namespace eccsnn::ECCSNN_ISA_NAMESPACE
