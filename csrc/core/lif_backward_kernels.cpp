@@ -132,7 +132,7 @@ struct Backward {
     const E* x = x_at(t, at, count);
     const std::int64_t row = t * a.neurons + at;
     const E* grad_spikes = work.grad_spikes.read(static_cast<const E*>(a.grad_spikes) + row, count);
-    E* const to = static_cast<E*>(a.grad_x) + row;
+    E* const to = a.grad_x == nullptr ? nullptr : static_cast<E*>(a.grad_x) + row;
     E* const grad_x = work.grad_x.write(to, count);
     over_row<kStrip>(count, [&](int strip) __attribute__((always_inline)) {
       for (int k = 0; k < kUnroll; ++k) {

@@ -57,7 +57,7 @@ inline Rows as_rows(const Tensor& x) {
   }
   if (dense) return {x, x.size(0) == 1 ? 0 : x.stride(0)};
   if (x.stride(0) == 0) return {torch::stable::contiguous(torch::stable::select(x, 0, 0)), 0};
-  return {torch::stable::contiguous(x), expected};
+  return {torch::stable::contiguous(x), x.size(0) == 1 ? 0 : expected};
 }
 
 inline void check_same_device(const Tensor& t, const Tensor& x, const char* name) {
@@ -117,6 +117,7 @@ struct LifOutputs {
   bool kept = false;     // what the backward pass needs
   bool v_final = false;  // else v_final is empty
   bool packed = false;   // spikes as bits in memory order, in place of elements
+  std::int64_t repeat = 0;  // timesteps for which an x of one timestep is repeated; 0: x has all timesteps
 };
 
 // Outputs and arguments of the forward pass; `args` points into the tensors.
@@ -128,21 +129,24 @@ struct LifForwardCall {
     const auto membrane = accumulate_type(x.scalar_type());
     args.params = params;
     args.dtype = float_dtype(x.scalar_type(), "lif");
-    args.timesteps = x.size(0);
+    args.timesteps = outputs.repeat > 0 ? outputs.repeat : x.size(0);
+    require(x.size(0) == args.timesteps || x.size(0) == 1, "x has ", x.size(0), " timesteps; expected 1 or ",
+            args.timesteps, ".");
     args.neurons = count(neuron_shape(x));
     args.x = rows.tensor.const_data_ptr();
     args.x_step = rows.step;
     args.v_init = pointer(v);
+    auto shape = shape_of(x);
+    shape[0] = args.timesteps;
     if (outputs.packed) {
       const std::vector<std::int64_t> bits = {args.timesteps, (args.neurons + 7) / 8};
       spikes = torch::stable::new_empty(x, bits, ScalarType::Byte);
       args.spike_bits = static_cast<std::uint8_t*>(spikes.mutable_data_ptr());
     } else {
-      spikes = torch::stable::new_empty(x, shape_of(x));
+      spikes = torch::stable::new_empty(x, shape);
       args.spikes = spikes.mutable_data_ptr();
     }
     if (outputs.kept) {
-      auto shape = shape_of(x);
       shape[0] = lif_kept(args.timesteps);
       v_kept = torch::stable::new_empty(x, shape, membrane);
       args.v_kept = v_kept.mutable_data_ptr();
@@ -158,11 +162,13 @@ struct LifForwardCall {
   LifForward args;
 };
 
-// The same for the backward pass; grad_tau is the binding's own affair.
+// The same for the backward pass; grad_tau is the binding's own affair. `may_repeat`: x may have a single timestep,
+// which was repeated.
 struct LifBackwardCall {
   LifBackwardCall(const Tensor& grad_spikes, const std::optional<Tensor>& grad_v_final, const Tensor& x,
                   const Tensor& v_kept, const std::optional<Tensor>& v_init,
-                  const std::optional<Tensor>& tau_tensor, const LifParams& params, bool detach_reset)
+                  const std::optional<Tensor>& tau_tensor, const LifParams& params, bool detach_reset,
+                  bool may_repeat = false, bool need_grad_x = true)
       : grad_s(torch::stable::contiguous(check_x(grad_spikes))),
         grad_v(check_state(grad_v_final, grad_spikes, "grad_v_final")),
         rows(as_rows(check_x(x))),
@@ -171,15 +177,18 @@ struct LifBackwardCall {
     check_same_device(x, grad_spikes, "x");
     check_same_device(v_kept, grad_spikes, "v_kept");
     check_tau(tau_tensor, grad_spikes);
-    const auto shape = shape_of(grad_spikes);
+    auto shape = shape_of(grad_spikes);
     const auto membrane = accumulate_type(grad_spikes.scalar_type());
+    args.sum_over_time = may_repeat && x.size(0) == 1 && shape[0] > 1;
+    if (args.sum_over_time) shape[0] = 1;
     require(shape_of(x) == shape && x.scalar_type() == grad_spikes.scalar_type(),
             "x does not have the shape and dtype of grad_spikes.");
+    shape[0] = grad_spikes.size(0);
     auto kept_shape = shape;
     kept_shape[0] = lif_kept(shape[0]);
     require(shape_of(v_kept) == kept_shape && v_kept.scalar_type() == membrane,
             "v_kept is not what lif_forward returns for this x.");
-    grad_x = torch::stable::new_empty(grad_spikes, shape);
+    if (need_grad_x) grad_x = torch::stable::new_empty(grad_spikes, shape_of(x));
     const bool need_v = v_init.has_value();
     grad_v_init = torch::stable::new_empty(
         grad_spikes, need_v ? neuron_shape(grad_spikes) : std::vector<std::int64_t>{0}, membrane);
@@ -194,7 +203,7 @@ struct LifBackwardCall {
     args.x_step = rows.step;
     args.v_kept = kept.const_data_ptr();
     args.v_init = pointer(v);
-    args.grad_x = grad_x.mutable_data_ptr();
+    args.grad_x = need_grad_x ? grad_x.mutable_data_ptr() : nullptr;
     args.grad_v_init = need_v ? grad_v_init.mutable_data_ptr() : nullptr;
   }
 

@@ -2,6 +2,7 @@
 
     charge   h = v + (x - (v - v_reset)) / tau          decay_input
              h = v - (v - v_reset) / tau + x            otherwise
+             h = v + x                                  without a leak
     fire     s = h >= v_threshold                       (NaN does not fire)
     reset    v = s * v_reset + (1 - s) * h              hard
              v = h - s * v_threshold                    soft (v_reset=None); the leak is then towards 0
@@ -36,6 +37,7 @@ def lif(
     v_threshold: float = 1.0,
     v_reset: float | None = 0.0,
     decay_input: bool = True,
+    leak: bool = True,
     detach_reset: bool = True,
     surrogate: str = "atan",
     surrogate_alpha: float = 2.0,
@@ -55,6 +57,7 @@ def lif(
         v_threshold: A neuron fires where its membrane reaches this.
         v_reset: Membrane after a spike (hard reset); None subtracts `v_threshold` in place (soft reset).
         decay_input: Whether the input is divided by `tau` like the membrane.
+        leak: False: integrate and fire, h = v + x; `tau` and `decay_input` then count for nothing.
         detach_reset: Whether gradients pass by the spike that resets the membrane.
         surrogate: Derivative that stands in for that of the step: "atan", "sigmoid" or "rect".
         surrogate_alpha: Its sharpness; for "rect" its width.
@@ -80,11 +83,11 @@ def lif(
         >>> spikes.flatten().tolist(), v.tolist()
         ([0.0, 1.0, 0.0, 1.0], [0.0])
     """
-    _check(x, v_init, tau, v_threshold, v_reset, surrogate, surrogate_alpha, smooth)
+    check_neuron(x, v_init, tau, v_threshold, v_reset, surrogate, surrogate_alpha, smooth)
     if not torch.compiler.is_compiling():
-        _refuse_forward_mode(x, v_init, tau)
-    order = _memory_order(x)
-    x, v_init, parameters = _arguments(x, v_init, order, tau, v_threshold, v_reset, decay_input)
+        refuse_forward_mode(x, v_init, tau)
+    order = memory_order(x)
+    x, v_init, parameters = _arguments(x, v_init, order, tau, v_threshold, v_reset, charge_name(decay_input, leak))
     tau_tensor = parameters[0]
     needs_grad = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in (x, v_init, tau_tensor)
@@ -94,7 +97,7 @@ def lif(
         spikes, v_final = _forward(x, v_init, tau_tensor, rest)
     else:
         spikes, v_final = torch.ops.eccsnn.lif_inference(x, v_init, *parameters, return_state, False)
-    return _restore(spikes, order, 1), _restore(v_final, order, 0) if return_state else v_final
+    return restore_order(spikes, order, 1), restore_order(v_final, order, 0) if return_state else v_final
 
 
 def lif_packed(
@@ -105,6 +108,7 @@ def lif_packed(
     v_threshold: float = 1.0,
     v_reset: float | None = 0.0,
     decay_input: bool = True,
+    leak: bool = True,
     return_state: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Like `lif`, but the spikes come packed, one bit each. For inference: not differentiable.
@@ -114,7 +118,7 @@ def lif_packed(
 
     Args:
         x: Input currents `[T, N, C, H, W]` or `[T, N, C]`.
-        v_init, tau, v_threshold, v_reset, decay_input, return_state: As for `lif`.
+        v_init, tau, v_threshold, v_reset, decay_input, leak, return_state: As for `lif`.
 
     Returns:
         uint8 `[T, N, H, W, ceil(C / 8)]` or `[T, N, ceil(C / 8)]` (see `pack_spikes`), and the membrane after the last
@@ -128,20 +132,28 @@ def lif_packed(
         >>> lif_packed(torch.full((2, 1, 3), 1.5), return_state=False)[0].tolist()
         [[[0]], [[7]]]
     """
-    _check(x, v_init, tau, v_threshold, v_reset, "atan", 2.0, False)
+    check_neuron(x, v_init, tau, v_threshold, v_reset, "atan", 2.0, False)
     if x.dim() not in (3, 5):
         raise ValueError(f"x has shape {list(x.shape)}; expected [T, N, C, H, W] or [T, N, C].")
-    order = _memory_order(x)
+    order = memory_order(x)
     channels = x.shape[2]
     in_place = channels % 8 == 0 and (order is None if x.dim() == 3 else order == [0, 2, 3, 1])
     with torch.no_grad():
-        placed, v_init, parameters = _arguments(x, v_init, order, tau, v_threshold, v_reset, decay_input)
+        charge = charge_name(decay_input, leak)
+        placed, v_init, parameters = _arguments(x, v_init, order, tau, v_threshold, v_reset, charge)
         bits, v_final = torch.ops.eccsnn.lif_inference(placed, v_init, *parameters, return_state, in_place)
         if in_place:
             bits = bits.view(*placed.shape[:-1], channels // 8)
         else:
-            bits = pack_spikes(_restore(bits, order, 1), check=False)
-    return bits, _restore(v_final, order, 0) if return_state else v_final
+            bits = pack_spikes(restore_order(bits, order, 1), check=False)
+    return bits, restore_order(v_final, order, 0) if return_state else v_final
+
+
+def charge_name(decay_input: bool, leak: bool) -> str:
+    """The charge of csrc/core/charges.inc that the two flags mean."""
+    if not leak:
+        return "integrate"
+    return "decayed_input" if decay_input else "leaky"
 
 
 def _arguments(
@@ -151,7 +163,7 @@ def _arguments(
     tau: float | Tensor,
     v_threshold: float,
     v_reset: float | None,
-    decay_input: bool,
+    charge: str,
 ) -> tuple[Tensor, Tensor | None, tuple[Any, ...]]:
     """x and v_init with their neurons in memory order (views alone, no copy), and the ops' other arguments."""
     dtype = membrane_dtype(x.dtype)
@@ -163,11 +175,10 @@ def _arguments(
     tau_tensor = tau.to(dtype) if isinstance(tau, Tensor) else None
     tau_number = 0.0 if isinstance(tau, Tensor) else float(tau)
     reset = None if v_reset is None else float(v_reset)
-    charge = "decayed_input" if decay_input else "leaky"
     return x, v_init, (tau_tensor, tau_number, float(v_threshold), reset, charge)
 
 
-def _restore(values: Tensor, order: list[int] | None, first: int) -> Tensor:
+def restore_order(values: Tensor, order: list[int] | None, first: int) -> Tensor:
     """Undoes the permutation of `_arguments`; `first` dimensions come before those that were permuted."""
     if order is None:
         return values
@@ -175,14 +186,14 @@ def _restore(values: Tensor, order: list[int] | None, first: int) -> Tensor:
     return values.permute(*range(first), *(d + first for d in inverse))
 
 
-def _refuse_forward_mode(*values: Any) -> None:
+def refuse_forward_mode(*values: Any) -> None:
     # Without this a tangent would be lost, as if the spikes did not depend on the input.
     for value in values:
         if isinstance(value, Tensor) and forward_ad.unpack_dual(value).tangent is not None:
             raise NotImplementedError("eccsnn.ops.lif has no forward-mode derivative: use backward or torch.func.vjp.")
 
 
-def _check(
+def check_neuron(
     x: Tensor,
     v_init: Tensor | None,
     tau: float | Tensor,
@@ -234,7 +245,7 @@ def _check(
         raise TypeError(f"x is {x.dtype}; smooth=True is for checking gradients and takes float64 alone.")
 
 
-def _memory_order(x: Tensor) -> list[int] | None:
+def memory_order(x: Tensor) -> list[int] | None:
     """Dimensions of one timestep of x from the outermost to the innermost in memory.
 
     None where they already are in order, or where memory has gaps or overlaps, so that a copy is needed anyway.

@@ -6,6 +6,7 @@ Slow on purpose. Runs on any device; gradients come from torch's autograd alone.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,6 +64,7 @@ def lif(
     v_threshold: float = 1.0,
     v_reset: float | None = 0.0,
     decay_input: bool = True,
+    leak: bool = True,
     detach_reset: bool = True,
     surrogate: str = "atan",
     surrogate_alpha: float = 2.0,
@@ -82,7 +84,9 @@ def lif(
 
     spikes = []
     for x_t in inputs:
-        if decay_input:
+        if not leak:
+            h = v + x_t
+        elif decay_input:
             h = v + (x_t - (v - rest)) / tau
         else:
             h = v - (v - rest) / tau + x_t
@@ -97,3 +101,34 @@ def lif(
         else:
             v = s_reset * v_reset + (1 - s_reset) * h
     return torch.stack(spikes).to(x.dtype), v
+
+
+def batch_norm_lif(
+    x: Tensor,
+    mean: Tensor | None = None,
+    variance: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    v_init: Tensor | None = None,
+    *,
+    eps: float = 1e-5,
+    timesteps: int | None = None,
+    **neuron: Any,
+) -> tuple[Tensor, Tensor]:
+    """Batch norm, then `lif`; as `eccsnn.ops.batch_norm_lif`, with the statistics of x where none are given."""
+    dtype = membrane_dtype(x.dtype)
+    shape = (-1, *(1,) * (x.dim() - 3))
+    inputs = x.to(dtype)
+    if mean is None or variance is None:
+        dims = [d for d in range(x.dim()) if d != 2]
+        mean, variance = inputs.mean(dims), inputs.var(dims, correction=0)
+    scale = torch.rsqrt(variance + eps)  # on a CPU correctly rounded, which torch.sqrt is not always
+    if weight is not None:
+        scale = weight.to(dtype) * scale
+    inputs = (inputs - mean.reshape(shape)) * scale.reshape(shape)
+    if bias is not None:
+        inputs = inputs + bias.to(dtype).reshape(shape)
+    if timesteps is not None:
+        inputs = inputs.expand(timesteps, *inputs.shape[1:])
+    spikes, v = lif(inputs, v_init, **neuron)
+    return spikes.to(x.dtype), v

@@ -1,0 +1,183 @@
+// Batch norm with LIF neurons behind it, on the CPU. Threads are torch's own.
+#include <torch/csrc/stable/library.h>
+
+#include <cmath>
+#include <tuple>
+
+#include "lif_cpu.h"
+#include "norm_lif_common.h"
+
+namespace eccsnn::torch_ops {
+namespace {
+
+#define ECCSNN_MATH inline
+#define ECCSNN_SQRT std::sqrt
+#include "../core/norm_coefficients.inc"
+#undef ECCSNN_SQRT
+#undef ECCSNN_MATH
+
+std::tuple<Tensor, Tensor> channel_statistics_cpu(const Tensor& x) {
+  StatisticsCall call(x);
+  const std::int64_t chunk = channel_statistics_chunk(call.args.channels);
+  const std::int64_t chunks = (call.args.rows + chunk - 1) / chunk;
+  std::vector<double> sums(static_cast<std::size_t>(chunks * 2 * call.args.channels));
+  call.args.sums = sums.data();
+  in_parallel_over(chunks, chunk * call.args.channels,
+                   [&](std::int64_t begin, std::int64_t end) { channel_statistics(call.args, begin, end); });
+  finish_channel_statistics(call.args, call.mean.mutable_data_ptr(), call.variance.mutable_data_ptr());
+  return {call.mean, call.variance};
+}
+
+template <class C>
+const C* values(const Tensor& t) {
+  return static_cast<const C*>(t.const_data_ptr());
+}
+
+// Fills scale and bias; with `sums` [2, C] also slope and offset.
+template <class C>
+void fill(const NormTensors& t, double eps, const Tensor* sums, double count) {
+  for (std::int64_t c = 0; c < t.channels; ++c) {
+    const C inverse = norm_inverse_deviation(values<C>(t.variance_)[c], static_cast<C>(eps));
+    const C scale = t.weight_.has_value() ? values<C>(*t.weight_)[c] * inverse : inverse;
+    t.row<C>(0)[c] = scale;
+    t.row<C>(1)[c] = t.bias_.has_value() ? values<C>(*t.bias_)[c] : C{0};
+    if (sums == nullptr) continue;
+    const double* s = values<double>(*sums);
+    norm_gradient(inverse, scale, s[c], s[t.channels + c], count, t.row<C>(2)[c], t.row<C>(3)[c]);
+  }
+}
+
+NormTensors prepared(const Tensor& x, const Tensor& mean, const Tensor& variance,
+                     const std::optional<Tensor>& weight, const std::optional<Tensor>& bias, double eps,
+                     const Tensor* sums = nullptr, double count = 1.0) {
+  NormTensors t(x, mean, variance, weight, bias);
+  if (t.membrane == ScalarType::Double) {
+    fill<double>(t, eps, sums, count);
+  } else {
+    fill<float>(t, eps, sums, count);
+  }
+  return t;
+}
+
+std::tuple<Tensor, Tensor, Tensor> norm_lif_forward_cpu(
+    const Tensor& x, std::int64_t timesteps, const Tensor& mean, const Tensor& variance,
+    std::optional<Tensor> weight, std::optional<Tensor> bias, double eps, bool /*batch_statistics*/,
+    std::optional<Tensor> v_init, std::optional<Tensor> tau_tensor, double tau, double v_threshold,
+    std::optional<double> v_reset, std::string charge, bool /*detach_reset*/, std::string surrogate,
+    double surrogate_alpha, bool smooth, bool need_state) {
+  const NormTensors norm = prepared(x, mean, variance, weight, bias, eps);
+  LifForwardCall call(x, v_init, tau_tensor,
+                      to_params(tau, v_threshold, v_reset, charge, surrogate, surrogate_alpha, smooth, x),
+                      {.kept = true, .v_final = need_state, .repeat = timesteps});
+  call.args.norm = norm.norm();
+  call.args.params.tau = tau_value(tau, tau_tensor);
+  in_parallel(&lif_forward, call.args);
+  return {call.spikes, call.v_kept, call.v_final};
+}
+
+std::tuple<Tensor, Tensor> norm_lif_inference_cpu(const Tensor& x, std::int64_t timesteps, const Tensor& mean,
+                                                  const Tensor& variance, std::optional<Tensor> weight,
+                                                  std::optional<Tensor> bias, double eps,
+                                                  std::optional<Tensor> v_init, std::optional<Tensor> tau_tensor,
+                                                  double tau, double v_threshold, std::optional<double> v_reset,
+                                                  std::string charge, bool need_state, bool packed) {
+  const NormTensors norm = prepared(x, mean, variance, weight, bias, eps);
+  LifForwardCall call(x, v_init, tau_tensor,
+                      to_params(tau, v_threshold, v_reset, charge, "atan", 2.0, false, x),
+                      {.v_final = need_state, .packed = packed, .repeat = timesteps});
+  call.args.norm = norm.norm();
+  call.args.params.tau = tau_value(tau, tau_tensor);
+  in_parallel(&lif_forward, call.args);
+  return {call.spikes, call.v_final};
+}
+
+// grad_weight and grad_bias from the sums.
+template <class C>
+void fill_parameter_gradients(const NormTensors& t, double eps, const double* sums, C* grad_weight, C* grad_bias) {
+  for (std::int64_t c = 0; c < t.channels; ++c) {
+    const C inverse = norm_inverse_deviation(values<C>(t.variance_)[c], static_cast<C>(eps));
+    grad_bias[c] = static_cast<C>(sums[c]);
+    grad_weight[c] = static_cast<C>(sums[t.channels + c] * static_cast<double>(inverse));
+  }
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> norm_lif_backward_sums_cpu(
+    const Tensor& grad_spikes, std::optional<Tensor> grad_v_final, const Tensor& x, const Tensor& v_kept,
+    const Tensor& mean, const Tensor& variance, std::optional<Tensor> weight, std::optional<Tensor> bias, double eps,
+    std::optional<Tensor> v_init, std::optional<Tensor> tau_tensor, double tau, double v_threshold,
+    std::optional<double> v_reset, std::string charge, bool detach_reset, std::string surrogate,
+    double surrogate_alpha, bool smooth, bool need_grad_tau) {
+  const NormTensors norm = prepared(x, mean, variance, weight, bias, eps);
+  LifBackwardCall call(grad_spikes, grad_v_final, x, v_kept, v_init, tau_tensor,
+                       to_params(tau, v_threshold, v_reset, charge, surrogate, surrogate_alpha, smooth, x),
+                       detach_reset, true, false);
+  const std::int64_t chunk = lif_norm_chunk(norm.channels);
+  const std::int64_t chunks = (call.args.neurons + chunk - 1) / chunk;
+  std::vector<double> partial(static_cast<std::size_t>(chunks * 2 * norm.channels));
+  call.args.norm = norm.norm();
+  call.args.norm_sums = partial.data();
+  call.args.params.tau = tau_value(tau, tau_tensor);
+  TauGradient tau_gradient(call.args, need_grad_tau);
+  in_parallel_over(chunks, chunk * call.args.timesteps, [&](std::int64_t begin, std::int64_t end) {
+    lif_backward(call.args, begin * chunk, std::min(end * chunk, call.args.neurons));
+  });
+  const std::vector<std::int64_t> shape = {2, norm.channels};
+  Tensor sums = torch::stable::new_empty(x, shape, ScalarType::Double);
+  double* const total = static_cast<double*>(sums.mutable_data_ptr());
+  std::fill(total, total + 2 * norm.channels, 0.0);
+  for (std::int64_t i = 0; i < chunks; ++i) {  // in this order for any number of threads
+    for (std::int64_t c = 0; c < 2 * norm.channels; ++c) total[c] += partial[i * 2 * norm.channels + c];
+  }
+  const std::vector<std::int64_t> channels = {norm.channels};
+  Tensor grad_weight = torch::stable::new_empty(x, channels, norm.membrane);
+  Tensor grad_bias = torch::stable::new_empty(x, channels, norm.membrane);
+  if (norm.membrane == ScalarType::Double) {
+    fill_parameter_gradients(norm, eps, total, static_cast<double*>(grad_weight.mutable_data_ptr()),
+                             static_cast<double*>(grad_bias.mutable_data_ptr()));
+  } else {
+    fill_parameter_gradients(norm, eps, total, static_cast<float*>(grad_weight.mutable_data_ptr()),
+                             static_cast<float*>(grad_bias.mutable_data_ptr()));
+  }
+  return {sums, grad_weight, grad_bias, call.grad_v_init, tau_gradient.total(x)};
+}
+
+Tensor norm_lif_backward_cpu(const Tensor& grad_spikes, std::optional<Tensor> grad_v_final, const Tensor& x,
+                             const Tensor& v_kept, const Tensor& mean, const Tensor& variance,
+                             std::optional<Tensor> weight, std::optional<Tensor> bias, double eps,
+                             std::optional<Tensor> sums, double count, std::optional<Tensor> v_init,
+                             std::optional<Tensor> tau_tensor, double tau, double v_threshold,
+                             std::optional<double> v_reset, std::string charge, bool detach_reset,
+                             std::string surrogate, double surrogate_alpha, bool smooth) {
+  if (sums.has_value()) {
+    require(sums->dim() == 2 && sums->size(0) == 2 && sums->size(1) == channels_of(x) &&
+                sums->scalar_type() == ScalarType::Double,
+            "sums is ", torch::headeronly::toString(sums->scalar_type()), " ", ShapeOf{*sums},
+            "; expected Double [2, ", channels_of(x), "].");
+    sums = torch::stable::contiguous(*sums);
+  }
+  const NormTensors norm =
+      prepared(x, mean, variance, weight, bias, eps, sums.has_value() ? &*sums : nullptr, count);
+  LifBackwardCall call(grad_spikes, grad_v_final, x, v_kept, v_init, tau_tensor,
+                       to_params(tau, v_threshold, v_reset, charge, surrogate, surrogate_alpha, smooth, x),
+                       detach_reset, true);
+  call.args.norm = norm.norm();
+  if (sums.has_value()) {
+    call.args.norm_slope = norm.row_pointer(2);
+    call.args.norm_offset = norm.row_pointer(3);
+  }
+  call.args.grad_v_init = nullptr;
+  call.args.params.tau = tau_value(tau, tau_tensor);
+  in_parallel(&lif_backward, call.args);
+  return call.grad_x;
+}
+
+}  // namespace
+}  // namespace eccsnn::torch_ops
+
+STABLE_TORCH_LIBRARY_IMPL(eccsnn, CPU, m) {
+  m.impl("channel_statistics", TORCH_BOX(&eccsnn::torch_ops::channel_statistics_cpu));
+  m.impl("norm_lif_forward", TORCH_BOX(&eccsnn::torch_ops::norm_lif_forward_cpu));
+  m.impl("norm_lif_inference", TORCH_BOX(&eccsnn::torch_ops::norm_lif_inference_cpu));
+  m.impl("norm_lif_backward_sums", TORCH_BOX(&eccsnn::torch_ops::norm_lif_backward_sums_cpu));
+  m.impl("norm_lif_backward", TORCH_BOX(&eccsnn::torch_ops::norm_lif_backward_cpu));
+}
