@@ -49,8 +49,8 @@ float float16_to_float(std::uint16_t bits) {
 
 void channel_statistics(const ChannelStatistics& args, std::int64_t begin, std::int64_t end) {
   if (begin >= end) return;
-  std::vector<double> scratch(static_cast<std::size_t>(
-      3 * channel_statistics_side_by_side(args.channels) * args.channels));
+  std::vector<double> scratch(
+      static_cast<std::size_t>(3 * channel_statistics_side_by_side(args.channels) * args.channels));
   ECCSNN_KERNEL(channel_statistics_kernel)(args, begin, end, scratch.data());
 }
 
@@ -58,10 +58,12 @@ void finish_channel_statistics(const ChannelStatistics& args, void* mean, void* 
   const void* x = args.x;
   switch (args.dtype) {
     case DType::kFloat64:
-      return finish<double>(args, [x](std::int64_t c) { return static_cast<const double*>(x)[c]; }, mean, variance);
+      return finish<double>(
+          args, [x](std::int64_t c) { return static_cast<const double*>(x)[c]; }, mean, variance);
     case DType::kFloat32:
       return finish<float>(
-          args, [x](std::int64_t c) { return static_cast<double>(static_cast<const float*>(x)[c]); }, mean, variance);
+          args, [x](std::int64_t c) { return static_cast<double>(static_cast<const float*>(x)[c]); }, mean,
+          variance);
     case DType::kBFloat16:
       return finish<float>(
           args,

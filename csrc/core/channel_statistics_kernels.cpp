@@ -1,6 +1,5 @@
 // Sums over rows for every channel, compiled once per instruction set (dispatch.h).
 #include "eccsnn/channel_statistics.h"
-
 #include "vec.h"
 
 namespace eccsnn::ECCSNN_ISA_NAMESPACE {
@@ -47,7 +46,8 @@ void chunks_of(const ChannelStatistics& a, std::int64_t begin, std::int64_t end,
       }
       for (std::int64_t i = 0; i < width; i += a.channels) {
         for (std::int64_t c = 0; c < a.channels; ++c) sums[c] += static_cast<double>(sum[i + c]);
-        for (std::int64_t c = 0; c < a.channels; ++c) sums[a.channels + c] += static_cast<double>(square[i + c]);
+        for (std::int64_t c = 0; c < a.channels; ++c)
+          sums[a.channels + c] += static_cast<double>(square[i + c]);
       }
     }
   }
@@ -55,7 +55,8 @@ void chunks_of(const ChannelStatistics& a, std::int64_t begin, std::int64_t end,
 
 }  // namespace
 
-void channel_statistics_kernel(const ChannelStatistics& args, std::int64_t begin, std::int64_t end, void* scratch) {
+void channel_statistics_kernel(const ChannelStatistics& args, std::int64_t begin, std::int64_t end,
+                               void* scratch) {
   with_element(args.dtype, [&](auto element) { chunks_of<decltype(element)>(args, begin, end, scratch); });
 }
 

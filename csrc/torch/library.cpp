@@ -32,28 +32,37 @@ STABLE_TORCH_LIBRARY(eccsnn, m) {
       "float surrogate_alpha, bool smooth, bool need_grad_tau) "
       "-> (Tensor grad_x, Tensor grad_v_init, Tensor grad_tau)");
 
-  // --- norm_lif.cpp, norm_lif_cuda.cpp: batch norm and LIF neurons behind it. x [T, ..., C] or [1, ..., C] (repeated
-  // over `timesteps`), channels innermost; mean, variance (biased), weight, bias [C] in the membrane's type.
+  // --- norm_lif.cpp, norm_lif_cuda.cpp: batch norm and LIF neurons behind it. x [T, ..., C] or [1, ..., C]
+  // (repeated over `timesteps`), channels innermost; mean, variance (biased), weight, bias [C] in the
+  // membrane's type.
   m.def("channel_statistics(Tensor x) -> (Tensor mean, Tensor variance)");
-  // Neurons get (x - mean) * (weight / sqrt(variance + eps)) + bias. `batch_statistics`: mean and variance are x's
-  // own, and the backward formula passes through them.
+  // Neurons get (x - mean) * (weight / sqrt(variance + eps)) + bias. `batch_statistics`: mean and variance
+  // are x's own, and the backward formula passes through them.
   m.def(
-      "norm_lif_forward(Tensor x, SymInt timesteps, Tensor mean, Tensor variance, Tensor? weight, Tensor? bias, "
+      "norm_lif_forward(Tensor x, SymInt timesteps, Tensor mean, Tensor variance, Tensor? weight, Tensor? "
+      "bias, "
       "float eps, bool batch_statistics, Tensor? v_init, Tensor? tau_tensor, float tau, float v_threshold, "
       "float? v_reset, str charge, bool detach_reset, str surrogate, float surrogate_alpha, bool smooth, "
       "bool need_state) -> (Tensor spikes, Tensor v_kept, Tensor v_final)");
   m.def(
-      "norm_lif_inference(Tensor x, SymInt timesteps, Tensor mean, Tensor variance, Tensor? weight, Tensor? bias, "
-      "float eps, Tensor? v_init, Tensor? tau_tensor, float tau, float v_threshold, float? v_reset, str charge, "
+      "norm_lif_inference(Tensor x, SymInt timesteps, Tensor mean, Tensor variance, Tensor? weight, Tensor? "
+      "bias, "
+      "float eps, Tensor? v_init, Tensor? tau_tensor, float tau, float v_threshold, float? v_reset, str "
+      "charge, "
       "bool need_state, bool packed) -> (Tensor spikes, Tensor v_final)");
-  // `sums` [2, C] float64: of the gradient g of the neurons' input and of g * (x - mean), over time and neurons.
+  // `sums` [2, C] float64: of the gradient g of the neurons' input and of g * (x - mean), over time and
+  // neurons.
   m.def(
-      "norm_lif_backward_sums(Tensor grad_spikes, Tensor? grad_v_final, Tensor x, Tensor v_kept, Tensor mean, "
-      "Tensor variance, Tensor? weight, Tensor? bias, float eps, Tensor? v_init, Tensor? tau_tensor, float tau, "
-      "float v_threshold, float? v_reset, str charge, bool detach_reset, str surrogate, float surrogate_alpha, "
+      "norm_lif_backward_sums(Tensor grad_spikes, Tensor? grad_v_final, Tensor x, Tensor v_kept, Tensor "
+      "mean, "
+      "Tensor variance, Tensor? weight, Tensor? bias, float eps, Tensor? v_init, Tensor? tau_tensor, float "
+      "tau, "
+      "float v_threshold, float? v_reset, str charge, bool detach_reset, str surrogate, float "
+      "surrogate_alpha, "
       "bool smooth, bool need_grad_tau) "
       "-> (Tensor sums, Tensor grad_weight, Tensor grad_bias, Tensor grad_v_init, Tensor grad_tau)");
-  // `sums` over `count` inputs (of all processes, where statistics are shared); None: mean and variance are constants.
+  // `sums` over `count` inputs (of all processes, where statistics are shared); None: mean and variance are
+  // constants.
   m.def(
       "norm_lif_backward(Tensor grad_spikes, Tensor? grad_v_final, Tensor x, Tensor v_kept, Tensor mean, "
       "Tensor variance, Tensor? weight, Tensor? bias, float eps, Tensor? sums, float count, Tensor? v_init, "

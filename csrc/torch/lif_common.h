@@ -114,9 +114,9 @@ inline const void* pointer(const std::optional<Tensor>& t) {
 
 // What the forward pass writes besides the spikes.
 struct LifOutputs {
-  bool kept = false;     // what the backward pass needs
-  bool v_final = false;  // else v_final is empty
-  bool packed = false;   // spikes as bits in memory order, in place of elements
+  bool kept = false;        // what the backward pass needs
+  bool v_final = false;     // else v_final is empty
+  bool packed = false;      // spikes as bits in memory order, in place of elements
   std::int64_t repeat = 0;  // timesteps for which an x of one timestep is repeated; 0: x has all timesteps
 };
 
@@ -162,8 +162,8 @@ struct LifForwardCall {
   LifForward args;
 };
 
-// The same for the backward pass; grad_tau is the binding's own affair. `may_repeat`: x may have a single timestep,
-// which was repeated.
+// The same for the backward pass; grad_tau is the binding's own affair. `may_repeat`: x may have a single
+// timestep, which was repeated.
 struct LifBackwardCall {
   LifBackwardCall(const Tensor& grad_spikes, const std::optional<Tensor>& grad_v_final, const Tensor& x,
                   const Tensor& v_kept, const std::optional<Tensor>& v_init,

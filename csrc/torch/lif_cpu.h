@@ -35,10 +35,12 @@ class TauGradient {
   // Without dimensions, in the membrane's type; zero unless asked for.
   Tensor total(const Tensor& like) const {
     double total = 0.0;
-    for (double sum : partial_) total += sum;  // in the order of the blocks: the same for any number of threads
+    for (double sum : partial_)
+      total += sum;  // in the order of the blocks: the same for any number of threads
     const auto type = accumulate_type(like.scalar_type());
     Tensor result = torch::stable::new_empty(like, std::vector<std::int64_t>{}, type);
-    // Not fill_, which refuses a total beyond float's range; this makes it infinite, as the sum in float would be.
+    // Not fill_, which refuses a total beyond float's range; this makes it infinite, as the sum in float
+    // would be.
     if (type == ScalarType::Double) {
       *static_cast<double*>(result.mutable_data_ptr()) = total;
     } else {

@@ -78,8 +78,9 @@ std::tuple<Tensor, Tensor, Tensor> norm_lif_forward_cpu(
 std::tuple<Tensor, Tensor> norm_lif_inference_cpu(const Tensor& x, std::int64_t timesteps, const Tensor& mean,
                                                   const Tensor& variance, std::optional<Tensor> weight,
                                                   std::optional<Tensor> bias, double eps,
-                                                  std::optional<Tensor> v_init, std::optional<Tensor> tau_tensor,
-                                                  double tau, double v_threshold, std::optional<double> v_reset,
+                                                  std::optional<Tensor> v_init,
+                                                  std::optional<Tensor> tau_tensor, double tau,
+                                                  double v_threshold, std::optional<double> v_reset,
                                                   std::string charge, bool need_state, bool packed) {
   const NormTensors norm = prepared(x, mean, variance, weight, bias, eps);
   LifForwardCall call(x, v_init, tau_tensor,
@@ -93,7 +94,8 @@ std::tuple<Tensor, Tensor> norm_lif_inference_cpu(const Tensor& x, std::int64_t 
 
 // grad_weight and grad_bias from the sums.
 template <class C>
-void fill_parameter_gradients(const NormTensors& t, double eps, const double* sums, C* grad_weight, C* grad_bias) {
+void fill_parameter_gradients(const NormTensors& t, double eps, const double* sums, C* grad_weight,
+                              C* grad_bias) {
   for (std::int64_t c = 0; c < t.channels; ++c) {
     const C inverse = norm_inverse_deviation(values<C>(t.variance_)[c], static_cast<C>(eps));
     grad_bias[c] = static_cast<C>(sums[c]);
@@ -103,10 +105,10 @@ void fill_parameter_gradients(const NormTensors& t, double eps, const double* su
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> norm_lif_backward_sums_cpu(
     const Tensor& grad_spikes, std::optional<Tensor> grad_v_final, const Tensor& x, const Tensor& v_kept,
-    const Tensor& mean, const Tensor& variance, std::optional<Tensor> weight, std::optional<Tensor> bias, double eps,
-    std::optional<Tensor> v_init, std::optional<Tensor> tau_tensor, double tau, double v_threshold,
-    std::optional<double> v_reset, std::string charge, bool detach_reset, std::string surrogate,
-    double surrogate_alpha, bool smooth, bool need_grad_tau) {
+    const Tensor& mean, const Tensor& variance, std::optional<Tensor> weight, std::optional<Tensor> bias,
+    double eps, std::optional<Tensor> v_init, std::optional<Tensor> tau_tensor, double tau,
+    double v_threshold, std::optional<double> v_reset, std::string charge, bool detach_reset,
+    std::string surrogate, double surrogate_alpha, bool smooth, bool need_grad_tau) {
   const NormTensors norm = prepared(x, mean, variance, weight, bias, eps);
   LifBackwardCall call(grad_spikes, grad_v_final, x, v_kept, v_init, tau_tensor,
                        to_params(tau, v_threshold, v_reset, charge, surrogate, surrogate_alpha, smooth, x),
@@ -148,20 +150,14 @@ Tensor norm_lif_backward_cpu(const Tensor& grad_spikes, std::optional<Tensor> gr
                              std::optional<Tensor> tau_tensor, double tau, double v_threshold,
                              std::optional<double> v_reset, std::string charge, bool detach_reset,
                              std::string surrogate, double surrogate_alpha, bool smooth) {
-  if (sums.has_value()) {
-    require(sums->dim() == 2 && sums->size(0) == 2 && sums->size(1) == channels_of(x) &&
-                sums->scalar_type() == ScalarType::Double,
-            "sums is ", torch::headeronly::toString(sums->scalar_type()), " ", ShapeOf{*sums},
-            "; expected Double [2, ", channels_of(x), "].");
-    sums = torch::stable::contiguous(*sums);
-  }
+  const std::optional<Tensor> given = check_sums(sums, x);
   const NormTensors norm =
-      prepared(x, mean, variance, weight, bias, eps, sums.has_value() ? &*sums : nullptr, count);
+      prepared(x, mean, variance, weight, bias, eps, given.has_value() ? &*given : nullptr, count);
   LifBackwardCall call(grad_spikes, grad_v_final, x, v_kept, v_init, tau_tensor,
                        to_params(tau, v_threshold, v_reset, charge, surrogate, surrogate_alpha, smooth, x),
                        detach_reset, true);
   call.args.norm = norm.norm();
-  if (sums.has_value()) {
+  if (given.has_value()) {
     call.args.norm_slope = norm.row_pointer(2);
     call.args.norm_offset = norm.row_pointer(3);
   }

@@ -1,4 +1,5 @@
-// What the CPU and the CUDA binding of batch norm with LIF neurons share: checks, and the coefficients per channel.
+// What the CPU and the CUDA binding of batch norm with LIF neurons share: checks, and the coefficients per
+// channel.
 #pragma once
 
 #include "eccsnn/channel_statistics.h"
@@ -13,8 +14,8 @@ inline std::int64_t channels_of(const Tensor& x) {
 
 // Batch norm's tensors, all [C] in the membrane's type.
 struct NormTensors {
-  NormTensors(const Tensor& x, const Tensor& mean, const Tensor& variance, const std::optional<Tensor>& weight,
-              const std::optional<Tensor>& bias)
+  NormTensors(const Tensor& x, const Tensor& mean, const Tensor& variance,
+              const std::optional<Tensor>& weight, const std::optional<Tensor>& bias)
       : channels(channels_of(x)), membrane(accumulate_type(check_x(x).scalar_type())) {
     mean_ = check(mean, x, "mean");
     variance_ = check(variance, x, "variance");
@@ -57,6 +58,17 @@ struct NormTensors {
     return torch::stable::contiguous(t);
   }
 };
+
+// The sums of the backward pass, [2, C], made contiguous.
+inline std::optional<Tensor> check_sums(const std::optional<Tensor>& sums, const Tensor& x) {
+  if (!sums.has_value()) return std::nullopt;
+  check_same_device(*sums, x, "sums");
+  require(sums->dim() == 2 && sums->size(0) == 2 && sums->size(1) == channels_of(x) &&
+              sums->scalar_type() == ScalarType::Double,
+          "sums is ", torch::headeronly::toString(sums->scalar_type()), " ", ShapeOf{*sums},
+          "; expected Double [2, ", channels_of(x), "].");
+  return torch::stable::contiguous(*sums);
+}
 
 // x as [rows, C] for its statistics; a time of stride 0 counts once.
 struct StatisticsCall {

@@ -7,10 +7,10 @@
 
 namespace eccsnn {
 
-// x is [rows, channels], channels innermost. Sums are taken of differences from the first row, so that a mean far
-// from zero costs no precision: in x's arithmetic type (float, double for kFloat64) over short runs, in double over
-// runs and chunks. Which elements form a run and a chunk depends on `channels` alone: the same bits on every
-// instruction set and for any number of threads.
+// x is [rows, channels], channels innermost. Sums are taken of differences from the first row, so that a mean
+// far from zero costs no precision: in x's arithmetic type (float, double for kFloat64) over short runs, in
+// double over runs and chunks. Which elements form a run and a chunk depends on `channels` alone: the same
+// bits on every instruction set and for any number of threads.
 struct ChannelStatistics {
   DType dtype = DType::kFloat32;
   std::int64_t rows = 0;

@@ -58,6 +58,7 @@ class Neuron(Section):
     v_threshold: Positive = Field(1.0, description="membrane at which a neuron fires")
     v_reset: float | None = Field(0.0, description="membrane after a spike; null is soft reset")
     decay_input: bool = Field(True, description="divides the input by tau, like the membrane")
+    leak: bool = Field(True, description="false: integrate and fire; tau and decay_input then count for nothing")
     detach_reset: bool = Field(True, description="lets no gradient pass through the reset")
     surrogate: Literal["atan", "sigmoid", "rect"] = "sigmoid"
     surrogate_alpha: Positive | None = Field(

@@ -46,11 +46,11 @@ class Pass:
         self.keep_maps = keep_maps
         self.maps: dict[str, Tensor] = {}
 
-    def fire(self, neurons: Neurons, current: Tensor) -> Tensor:
-        """Runs neurons on their input current [T, N, ...] and returns their spikes."""
+    def fire(self, neurons: Neurons, current: Tensor, **options: Any) -> Tensor:
+        """Runs neurons on their input current [T, N, ...] and returns their spikes; options as for `LIF`."""
         if self.before is None:
-            return neurons(current)
-        spikes, self.after[neurons.key] = neurons(current, self.before[neurons.key], return_state=True)
+            return neurons(current, **options)
+        spikes, self.after[neurons.key] = neurons(current, self.before[neurons.key], return_state=True, **options)
         return spikes
 
     def keep(self, name: str, spikes: Tensor) -> Tensor:
@@ -83,13 +83,9 @@ class ConvLIF(nn.Module):
         self.bn = nn.BatchNorm2d(channels)
         self.lif = Neurons((channels, size, size), neuron)
 
-    def current(self, x: Tensor) -> Tensor:
-        """Input current of the neurons, from [N, C, H, W]."""
-        return self.bn(self.conv(x))
-
-    def forward(self, x: Tensor, run: Pass) -> Tensor:
-        """Maps [T, N, C, H, W] to spikes."""
-        return run.fire(self.lif, over_time(self.current, x))
+    def forward(self, x: Tensor, run: Pass, timesteps: int | None = None) -> Tensor:
+        """Maps [T, N, C, H, W] to spikes; with `timesteps`, an image [1, N, C, H, W] that is the same at every one."""
+        return run.fire(self.lif, over_time(self.conv, x), norm=self.bn, timesteps=timesteps)
 
 
 def max_pool(x: Tensor, kernel_size: int = 2, stride: int | None = None, padding: int = 0) -> Tensor:
@@ -100,8 +96,8 @@ def max_pool(x: Tensor, kernel_size: int = 2, stride: int | None = None, padding
 class SpikingModel(Model):
     """A model of spiking neurons over `timesteps`.
 
-    Images [N, C, H, W] count as repeated in time: the convolution and the batch norm of the `stem` run once and
-    their result is expanded with stride-0 time. Event frames [T, N, C, H, W] run through the same layers at every step.
+    Images [N, C, H, W] count as repeated in time: the convolution and the batch norm of the `stem` run once, and its
+    neurons take the result at every timestep. Event frames [T, N, C, H, W] run through the same layers at every step.
     Batch norm in training mode sees a static image once instead of T times, which has the same mean and variance.
 
     Subclasses set `stem` and `head`, implement `hidden_spikes`, and end their constructor with `self.finish()`.
@@ -140,12 +136,12 @@ class SpikingModel(Model):
         Returns:
             Logits [N, K]: the head on the mean of the last hidden spikes over time.
         """
-        return self.head(self._penultimate(self._stem_current(x), Pass()))
+        return self.head(self._penultimate(x, Pass()))
 
     def forward_features(self, x: Tensor) -> Features:
         """Like `forward`, but returns the input of the head and the spikes [T, N, C, H, W] of named layers."""
         run = Pass(keep_maps=True)
-        return Features(self._penultimate(self._stem_current(x), run), run.maps)
+        return Features(self._penultimate(x, run), run.maps)
 
     def init_state(self, batch: int) -> State:
         """Returns the state at rest: layer name -> membranes [batch, ...], float32 (float64 in a float64 model)."""
@@ -186,22 +182,22 @@ class SpikingModel(Model):
                     f"for a batch of {x_t.shape[0]}"
                 )
         run = Pass(before=state)
-        current = self.stem.current(self.channels_last(x_t)).unsqueeze(0)
-        return self.head(self._penultimate(current, run)), {name: run.after[name] for name in state}
+        logits = self.head(self._penultimate_of(self.channels_last(x_t).unsqueeze(0), run, 1))
+        return logits, {name: run.after[name] for name in state}
 
-    def _stem_current(self, x: Tensor) -> Tensor:
+    def _penultimate(self, x: Tensor, run: Pass) -> Tensor:
         self.check_images(x, (4, 5))
         if x.ndim == 4:
-            current = self.stem.current(self.channels_last(x))
-            return current.unsqueeze(0).expand(self.timesteps, *current.shape)
+            return self._penultimate_of(self.channels_last(x).unsqueeze(0), run, self.timesteps)
         if x.shape[0] != self.timesteps:
             raise ValueError(
                 f"{self._spec['name']}: input has T = {x.shape[0]} timesteps (shape {list(x.shape)}), expected "
                 f"{self.timesteps}; build the model with another `timesteps` or bin the events anew"
             )
-        return over_time(lambda frames: self.stem.current(self.channels_last(frames)), x)
+        return self._penultimate_of(over_time(self.channels_last, x), run, self.timesteps)
 
-    def _penultimate(self, current: Tensor, run: Pass) -> Tensor:
-        spikes = self.hidden_spikes(run.fire(self.stem.lif, current), run)
+    def _penultimate_of(self, x: Tensor, run: Pass, timesteps: int) -> Tensor:
+        """From images [1, N, C, H, W] or frames [T, N, C, H, W] in channels-last memory."""
+        spikes = self.hidden_spikes(self.stem(x, run, timesteps), run)
         # At least float32, because the mean of many bfloat16 spikes is rounded to 8 bits.
         return spikes.mean(0, dtype=torch.promote_types(spikes.dtype, torch.float32))

@@ -2,14 +2,16 @@
 
 from eccsnn.nn.heads import TaskHeads
 from eccsnn.nn.monitor import FiringRates, firing_rates
-from eccsnn.nn.neurons import LIF, NEURON_KEYS, complete_neuron_config
+from eccsnn.nn.neurons import IF, LIF, NEURON_KEYS, PLIF, complete_neuron_config
 from eccsnn.nn.state import State, state_from_tensors, state_to_tensors
 from eccsnn.nn.surrogates import ATan, Rect, Sigmoid, Surrogate, make_surrogate
 from eccsnn.nn.time import over_time
 
 __all__ = [
+    "IF",
     "LIF",
     "NEURON_KEYS",
+    "PLIF",
     "ATan",
     "FiringRates",
     "Rect",

@@ -1,9 +1,10 @@
-"""The leaky integrate-and-fire neuron as a module without hidden state.
+"""Integrate-and-fire neurons, leaky or not, as modules without hidden state.
 
 With x the input current, v the membrane potential after a step and h before the reset:
 
     h = v + (x - (v - v_reset)) / tau        decay_input=True
     h = v - (v - v_reset) / tau + x          decay_input=False
+    h = v + x                                leak=False: integrate and fire
     s = h >= v_threshold
     v = s v_reset + (1 - s) h                hard reset
     v = h - s v_threshold                    soft reset (v_reset=None; v_reset counts as 0 in h)
@@ -18,13 +19,16 @@ from torch import Tensor, nn
 
 from eccsnn import ops
 from eccsnn.nn._hints import nearest
+from eccsnn.nn.norm import BatchNorm, is_fusible, statistics_for
 from eccsnn.nn.surrogates import ATan, Rect, Sigmoid, Surrogate, make_surrogate
+from eccsnn.nn.time import over_time
 
 NEURON_KEYS = (
     "tau",
     "v_threshold",
     "v_reset",
     "decay_input",
+    "leak",
     "detach_reset",
     "surrogate",
     "surrogate_alpha",
@@ -44,6 +48,7 @@ class LIF(nn.Module):
         v_threshold: Membrane potential at which the neuron fires.
         v_reset: Potential after a spike (hard reset), below the threshold; None subtracts the threshold (soft reset).
         decay_input: Whether the input, too, is divided by tau.
+        leak: Whether the membrane decays; without it tau and decay_input count for nothing.
         detach_reset: Whether the gradient ignores the spike inside the reset.
         surrogate: Stand-in for the derivative of the step: `ATan`, `Sigmoid` or `Rect`.
         learn_tau: Trains tau = 1 + exp(-w), one w a layer (the parametric LIF of Fang et al., ICCV 2021: their
@@ -71,6 +76,7 @@ class LIF(nn.Module):
         v_threshold: float = 1.0,
         v_reset: float | None = 0.0,
         decay_input: bool = True,
+        leak: bool = True,
         detach_reset: bool = True,
         surrogate: Surrogate = ATan(2.0),  # noqa: B008 - frozen
         learn_tau: bool = False,
@@ -94,8 +100,11 @@ class LIF(nn.Module):
                 "make_surrogate(name) builds one from its name"
             )
         self.decay_input = _flag("decay_input", decay_input)
+        self.leak = _flag("leak", leak)
         self.detach_reset = _flag("detach_reset", detach_reset)
         self.learn_tau = _flag("learn_tau", learn_tau)
+        if learn_tau and not leak:
+            raise ValueError("LIF: learn_tau is set, but without a leak there is no tau to learn")
         self.surrogate = surrogate
         if learn_tau:
             self.w = nn.Parameter(torch.tensor(-math.log(tau - 1.0)))
@@ -123,7 +132,13 @@ class LIF(nn.Module):
         return 0.0 if self.v_reset is None else self.v_reset
 
     def forward(
-        self, x: Tensor, state: Tensor | None = None, return_state: bool = False
+        self,
+        x: Tensor,
+        state: Tensor | None = None,
+        return_state: bool = False,
+        *,
+        norm: BatchNorm | None = None,
+        timesteps: int | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Runs all timesteps.
 
@@ -132,30 +147,91 @@ class LIF(nn.Module):
                 does not fire on NaN, but its membrane becomes NaN; models refuse NaN in images.
             state: Membranes [N, ...] before the first step (float32, float64 for float64 input); None is at rest.
             return_state: Whether to return the membranes after the last step, too.
+            norm: Batch norm over the channels of x [T, N, C, ...], computed together with the neurons: in training x
+                alone is kept for the backward pass. Its running statistics are updated as if it had been called on
+                all timesteps folded into the batch.
+            timesteps: T, for an x [1, N, ...] that is the same at every timestep.
 
         Returns:
             Spikes in {0, 1} of x's shape and dtype; with `return_state` the pair (spikes, membranes [N, ...]).
         """
-        spikes, membranes = ops.lif(
-            x,
-            state,
-            tau=self.tau,
-            v_threshold=self.v_threshold,
-            v_reset=self.v_reset,
-            decay_input=self.decay_input,
-            detach_reset=self.detach_reset,
-            surrogate=self.surrogate.kind,
-            surrogate_alpha=self.surrogate.alpha,
-            return_state=return_state,
-        )
+        neuron: dict[str, Any] = {
+            "tau": self.tau,
+            "v_threshold": self.v_threshold,
+            "v_reset": self.v_reset,
+            "decay_input": self.decay_input,
+            "leak": self.leak,
+            "detach_reset": self.detach_reset,
+            "surrogate": self.surrogate.kind,
+            "surrogate_alpha": self.surrogate.alpha,
+            "return_state": return_state,
+        }
+        if norm is not None and is_fusible(norm):
+            mean, variance, own = statistics_for(norm, x)
+            spikes, membranes = ops.batch_norm_lif(
+                x,
+                mean,
+                variance,
+                norm.weight,
+                norm.bias,
+                state,
+                eps=norm.eps,
+                batch_statistics=own,
+                timesteps=timesteps,
+                **neuron,
+            )
+        else:
+            if norm is not None:
+                x = over_time(norm, x)
+            if timesteps is not None:
+                x = x.expand(timesteps, *x.shape[1:])
+            spikes, membranes = ops.lif(x, state, **neuron)
         return (spikes, membranes) if return_state else spikes
 
     def extra_repr(self) -> str:
         tau = "tau=learnt" if self.learn_tau else f"tau={self._tau}"
+        charge = f"{tau}, decay_input={self.decay_input}" if self.leak else "leak=False"
         return (
-            f"{tau}, v_threshold={self.v_threshold}, v_reset={self.v_reset}, decay_input={self.decay_input}, "
-            f"detach_reset={self.detach_reset}, surrogate={self.surrogate}"
+            f"{charge}, v_threshold={self.v_threshold}, v_reset={self.v_reset}, detach_reset={self.detach_reset}, "
+            f"surrogate={self.surrogate}"
         )
+
+
+class IF(LIF):
+    """Integrate-and-fire neurons: `LIF` without a leak.
+
+    Example:
+        >>> import torch
+        >>> IF()(torch.full([4, 1], 0.5)).flatten().tolist()
+        [0.0, 1.0, 0.0, 1.0]
+    """
+
+    def __init__(
+        self,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        detach_reset: bool = True,
+        surrogate: Surrogate = ATan(2.0),  # noqa: B008 - frozen
+    ) -> None:
+        super().__init__(
+            v_threshold=v_threshold, v_reset=v_reset, leak=False, detach_reset=detach_reset, surrogate=surrogate
+        )
+
+
+class PLIF(LIF):
+    """Parametric LIF neurons (Fang et al., ICCV 2021): `LIF` with a tau that is learnt, one a layer.
+
+    Args:
+        tau: Its initial value, above 1.
+        **neuron: As for `LIF`.
+
+    Example:
+        >>> round(PLIF(tau=3.0).tau.item(), 4)
+        3.0
+    """
+
+    def __init__(self, tau: float = 2.0, **neuron: Any) -> None:
+        super().__init__(tau=tau, learn_tau=True, **neuron)
 
 
 def complete_neuron_config(config: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -188,6 +264,7 @@ def complete_neuron_config(config: Mapping[str, Any] | None = None) -> dict[str,
         "v_threshold": 1.0,
         "v_reset": 0.0,
         "decay_input": True,
+        "leak": True,
         "detach_reset": True,
         "learn_tau": False,
         **given,

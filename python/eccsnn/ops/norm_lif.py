@@ -19,6 +19,7 @@ from eccsnn.ops import _library
 from eccsnn.ops.lif import _SEGMENT, check_neuron, charge_name, memory_order, refuse_forward_mode, restore_order
 from eccsnn.ops.reference import membrane_dtype
 
+
 def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of every channel over time, batch and space. Not differentiable: see `batch_norm_lif`.
 

@@ -1,0 +1,78 @@
+"""Neurons with batch norm in front, against torch's layers one after the other."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from eccsnn.nn import LIF, over_time
+
+
+def sample(*shape):
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2 + 1
+    return x.movedim(2, -1).contiguous().movedim(-1, 2)
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d, nn.BatchNorm2d])
+@pytest.mark.parametrize("options", [{}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}])
+def test_statistics_and_results_are_those_of_torch(layer, options):
+    shape = (4, 6, 5) if layer is nn.BatchNorm1d else (4, 6, 5, 3, 3)
+    fused = layer(5, **options).double()
+    if fused.affine:
+        nn.init.normal_(fused.weight)
+        nn.init.normal_(fused.bias)
+    plain = copy.deepcopy(fused)
+    lif = LIF()
+    for step in range(4):
+        x = sample(*shape) * (step + 1)
+        if step == 3:
+            fused.eval()
+            plain.eval()
+        leaf, leaf2 = x.clone().requires_grad_(), x.clone().requires_grad_()
+        spikes, state = lif(leaf, None, True, norm=fused)
+        expected, expected_state = lif(over_time(plain, leaf2), None, return_state=True)
+        assert torch.equal(spikes, expected)
+        torch.testing.assert_close(state, expected_state)
+        weights = torch.randn_like(x)
+        torch.testing.assert_close(
+            torch.autograd.grad(spikes, leaf, weights), torch.autograd.grad(expected, leaf2, weights)
+        )
+        for (name, a), b in zip(fused.state_dict().items(), plain.state_dict().values(), strict=True):
+            torch.testing.assert_close(a, b, msg=name)
+
+
+def test_a_single_image_stands_for_every_timestep():
+    norm, lif = nn.BatchNorm2d(5).double(), LIF()
+    x = sample(1, 6, 5, 3, 3).requires_grad_()
+    spikes = lif(x, norm=copy.deepcopy(norm), timesteps=3)
+    expected = lif(over_time(norm, x).expand(3, -1, -1, -1, -1))
+    assert torch.equal(spikes, expected)
+    weights = torch.randn_like(spikes)
+    torch.testing.assert_close(torch.autograd.grad(spikes, x, weights), torch.autograd.grad(expected, x, weights))
+    assert torch.equal(LIF()(x.detach(), timesteps=3), LIF()(x.detach().expand(3, -1, -1, -1, -1)))
+
+
+def test_who_listens_to_the_norm_hears_it():
+    norm, lif, heard = nn.BatchNorm2d(5), LIF(), []
+    norm.register_forward_hook(lambda module, inputs, output: heard.append(output.shape))
+    lif(sample(4, 6, 5, 3, 3).float(), norm=norm)
+    assert heard == [(24, 5, 3, 3)]
+
+
+class Rescaled(nn.BatchNorm2d):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def test_a_subclass_is_called_as_it_is():
+    x = sample(4, 6, 5, 3, 3).float()
+    norm = Rescaled(5).eval()
+    assert torch.equal(LIF()(x, norm=norm), LIF()(over_time(norm, x)))
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match=r"expected \[T, N, 4, ...\] for BatchNorm2d\(4\)"):
+        LIF()(torch.zeros(2, 3, 5, 1, 1), norm=nn.BatchNorm2d(4))
+    with pytest.raises(ValueError, match="a single value a channel has no variance"):
+        LIF()(torch.zeros(1, 1, 4), norm=nn.BatchNorm1d(4))
