@@ -61,11 +61,10 @@ STABLE_TORCH_LIBRARY(eccsnn, m) {
       "surrogate_alpha, "
       "bool smooth, bool need_grad_tau) "
       "-> (Tensor sums, Tensor grad_weight, Tensor grad_bias, Tensor grad_v_init, Tensor grad_tau)");
-  // `sums` over `count` inputs (of all processes, where statistics are shared); None: mean and variance are
-  // constants.
+  // `sums` None: mean and variance are constants.
   m.def(
       "norm_lif_backward(Tensor grad_spikes, Tensor? grad_v_final, Tensor x, Tensor v_kept, Tensor mean, "
-      "Tensor variance, Tensor? weight, Tensor? bias, float eps, Tensor? sums, float count, Tensor? v_init, "
+      "Tensor variance, Tensor? weight, Tensor? bias, float eps, Tensor? sums, Tensor? v_init, "
       "Tensor? tau_tensor, float tau, float v_threshold, float? v_reset, str charge, bool detach_reset, "
       "str surrogate, float surrogate_alpha, bool smooth) -> Tensor grad_x");
 

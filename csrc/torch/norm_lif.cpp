@@ -146,13 +146,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> norm_lif_backward_sums_cpu(
 Tensor norm_lif_backward_cpu(const Tensor& grad_spikes, std::optional<Tensor> grad_v_final, const Tensor& x,
                              const Tensor& v_kept, const Tensor& mean, const Tensor& variance,
                              std::optional<Tensor> weight, std::optional<Tensor> bias, double eps,
-                             std::optional<Tensor> sums, double count, std::optional<Tensor> v_init,
+                             std::optional<Tensor> sums, std::optional<Tensor> v_init,
                              std::optional<Tensor> tau_tensor, double tau, double v_threshold,
                              std::optional<double> v_reset, std::string charge, bool detach_reset,
                              std::string surrogate, double surrogate_alpha, bool smooth) {
   const std::optional<Tensor> given = check_sums(sums, x);
-  const NormTensors norm =
-      prepared(x, mean, variance, weight, bias, eps, given.has_value() ? &*given : nullptr, count);
+  const NormTensors norm = prepared(x, mean, variance, weight, bias, eps,
+                                    given.has_value() ? &*given : nullptr, inputs_of(grad_spikes, x));
   LifBackwardCall call(grad_spikes, grad_v_final, x, v_kept, v_init, tau_tensor,
                        to_params(tau, v_threshold, v_reset, charge, surrogate, surrogate_alpha, smooth, x),
                        detach_reset, true);

@@ -70,6 +70,12 @@ inline std::optional<Tensor> check_sums(const std::optional<Tensor>& sums, const
   return torch::stable::contiguous(*sums);
 }
 
+// Inputs of a channel over all timesteps.
+inline double inputs_of(const Tensor& grad_spikes, const Tensor& x) {
+  return static_cast<double>(grad_spikes.size(0)) *
+         static_cast<double>(count(neuron_shape(x)) / channels_of(x));
+}
+
 // x as [rows, C] for its statistics; a time of stride 0 counts once.
 struct StatisticsCall {
   explicit StatisticsCall(const Tensor& x) : rows(as_rows(check_x(x))) {

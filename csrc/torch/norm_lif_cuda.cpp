@@ -111,10 +111,10 @@ Tensor norm_lif_backward_cuda_op(const Tensor& grad_spikes, std::optional<Tensor
                                  const Tensor& x, const Tensor& v_kept, const Tensor& mean,
                                  const Tensor& variance, std::optional<Tensor> weight,
                                  std::optional<Tensor> bias, double eps, std::optional<Tensor> sums,
-                                 double count, std::optional<Tensor> v_init, std::optional<Tensor> tau_tensor,
-                                 double tau, double v_threshold, std::optional<double> v_reset,
-                                 std::string charge, bool detach_reset, std::string surrogate,
-                                 double surrogate_alpha, bool smooth) {
+                                 std::optional<Tensor> v_init, std::optional<Tensor> tau_tensor, double tau,
+                                 double v_threshold, std::optional<double> v_reset, std::string charge,
+                                 bool detach_reset, std::string surrogate, double surrogate_alpha,
+                                 bool smooth) {
   const std::optional<Tensor> given = check_sums(sums, x);
   const NormTensors norm(x, mean, variance, weight, bias);
   LifBackwardCall call(grad_spikes, grad_v_final, x, v_kept, v_init, tau_tensor,
@@ -128,7 +128,8 @@ Tensor norm_lif_backward_cuda_op(const Tensor& grad_spikes, std::optional<Tensor
   call.args.grad_v_init = nullptr;
   const OnDeviceOf device(x);
   STD_CUDA_CHECK(norm_coefficients_cuda(
-      coefficients_of(norm, call.args.dtype, eps, given.has_value() ? &*given : nullptr, count),
+      coefficients_of(norm, call.args.dtype, eps, given.has_value() ? &*given : nullptr,
+                      inputs_of(grad_spikes, x)),
       device.stream()));
   std::int64_t blocks = 0;
   STD_CUDA_CHECK(norm_lif_backward_cuda(call.args, pointer(tau_tensor), device.stream(), blocks));

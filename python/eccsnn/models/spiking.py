@@ -127,21 +127,23 @@ class SpikingModel(Model):
         """Maps the stem's spikes [T, N, C, H, W] to the last hidden spikes [T, N, D]."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, timesteps: int | None = None) -> Tensor:
         """Classifies images or event frames.
 
         Args:
             x: [N, C, H, W], or [T, N, C, H, W] with T = `timesteps`.
+            timesteps: T for this call; None: that of the model. A compiled model takes any T without compiling again,
+                while another `model.timesteps` is another constant to it.
 
         Returns:
             Logits [N, K]: the head on the mean of the last hidden spikes over time.
         """
-        return self.head(self._penultimate(x, Pass()))
+        return self.head(self._penultimate(x, Pass(), timesteps))
 
-    def forward_features(self, x: Tensor) -> Features:
+    def forward_features(self, x: Tensor, timesteps: int | None = None) -> Features:
         """Like `forward`, but returns the input of the head and the spikes [T, N, C, H, W] of named layers."""
         run = Pass(keep_maps=True)
-        return Features(self._penultimate(x, run), run.maps)
+        return Features(self._penultimate(x, run, timesteps), run.maps)
 
     def init_state(self, batch: int) -> State:
         """Returns the state at rest: layer name -> membranes [batch, ...], float32 (float64 in a float64 model)."""
@@ -185,16 +187,19 @@ class SpikingModel(Model):
         logits = self.head(self._penultimate_of(self.channels_last(x_t).unsqueeze(0), run, 1))
         return logits, {name: run.after[name] for name in state}
 
-    def _penultimate(self, x: Tensor, run: Pass) -> Tensor:
+    def _penultimate(self, x: Tensor, run: Pass, timesteps: int | None) -> Tensor:
         self.check_images(x, (4, 5))
+        steps = self.timesteps if timesteps is None else timesteps
+        if steps < 1:
+            raise ValueError(f"{self._spec['name']}: timesteps is {steps}, expected at least 1")
         if x.ndim == 4:
-            return self._penultimate_of(self.channels_last(x).unsqueeze(0), run, self.timesteps)
-        if x.shape[0] != self.timesteps:
+            return self._penultimate_of(self.channels_last(x).unsqueeze(0), run, steps)
+        if x.shape[0] != steps:
             raise ValueError(
                 f"{self._spec['name']}: input has T = {x.shape[0]} timesteps (shape {list(x.shape)}), expected "
-                f"{self.timesteps}; build the model with another `timesteps` or bin the events anew"
+                f"{steps}; pass `timesteps`, build the model with another number or bin the events anew"
             )
-        return self._penultimate_of(over_time(self.channels_last, x), run, self.timesteps)
+        return self._penultimate_of(over_time(self.channels_last, x), run, steps)
 
     def _penultimate_of(self, x: Tensor, run: Pass, timesteps: int) -> Tensor:
         """From images [1, N, C, H, W] or frames [T, N, C, H, W] in channels-last memory."""

@@ -48,13 +48,12 @@ def statistics_for(norm: BatchNorm, x: Tensor) -> tuple[Tensor, Tensor, bool]:
             f"x has shape {list(x.shape)}: a single value a channel has no variance; train with a larger batch."
         )
     mean, variance = ops.channel_statistics(x)
-    if norm.training and norm.running_mean is not None and norm.running_var is not None:
+    batches = norm.num_batches_tracked
+    if norm.training and norm.running_mean is not None and norm.running_var is not None and batches is not None:
         with torch.no_grad():
-            norm.num_batches_tracked.add_(1)
-            weight: float | Tensor = (
-                1.0 / norm.num_batches_tracked.to(mean.dtype) if norm.momentum is None else norm.momentum
-            )
+            batches.add_(1)
+            weight: float | Tensor = 1.0 / batches.to(mean.dtype) if norm.momentum is None else norm.momentum
             norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), weight)
-            unbiased = variance * (count / (count - 1))
+            unbiased = variance * count / (count - 1)  # tensors first: a compiled count may be symbolic
             norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), weight)
     return mean, variance, True

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from eccsnn.ops import _library
-from eccsnn.ops.lif import _SEGMENT, check_neuron, charge_name, memory_order, refuse_forward_mode, restore_order
+from eccsnn.ops.lif import _SEGMENT, charge_name, check_neuron, memory_order, refuse_forward_mode, restore_order
 from eccsnn.ops.reference import membrane_dtype
 
 
@@ -251,10 +251,7 @@ def _gradients(ctx: Any, grad_spikes: Tensor | None, grad_v_final: Tensor | None
     )
     grad_x = None
     if ctx.needs_input_grad[0]:
-        count = ctx.timesteps * (x.numel() // x.shape[0] // x.shape[-1])
-        grad_x = torch.ops.eccsnn.norm_lif_backward(
-            *arguments, sums if ctx.batch_statistics else None, float(count), *neuron
-        )
+        grad_x = torch.ops.eccsnn.norm_lif_backward(*arguments, sums if ctx.batch_statistics else None, *neuron)
     return (
         grad_x,
         None if weight is None else grad_weight,

@@ -204,7 +204,7 @@ def test_opcheck(dtype, repeated):
     rest = (v_init, tau.detach(), *neuron)
     torch.library.opcheck(ops.norm_lif_backward_sums, (*backward, *rest, True))
     sums = ops.norm_lif_backward_sums(*backward, *rest, True)[0]
-    torch.library.opcheck(ops.norm_lif_backward, (*backward, sums, 6.0, *rest))
+    torch.library.opcheck(ops.norm_lif_backward, (*backward, sums, *rest))
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
