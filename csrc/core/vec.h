@@ -146,6 +146,15 @@ ECCSNN_INLINE std::uint32_t lanes_set(VecInt<T> mask) {
 #endif
 }
 
+// The other way: lane i is all ones where bit i of `bits` is set.
+template <class T>
+ECCSNN_INLINE VecInt<T> lanes_where(std::uint64_t bits) {
+  using I = typename IntOf<T>::type;
+  VecInt<T> bit_of_lane{};
+  for (int i = 0; i < kWidth<T>; ++i) bit_of_lane[i] = I{1} << i;
+  return (static_cast<I>(bits) & bit_of_lane) != I{0};
+}
+
 // Halves: as many lanes as floats fit.
 using HalfBits = typename VecOf<std::uint16_t, kVecBytes / 2>::type;
 using WordBits = Vec<std::uint32_t>;

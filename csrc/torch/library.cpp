@@ -73,6 +73,17 @@ STABLE_TORCH_LIBRARY(eccsnn, m) {
   m.def("pack_spikes(Tensor spikes, bool check) -> Tensor");
   m.def("unpack_spikes(Tensor packed, SymInt channels, ScalarType dtype) -> Tensor");
 
+  // --- spike_bits.cpp, spike_bits_cuda.cpp: contiguous spikes of any shape <-> uint8 [ceil(elements / 8)].
+  // With `check`, a value other than 0 and 1 is an error (on the CPU alone).
+  m.def("pack_bits(Tensor spikes, bool check) -> Tensor");
+  m.def("unpack_bits(Tensor bits, SymInt[] size, ScalarType dtype) -> Tensor");
+
+  // --- spike_max_pool.cpp (CPU): grad [N, h, w, C] and the bits of spikes [N, height, width, C] -> the
+  // gradient of max pooling, [N, height, width, C].
+  m.def(
+      "spike_max_pool2d_backward(Tensor grad, Tensor bits, SymInt height, SymInt width, int[2] kernel_size, "
+      "int[2] stride, int[2] padding) -> Tensor");
+
   // --- feature_distillation.cpp, feature_distillation_cuda.cpp: spikes [T, N, C, H, W] -> their sums over T
   // and windows, divided by `divisor`: [N, C, H / kernel_h, W / kernel_w] in float32, or float64 for float64
   // spikes.

@@ -3,6 +3,7 @@
 from eccsnn.nn.heads import TaskHeads
 from eccsnn.nn.monitor import FiringRates, firing_rates
 from eccsnn.nn.neurons import IF, LIF, NEURON_KEYS, PLIF, complete_neuron_config
+from eccsnn.nn.spike_layers import SpikeConv2d, SpikeLinear, SpikeMaxPool2d
 from eccsnn.nn.state import State, state_from_tensors, state_to_tensors
 from eccsnn.nn.surrogates import ATan, Rect, Sigmoid, Surrogate, make_surrogate
 from eccsnn.nn.time import over_time
@@ -16,6 +17,9 @@ __all__ = [
     "FiringRates",
     "Rect",
     "Sigmoid",
+    "SpikeConv2d",
+    "SpikeLinear",
+    "SpikeMaxPool2d",
     "State",
     "Surrogate",
     "TaskHeads",

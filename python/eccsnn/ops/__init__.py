@@ -11,6 +11,7 @@ from eccsnn.ops.feature_distillation import spike_count_pool  # noqa: E402
 from eccsnn.ops.lif import lif, lif_packed  # noqa: E402
 from eccsnn.ops.logit_distillation import logit_distillation  # noqa: E402
 from eccsnn.ops.norm_lif import batch_norm_lif, channel_statistics  # noqa: E402
+from eccsnn.ops.spike_layers import spike_conv2d, spike_linear, spike_max_pool2d  # noqa: E402
 from eccsnn.ops.spikes import pack_spikes, unpack_spikes  # noqa: E402
 
 __all__ = [
@@ -20,6 +21,9 @@ __all__ = [
     "lif_packed",
     "logit_distillation",
     "pack_spikes",
+    "spike_conv2d",
     "spike_count_pool",
+    "spike_linear",
+    "spike_max_pool2d",
     "unpack_spikes",
 ]
