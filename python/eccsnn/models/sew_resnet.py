@@ -26,17 +26,25 @@ class SEWBlock(nn.Module):
         stride: Stride of the block.
         bottleneck: Three convolutions (1x1, 3x3, 1x1 to four times the channels) instead of two 3x3.
         neuron: Configuration of the neurons.
+        of_spikes: Whether the input is binary, and not a sum of spikes.
     """
 
     def __init__(
-        self, in_channels: int, channels: int, size: int, stride: int, bottleneck: bool, neuron: dict[str, Any]
+        self,
+        in_channels: int,
+        channels: int,
+        size: int,
+        stride: int,
+        bottleneck: bool,
+        neuron: dict[str, Any],
+        of_spikes: bool,
     ) -> None:
         super().__init__()
         self.out_channels = 4 * channels if bottleneck else channels
         if bottleneck:
             self.convs = nn.ModuleList(
                 [
-                    ConvLIF(in_channels, channels, size * stride, neuron, kernel_size=1),
+                    ConvLIF(in_channels, channels, size * stride, neuron, kernel_size=1, of_spikes=of_spikes),
                     ConvLIF(channels, channels, size, neuron, stride=stride),
                     ConvLIF(channels, self.out_channels, size, neuron, kernel_size=1),
                 ]
@@ -44,13 +52,15 @@ class SEWBlock(nn.Module):
         else:
             self.convs = nn.ModuleList(
                 [
-                    ConvLIF(in_channels, channels, size, neuron, stride=stride),
+                    ConvLIF(in_channels, channels, size, neuron, stride=stride, of_spikes=of_spikes),
                     ConvLIF(channels, channels, size, neuron),
                 ]
             )
         self.shortcut: ConvLIF | None = None
         if stride != 1 or in_channels != self.out_channels:
-            self.shortcut = ConvLIF(in_channels, self.out_channels, size, neuron, kernel_size=1, stride=stride)
+            self.shortcut = ConvLIF(
+                in_channels, self.out_channels, size, neuron, kernel_size=1, stride=stride, of_spikes=of_spikes
+            )
 
     def max_count(self, of_input: int) -> int:
         """Largest sum of spikes in the result, given the input's."""
@@ -88,7 +98,13 @@ class SEWResNet(SpikingModel):
         channels = scale_channels(64, width)
         size = self.image_size if self.small else self.image_size // 2
         self.stem = ConvLIF(
-            self.in_channels, channels, size, neuron, kernel_size=3 if self.small else 7, stride=1 if self.small else 2
+            self.in_channels,
+            channels,
+            size,
+            neuron,
+            kernel_size=3 if self.small else 7,
+            stride=1 if self.small else 2,
+            of_spikes=False,
         )
         self.feature_maps["stem"] = FeatureMap(channels, self.image_size // size, max_count=1)
         if not self.small:
@@ -100,7 +116,15 @@ class SEWResNet(SpikingModel):
             stride = 1 if index == 0 else 2
             size //= stride
             for _ in range(blocks):
-                block = SEWBlock(in_channels, scale_channels(64 * 2**index, width), size, stride, depth >= 50, neuron)
+                block = SEWBlock(
+                    in_channels,
+                    scale_channels(64 * 2**index, width),
+                    size,
+                    stride,
+                    depth >= 50,
+                    neuron,
+                    of_spikes=max_count == 1,
+                )
                 max_count = block.max_count(max_count)
                 in_channels, stride = block.out_channels, 1
                 self.blocks.append(block)

@@ -35,9 +35,9 @@ class SpikingSelfAttention(nn.Module):
     def __init__(self, dim: int, size: int, neuron: dict[str, Any]) -> None:
         super().__init__()
         self.heads = attention_heads(dim)
-        self.q = ConvLIF(dim, dim, size, neuron, kernel_size=1)
-        self.k = ConvLIF(dim, dim, size, neuron, kernel_size=1)
-        self.v = ConvLIF(dim, dim, size, neuron, kernel_size=1)
+        self.q = ConvLIF(dim, dim, size, neuron, kernel_size=1, of_spikes=False)
+        self.k = ConvLIF(dim, dim, size, neuron, kernel_size=1, of_spikes=False)
+        self.v = ConvLIF(dim, dim, size, neuron, kernel_size=1, of_spikes=False)
         # As published, half the threshold (counted from the resting potential), as the scaled products are small.
         rest = neuron["v_reset"] or 0.0
         self.lif = Neurons((dim, size, size), {**neuron, "v_threshold": rest + 0.5 * (neuron["v_threshold"] - rest)})
@@ -56,7 +56,7 @@ class EncoderBlock(nn.Module):
     def __init__(self, dim: int, size: int, neuron: dict[str, Any]) -> None:
         super().__init__()
         self.attention = SpikingSelfAttention(dim, size, neuron)
-        self.fc1 = ConvLIF(dim, MLP_RATIO * dim, size, neuron, kernel_size=1)
+        self.fc1 = ConvLIF(dim, MLP_RATIO * dim, size, neuron, kernel_size=1, of_spikes=False)
         self.fc2 = ConvLIF(MLP_RATIO * dim, dim, size, neuron, kernel_size=1)
 
     def forward(self, x: Tensor, run: Pass) -> Tensor:
@@ -86,7 +86,7 @@ class Spikformer(SpikingModel):
             )
         dim = scale_channels(DIM, width)
         size = self.image_size
-        self.stem = ConvLIF(self.in_channels, scale_channels(DIM // 8, width), size, neuron)
+        self.stem = ConvLIF(self.in_channels, scale_channels(DIM // 8, width), size, neuron, of_spikes=False)
         in_channels = scale_channels(DIM // 8, width)
         self.patch_convs = nn.ModuleList()
         self.pool_from = 4 - poolings  # the last of the four convolutions are pooled

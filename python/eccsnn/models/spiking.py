@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eccsnn import ops
 from eccsnn.models.base import Features, Model
-from eccsnn.nn import LIF, State, over_time
+from eccsnn.nn import LIF, SpikeConv2d, State, over_time
 from eccsnn.nn.neurons import lif_arguments
 
 
@@ -63,10 +64,13 @@ class Pass:
 class ConvLIF(nn.Module):
     """Convolution without bias, batch norm and neurons.
 
+    For the backward pass it keeps the bits of the input spikes and the convolution's result.
+
     Args:
         in_channels, channels, kernel_size, stride: As for a convolution; the padding keeps the size at stride 1.
         size: Height and width of the result.
         neuron: Configuration of the neurons.
+        of_spikes: Whether the input is binary; False for images and for sums of spikes.
     """
 
     def __init__(
@@ -77,9 +81,11 @@ class ConvLIF(nn.Module):
         neuron: Mapping[str, Any],
         kernel_size: int = 3,
         stride: int = 1,
+        of_spikes: bool = True,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
+        conv = SpikeConv2d if of_spikes else nn.Conv2d
+        self.conv = conv(in_channels, channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
         self.bn = nn.BatchNorm2d(channels)
         self.lif = Neurons((channels, size, size), neuron)
 
@@ -89,8 +95,8 @@ class ConvLIF(nn.Module):
 
 
 def max_pool(x: Tensor, kernel_size: int = 2, stride: int | None = None, padding: int = 0) -> Tensor:
-    """Max pooling of [T, N, C, H, W]; spikes stay binary, as a pooled neuron fires when one of its inputs does."""
-    return over_time(lambda y: nn.functional.max_pool2d(y, kernel_size, stride, padding), x)
+    """Max pooling of binary spikes [T, N, C, H, W]: a pooled neuron fires when one of its inputs does."""
+    return over_time(lambda y: ops.spike_max_pool2d(y, kernel_size, stride, padding), x)
 
 
 class SpikingModel(Model):

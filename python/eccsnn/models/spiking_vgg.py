@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from eccsnn.models.base import FeatureMap, kaiming_init, scale_channels
 from eccsnn.models.spiking import ConvLIF, Neurons, Pass, SpikingModel, max_pool
-from eccsnn.nn import TaskHeads, over_time
+from eccsnn.nn import SpikeLinear, TaskHeads, over_time
 
 # Channels of the 3x3 convolutions; a row ends with 2x2 max pooling.
 LAYOUTS: dict[int, list[list[int]]] = {
@@ -28,7 +28,7 @@ class HiddenLIF(nn.Module):
 
     def __init__(self, in_features: int, features: int, neuron: dict[str, Any]) -> None:
         super().__init__()
-        self.linear = nn.Linear(in_features, features)
+        self.linear = SpikeLinear(in_features, features)
         # He's rule is for inputs of which half are active; there is no batch norm here that would lift a current made
         # of one spike in eight to the threshold, and a second hidden layer would never fire.
         nn.init.normal_(self.linear.weight, std=(ACTIVE_INPUTS * in_features) ** -0.5)
@@ -69,7 +69,7 @@ class SpikingVGG(SpikingModel):
                 index = len(self.feature_maps) + 1
                 name = f"conv{index}" if index < total else "conv_last"
                 channels = scale_channels(base_channels, width)
-                layer = ConvLIF(in_channels, channels, size, neuron)
+                layer = ConvLIF(in_channels, channels, size, neuron, of_spikes=index > 1)
                 if index == 1:
                     self.stem = layer
                 else:
