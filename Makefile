@@ -6,13 +6,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= runs
+BENCH_FILTER ?= .
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help demo test install dev cpp-test sanitize python-test notebook-test lint format proto notebook clean
+.PHONY: help demo test install dev cpp-test bench-cpp sanitize python-test notebook-test lint format proto notebook clean
 
 help:
 	@echo "make demo     installs into $(VENV) and runs ECC-SNN on handwritten digits, up to an HTML report (about 5 minutes after installing)"
 	@echo "make test     sets up what the tests need and passes all C++ and Python tests"
+	@echo "make bench-cpp  times the kernels of the core, each instruction set (BENCH_FILTER=regex chooses); eccsnn bench does the rest"
 	@echo "make lint     ruff, mypy, import layers, clang-format"
 	@echo "make format   rewrites the sources in the project's format"
 	@echo "make proto    regenerates the protocol code; make notebook regenerates the notebook"
@@ -40,7 +42,7 @@ $(VENV)/.installed: $(VENV)/.torch $(SOURCES)
 install: $(VENV)/.installed
 
 $(VENV)/.dev: $(VENV)/.torch $(SOURCES)
-	$(BIN)/python -m pip install -c constraints.txt ".[dev,peers,notebooks]"
+	$(BIN)/python -m pip install -c constraints.txt ".[dev,peers,bench,notebooks]"
 	touch $@ $(VENV)/.installed
 
 dev: $(VENV)/.dev
@@ -55,9 +57,17 @@ python-test: dev
 
 cpp-test: dev
 	bash tools/install_gtest.sh
-	$(BIN)/cmake -S . -B build/cpp -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DCMAKE_BUILD_TYPE=Release -DECCSNN_BUILD_TESTS=ON -DECCSNN_BUILD_PYTHON=OFF -DECCSNN_WERROR=ON
+	bash tools/install_benchmark.sh
+	$(BIN)/cmake -S . -B build/cpp -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DCMAKE_BUILD_TYPE=Release -DECCSNN_BUILD_TESTS=ON -DECCSNN_BUILD_BENCH=ON -DECCSNN_BUILD_PYTHON=OFF -DECCSNN_WERROR=ON
 	$(BIN)/cmake --build build/cpp -j $(JOBS)
 	$(BIN)/ctest --test-dir build/cpp --output-on-failure
+	build/cpp/csrc/bench/eccsnn_bench --benchmark_filter='/tiny$$' --benchmark_min_time=0.0001 >build/cpp/bench.log || { cat build/cpp/bench.log; exit 1; }
+
+bench-cpp: dev
+	bash tools/install_benchmark.sh
+	$(BIN)/cmake -S . -B build/bench -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DCMAKE_BUILD_TYPE=Release -DECCSNN_BUILD_BENCH=ON -DECCSNN_BUILD_PYTHON=OFF
+	$(BIN)/cmake --build build/bench -j $(JOBS)
+	build/bench/csrc/bench/eccsnn_bench --benchmark_filter='$(BENCH_FILTER)' --benchmark_out=build/bench/bench.json --benchmark_out_format=json
 
 sanitize: dev
 	bash tools/install_gtest.sh

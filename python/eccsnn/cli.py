@@ -1,4 +1,4 @@
-"""The command line: `eccsnn info | list | run | predict | report | serve | edge`; `eccsnn COMMAND --help` explains."""
+"""The command line: `eccsnn info | list | run | predict | report | serve | edge | bench`; `eccsnn COMMAND --help`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from eccsnn.bench.app import app as bench
 from eccsnn.errors import ConfigError, EccsnnError
+from eccsnn.host_memory import keep_freed_memory
 
 app = typer.Typer(
     name="eccsnn",
@@ -25,6 +27,7 @@ Start with `eccsnn run ecc_snn/digits_debug` (seconds), then `eccsnn report` on 
 `eccsnn list configs` shows every experiment that comes with the package,
 `eccsnn list keys` all that a configuration can say.""",
 )
+app.add_typer(bench)
 _OUT = Console(width=None if sys.stdout.isatty() else 200)  # what is piped or logged is not cut at 80 columns
 
 RunsDir = Annotated[Path, typer.Option(help="Folder of all runs and shared stages.")]
@@ -107,6 +110,7 @@ def run(
     """
     from eccsnn.experiments import run_config
 
+    keep_freed_memory()
     # A scheduler's kill ends the run as Ctrl-C does, so that run.json says "interrupted".
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     path = run_config(config, overrides or [], runs_dir=runs_dir, console=_OUT)
@@ -139,6 +143,7 @@ def predict(
     """Labels images with a run's edge model, and says which it would upload to the cloud."""
     import eccsnn
 
+    keep_freed_memory()
     loaded = eccsnn.load(run, device=device, precision=precision)
     rows = loaded.predict_files(images)
     if as_json:
@@ -172,6 +177,7 @@ def serve(
     """Serves a run's cloud model over gRPC (eccsnn.v1) until interrupted."""
     from eccsnn.experiments.live import serve_run
 
+    keep_freed_memory()
     serve_run(run, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, device=device, precision=precision)
 
 
@@ -199,6 +205,7 @@ def edge(
     itself."""
     from eccsnn.experiments.live import edge_run
 
+    keep_freed_memory()
     summary = edge_run(
         run,
         images or [],

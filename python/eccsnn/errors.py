@@ -27,3 +27,7 @@ class CloudUnavailableError(EccsnnError):
 
 class MessageError(EccsnnError):
     """Bytes from outside (an encoded image, a packet, a message) are not what the protocol allows."""
+
+
+class BenchmarkError(EccsnnError):
+    """A benchmark would compare different things, cannot be measured, or its file is not valid."""

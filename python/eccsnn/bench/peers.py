@@ -1,0 +1,83 @@
+"""The libraries that eccsnn is measured against: which are there, and what stands in when one is not."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+
+from eccsnn.errors import ConfigError
+from eccsnn.nn._hints import nearest
+
+PEERS = ("spikingjelly", "snntorch", "norse")
+TITLES = {
+    "spikingjelly": "SpikingJelly",
+    "snntorch": "snnTorch",
+    "norse": "norse",
+    "eccsnn": "eccsnn",
+    "bound": "bound",
+}
+_PROBES = {"spikingjelly": "spikingjelly.activation_based.neuron", "snntorch": "snntorch", "norse": "norse.torch"}
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A peer that is not measured.
+
+    Attributes:
+        peer: Its name, with what of it is missing.
+        reason: Why.
+        install: The command that installs it, where that is what is missing.
+    """
+
+    peer: str
+    reason: str
+    install: str | None = None
+
+
+def choose_peers(text: str, known: Sequence[str] = PEERS) -> tuple[list[str], list[Absent]]:
+    """Parses `--peers`: "all", "none", or names with commas between.
+
+    Returns:
+        The peers that are installed, and the others.
+
+    Raises:
+        ConfigError: A name is unknown.
+
+    Example:
+        >>> choose_peers("none")
+        ([], [])
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if names == ["all"]:
+        names = list(known)
+    elif names == ["none"]:
+        names = []
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--peers: unknown peer {name!r}: {nearest(name, known)}, or all, or none")
+    found: list[str] = []
+    absent: list[Absent] = []
+    for name in dict.fromkeys(names):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about their own use of torch
+                importlib.import_module(_PROBES[name])
+        except ImportError as error:
+            absent.append(Absent(name, f"cannot be imported: {error}", f"pip install {name}"))
+        else:
+            found.append(name)
+    return found, absent
+
+
+def peer_versions() -> dict[str, str]:
+    """Versions of the peers that are installed."""
+    found = {}
+    for name in PEERS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

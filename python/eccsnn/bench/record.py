@@ -1,0 +1,207 @@
+"""The JSON file of a benchmark: what was measured, on what, and the command that repeats it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from eccsnn.bench.peers import Absent, peer_versions
+from eccsnn.errors import BenchmarkError
+from eccsnn.experiments.provenance import git_state, hardware, now, versions
+
+FORMAT = "eccsnn.bench"
+VERSION = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Measurement(_Part):
+    """One number.
+
+    Attributes:
+        name: What was measured.
+        owner: Whose: "eccsnn", a peer, or "bound" for a physical bound.
+        value, spread: Median and interquartile range, in `unit`; spread 0 for what is counted.
+        rounds: Number of measurements.
+        bytes_per_item: Bytes that have to move for one item (a neuron-step, say).
+        fraction_of_bound: Bandwidth on those bytes over the bandwidth of a copy in the same row.
+        note: What a reader has to know.
+    """
+
+    name: str
+    owner: str
+    value: float = Field(ge=0)
+    unit: str
+    spread: float = Field(default=0.0, ge=0)
+    rounds: int = Field(default=1, ge=1)
+    bytes_per_item: float | None = None
+    fraction_of_bound: float | None = None
+    note: str | None = None
+
+
+class Row(_Part):
+    """Measurements that were made together, and the ratios that follow from them (above 1: eccsnn is better)."""
+
+    name: str
+    measurements: list[Measurement]
+    ratios: dict[str, float] = {}
+    facts: dict[str, Any] = {}
+
+
+class Result(_Part):
+    """A headline.
+
+    Attributes:
+        value: The number.
+        unit: "x" for a ratio.
+        bar: What it has to reach; None: there is no bar.
+        aim: Where it should end, in words.
+        better: Whether higher or lower is better.
+    """
+
+    name: str
+    value: float
+    unit: str = "x"
+    bar: float | None = None
+    aim: str | None = None
+    better: Literal["higher", "lower"] = "higher"
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the bar is met; None without one."""
+        if self.bar is None:
+            return None
+        return self.value >= self.bar if self.better == "higher" else self.value <= self.bar
+
+
+class AbsentPeer(_Part):
+    """A peer that was asked for and not measured, and why."""
+
+    peer: str
+    reason: str
+    install: str | None = None
+
+
+class Record(_Part):
+    """A benchmark's file."""
+
+    format: Literal["eccsnn.bench"]
+    version: Literal[1]
+    name: str
+    title: str
+    command: str
+    date: str
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+    threads: int = Field(ge=1)
+    git: dict[str, Any]
+    host_memory: str
+    settings: dict[str, Any]
+    absent: list[AbsentPeer]
+    rows: list[Row] = Field(min_length=1)
+    results: list[Result]
+
+
+def make_record(
+    name: str,
+    title: str,
+    *,
+    command: str,
+    device: str,
+    host_memory: str,
+    settings: dict[str, Any],
+    absent: Sequence[Absent],
+    rows: Sequence[Row],
+    results: Sequence[Result],
+) -> Record:
+    """A record of what was measured just now in this process."""
+    return Record(
+        format="eccsnn.bench",
+        version=VERSION,
+        name=name,
+        title=title,
+        command=command,
+        date=now(),
+        versions=versions() | peer_versions(),
+        hardware=hardware(device),
+        threads=torch.get_num_threads(),
+        git=git_state(),
+        host_memory=host_memory,
+        settings=settings,
+        absent=[AbsentPeer(peer=a.peer, reason=a.reason, install=a.install) for a in absent],
+        rows=list(rows),
+        results=list(results),
+    )
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    """The geometric mean of ratios.
+
+    Raises:
+        ValueError: There are none, or one is not above 0.
+
+    Example:
+        >>> round(geometric_mean([2.0, 8.0]), 6)
+        4.0
+    """
+    values = list(values)
+    if not values or min(values) <= 0:
+        raise ValueError(f"values are {values}; expected at least one, all above 0.")
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def default_path(name: str, device: str) -> Path:
+    """benchmarks/<name>-<processor or GPU>.json."""
+    found = hardware(device)
+    slug = re.sub(r"\((r|tm)\)|\b(cpu|processor)\b|@.*", " ", str(found["gpu"] or found["cpu"]).lower())
+    return Path("benchmarks") / f"{name}-{re.sub(r'[^a-z0-9]+', '-', slug).strip('-') or 'unknown'}.json"
+
+
+def write_record(record: Record, path: Path) -> Path:
+    """Writes a record, whole or not at all, and makes its folder where that is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+        os.chmod(temporary, 0o644)  # mkstemp's files are private
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return path
+
+
+def load_record(path: Path) -> Record:
+    """Reads and checks a record.
+
+    Raises:
+        BenchmarkError: The file is missing or is not a record of this version.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BenchmarkError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise BenchmarkError(f"{path} is not written by `eccsnn bench`: format is not {FORMAT!r}.")
+    if content.get("version") != VERSION:
+        raise BenchmarkError(
+            f"{path} has version {content.get('version')!r} of the format; this eccsnn reads {VERSION}: measure again."
+        )
+    try:
+        return Record.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BenchmarkError(f"{path}: {where}: {first['msg']}") from error
