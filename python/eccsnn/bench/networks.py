@@ -58,7 +58,7 @@ class NetworkSettings:
         )
 
 
-def own_network(settings: NetworkSettings) -> nn.Module:
+def own_network(settings: NetworkSettings) -> Any:
     """eccsnn's network, in training mode; the same weights at each call."""
     torch.manual_seed(0)
     neuron = {"surrogate": settings.surrogate, "surrogate_alpha": SURROGATES[settings.surrogate]}
@@ -125,8 +125,16 @@ def spikingjelly_network(settings: NetworkSettings) -> nn.Module:
         raise BenchmarkError(
             "the networks have other parameters: eccsnn's VGG-9 has changed, and bench/networks.py has to follow it."
         )
-    network.load_state_dict(dict(zip(theirs, ours.values(), strict=True)))
+    weights = dict(zip(theirs, ours.values(), strict=True))
+    first_linear = next(name for name, value in theirs.items() if name.startswith("layers") and value.dim() == 2)
+    weights[first_linear] = _columns_of_maps(weights[first_linear], scale_channels(LAYOUTS[9][-1][-1], settings.width))
+    network.load_state_dict(weights)
     return network.to(settings.device)
+
+
+def _columns_of_maps(weight: Tensor, channels: int) -> Tensor:
+    """Columns in the order [C, H, W] of SpikingJelly's Flatten from that of eccsnn's VGG, [H, W, C]."""
+    return weight.unflatten(1, (-1, channels)).movedim(-1, 1).flatten(1)
 
 
 def reset(network: nn.Module) -> None:
@@ -188,7 +196,10 @@ def check_same(settings: NetworkSettings) -> dict[str, float]:
     ours, theirs = own_network(settings), spikingjelly_network(settings)
     loss = training_step(ours, ours, settings, stateful=False)()
     expected = training_step(theirs, theirs, settings, stateful=True)()
-    found = torch.cat([p.grad.flatten().float() for p in ours.parameters() if p.grad is not None])
+    own = {name: p.grad.float() for name, p in ours.named_parameters() if p.grad is not None}
+    linear = "hidden.0.linear.weight"
+    own[linear] = _columns_of_maps(own[linear], list(ours.feature_maps.values())[-1].channels)
+    found = torch.cat([grad.flatten() for grad in own.values()])
     wanted = torch.cat([p.grad.flatten().float() for p in theirs.parameters() if p.grad is not None])
     facts = {
         "loss_difference": float((loss - expected).abs()),

@@ -94,7 +94,7 @@ class SpikingVGG(SpikingModel):
             x = run.keep(name, layer(x, run))
             if name in self.pool_after:
                 x = max_pool(x)
-        x = x.flatten(2)
+        x = x.movedim(2, -1).flatten(2)  # [H, W, C] in that order, as channels-last memory has it: no copy
         for layer in self.hidden:
             x = layer(x, run)
         return x

@@ -23,7 +23,7 @@ from eccsnn.errors import CheckpointError
 from eccsnn.models import Model, build_model
 from eccsnn.models.base import check_finite
 
-_FORMAT = "eccsnn.checkpoint/2"
+_FORMAT = "eccsnn.checkpoint/3"
 
 # Reading the mask means setting it, which is not safe once there are threads: so once, at import.
 _UMASK = os.umask(0)

@@ -56,9 +56,7 @@ def test_one_graph_without_layout_copies(name):
     assert len(recorder.graphs) == 2  # one forward, one backward
     norms = sum(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
     assert recorder.calls("eccsnn.norm_lif_forward") == norms
-    # The images become channels-last; a VGG flattens its last maps for the hidden layer in the order of [C, H, W].
-    allowed = {(2, 3, 32, 32)} | ({(4, 2, 32, 4, 4)} if name == "spiking_vgg9" else set())
-    assert {shape for shape, _ in recorder.copies()} <= allowed
+    assert {shape for shape, _ in recorder.copies()} <= {(2, 3, 32, 32)}  # the images become channels-last
 
 
 def test_another_batch_or_time_is_not_compiled_again():
@@ -67,11 +65,11 @@ def test_another_batch_or_time_is_not_compiled_again():
     model = build_model("spiking_vgg9", num_classes=5, width=0.125)
     recorder = Recorder()
     compiled = torch.compile(model, fullgraph=True, backend=recorder.backend())
-    # torch's convolution chooses another path below 16 images, so batches are larger everywhere.
+    # torch's convolution chooses another path below 16 images, so batches are larger everywhere; above 16 timesteps membranes are kept, in graphs of their own.
     for batch, timesteps in ((16, 4), (17, 4), (17, 5)):  # the first values, and one more of each
         train(compiled, torch.randn(batch, 3, 32, 32), timesteps)
     known = len(recorder.graphs)
-    for batch, timesteps in ((24, 5), (20, 7), (32, 3), (18, 17)):
+    for batch, timesteps in ((24, 5), (20, 7), (32, 3), (18, 16)):
         x = torch.randn(batch, 3, 32, 32)
         model.train()
         train(compiled, x, timesteps)

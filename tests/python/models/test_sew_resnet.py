@@ -26,7 +26,7 @@ def test_depth_10_is_one_basic_block_a_stage():
 
 
 def test_a_silent_residual_leaves_the_input_as_it_is():
-    block = SEWBlock(8, 8, 4, 1, False, {})
+    block = SEWBlock(8, 8, 4, 1, False, {}, of_spikes=False)
     torch.nn.init.zeros_(block.convs[-1].bn.weight)
     x = torch.randint(0, 3, (2, 3, 8, 4, 4)).float()
     assert torch.equal(block(x, Pass()), x)
