@@ -1,26 +1,14 @@
 #include "eccsnn/lif.h"
 
-#ifdef __linux__
-#include <unistd.h>
-#endif
-
 #include "lif_dispatch.h"
 
 namespace eccsnn {
 namespace {
 
-std::int64_t last_level_cache_bytes() {
-#ifdef _SC_LEVEL3_CACHE_SIZE
-  const long bytes = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
-  if (bytes > 0) return bytes;
-#endif
-  return std::int64_t{32} << 20;
-}
-
 // An array that fills a good part of the last cache is not found there when it is read again. Written past
 // the caches it need not be fetched first, and what is in them stays.
 bool worth_streaming(const void* to, DType dtype, std::int64_t timesteps, std::int64_t neurons) {
-  static const std::int64_t enough = last_level_cache_bytes() / 4;
+  constexpr std::int64_t enough = std::int64_t{8} << 20;
   const std::int64_t size = dtype == DType::kFloat64 ? 8 : dtype == DType::kFloat32 ? 4 : 2;
   return to != nullptr && timesteps * neurons * size >= enough && neurons * size % kLifStreamAlignment == 0 &&
          reinterpret_cast<std::uintptr_t>(to) % kLifStreamAlignment == 0;
