@@ -24,9 +24,13 @@ void lif_forward(const LifForward& args, std::int64_t begin, std::int64_t end) {
 
 void lif_backward(const LifBackward& args, std::int64_t begin, std::int64_t end) {
   LifBackward call = args;
-  call.stream = args.norm_sums == nullptr && !args.sum_over_time &&
+  call.stream = args.norm.channels == 0 && !args.sum_over_time &&
                 worth_streaming(args.grad_x, args.dtype, args.timesteps, args.neurons);
   ECCSNN_KERNEL(lif_backward_kernel)(call, begin, end);
+}
+
+void norm_backward(const NormBackward& args, std::int64_t begin, std::int64_t end) {
+  ECCSNN_KERNEL(norm_backward_kernel)(args, begin, end);
 }
 
 }  // namespace eccsnn

@@ -20,19 +20,17 @@ struct Backward {
   // What a thread keeps for the block that it is at.
   struct Work {
     explicit Work(const LifBackward& a)
-        : norm{a.norm.channels,
-               {a.norm.mean, a.norm.scale, a.norm.bias, a.norm_slope, a.norm_offset},
-               -1,
-               {}} {}
-    ChannelRows<C, 5> norm;
+        : norm{a.norm.channels, {a.norm.mean, a.norm.scale, a.norm.bias}, -1, {}} {}
+    ChannelRows<C, 3> norm;
     Row<C> h[kLifSegment];
     Row<C> before;  // membranes before the segment
     Row<C> v;       // membranes while going forwards
     Row<C> grad_v;  // their gradient while going back
     Row<C> grad_tau;
+    Row<C> over_time;  // sum of grad_x
+    // Sums over time and blocks of a chunk whose neurons lie at the same channels, for norm_sums.
+    Row<C> sum = {}, sum_centered = {};
     Padded<E, kStrip> x, grad_spikes, grad_x;
-    Row<C> sum, sum_centered;  // over time, of the gradient of the normalised input and of its product with
-                               // the centered input; or `sum` of grad_x
   };
 
   const LifBackward& a;
@@ -48,6 +46,11 @@ struct Backward {
         if (a.norm.channels > 0) {
           work.norm.move_to(row);
           block<true>(row, count, sums);
+          const std::int64_t next = row + count;
+          if (next == end || next % lif_norm_chunk(a.norm.channels) == 0 ||
+              next % a.norm.channels != row % a.norm.channels || a.neurons - next < kRow<C>) {
+            fold_sums(row);
+          }
         } else {
           block<false>(row, count, sums);
         }
@@ -61,11 +64,9 @@ struct Backward {
 
   template <bool kNorm>
   void block(std::int64_t at, int count, double* tau_sums) {
-    const bool sums = a.norm_sums != nullptr;
     start_row(work.grad_v, a.grad_v_final, at, count, C{0});
     if (!kCommon && a.grad_tau != nullptr) work.grad_tau = {};
-    if (sums || a.sum_over_time) work.sum = {};
-    if (sums) work.sum_centered = {};
+    if (a.sum_over_time) work.over_time = {};
     for (std::int64_t segment = lif_kept(a.timesteps); segment >= 0; --segment) {
       const std::int64_t first = segment * kLifSegment;
       const int steps =
@@ -79,17 +80,13 @@ struct Backward {
     if (!kCommon && a.grad_tau != nullptr) {
       for (int i = 0; i < count; ++i) tau_sums[i % kSums] += static_cast<double>(work.grad_tau.at[i]);
     }
-    if (sums) {
-      double* partial = a.norm_sums + at / lif_norm_chunk(a.norm.channels) * 2 * a.norm.channels;
-      add_to_channels(partial, work.sum, at, count);
-      add_to_channels(partial + a.norm.channels, work.sum_centered, at, count);
-    } else if (a.sum_over_time) {
+    if (a.sum_over_time && a.grad_x != nullptr) {
       E* const to = static_cast<E*>(a.grad_x) + at;
       E* const grad_x = work.grad_x.write(to, count);
       over_row<kStrip>(count, [&](int strip) __attribute__((always_inline)) {
         for (int k = 0; k < kUnroll; ++k) {
           const int lane = strip + k * L::width;
-          L::store(grad_x + lane, M::load(work.sum.at + lane));
+          L::store(grad_x + lane, M::load(work.over_time.at + lane));
         }
       });
       work.grad_x.written(to, count);
@@ -155,34 +152,34 @@ struct Backward {
           n.with_its_charge([&](auto kind) { add(work.grad_tau, lane, kind.grad_tau(grad_h, h, v, n)); });
         }
         if constexpr (kNorm) {
-          const Vec<C> centered_x = centered(L::load(x + lane), lane);
-          if (a.norm_sums != nullptr) {
-            add(work.sum, lane, grad_input);
-            add(work.sum_centered, lane, grad_input * centered_x);
-            continue;
-          }
-          grad_input = grad_input * M::load(work.norm.rows[1].at + lane);
-          if (a.norm_slope != nullptr) {
-            grad_input = (grad_input - centered_x * M::load(work.norm.rows[3].at + lane)) -
-                         M::load(work.norm.rows[4].at + lane);
-          }
+          add(work.sum, lane, grad_input);
+          add(work.sum_centered, lane, grad_input * centered(L::load(x + lane), lane));
         }
         if (a.sum_over_time) {
-          add(work.sum, lane, grad_input);
-        } else {
-          if (a.stream) {
-            L::stream(grad_x + lane, grad_input);
-          } else {
-            L::store(grad_x + lane, grad_input);
-          }
+          add(work.over_time, lane, grad_input);
+        } else if (a.stream) {
+          L::stream(grad_x + lane, grad_input);
+        } else if (!kNorm || grad_x != nullptr) {
+          L::store(grad_x + lane, grad_input);
         }
       }
     });
-    if (a.norm_sums == nullptr && !a.sum_over_time) work.grad_x.written(to, count);
+    if (!a.sum_over_time) work.grad_x.written(to, count);
   }
 
   static ECCSNN_INLINE void add(Row<C>& row, int lane, Vec<C> value) {
     M::store(row.at + lane, M::load(row.at + lane) + value);
+  }
+
+  // Lanes past the last neuron have been computed with what was there; theirs is no sum to add.
+  void fold_sums(std::int64_t row) {
+    const std::int64_t left = a.neurons - row;
+    const int count = static_cast<int>(left < kRow<C> ? left : kRow<C>);
+    double* partial = a.norm_sums + row / lif_norm_chunk(a.norm.channels) * 2 * a.norm.channels;
+    add_to_channels(partial, work.sum, row, count);
+    add_to_channels(partial + a.norm.channels, work.sum_centered, row, count);
+    work.sum = {};
+    work.sum_centered = {};
   }
 
   // Neuron after neuron, so that the order of every channel's sum is the same for all vector widths.
@@ -197,6 +194,41 @@ struct Backward {
     }
   }
 };
+
+// grad_x as lif_backward leaves it with a norm, to that of the norm's input.
+template <class E>
+void rescale(const NormBackward& a, std::int64_t begin, std::int64_t end) {
+  using L = Lanes<E>;
+  using C = typename L::Compute;
+  using M = Lanes<C>;
+  constexpr int kStrip = kUnroll * L::width;
+  ChannelRows<C, 4> rows{a.channels, {a.mean, a.scale, a.slope, a.offset}, -1, {}};
+  Padded<E, kStrip> x_copy, grad_copy;
+  for (std::int64_t at = begin; at < end; at += kRow<C>) {
+    const int count = static_cast<int>(end - at < kRow<C> ? end - at : kRow<C>);
+    rows.move_to(at);
+    for (std::int64_t t = 0; t < a.timesteps; ++t) {
+      const E* x = x_copy.read(static_cast<const E*>(a.x) + t * a.x_step + at, count);
+      E* const to = static_cast<E*>(a.grad_x) + t * a.neurons + at;
+      const E* from = grad_copy.read(to, count);
+      E* const grad = grad_copy.write(to, count);
+      over_row<kStrip>(count, [&](int strip) __attribute__((always_inline)) {
+        for (int k = 0; k < kUnroll; ++k) {
+          const int lane = strip + k * L::width;
+          prefetch(x + lane + kRow<C>);
+          prefetch(from + lane + kRow<C>);
+          Vec<C> g = L::load(from + lane) * M::load(rows.rows[1].at + lane);
+          if (a.slope != nullptr) {
+            const Vec<C> centered = L::load(x + lane) - M::load(rows.rows[0].at + lane);
+            g = (g - centered * M::load(rows.rows[2].at + lane)) - M::load(rows.rows[3].at + lane);
+          }
+          L::store(grad + lane, g);
+        }
+      });
+      grad_copy.written(to, count);
+    }
+  }
+}
 
 template <class E, Surrogate kSurrogate, bool kCommon, bool kSmooth>
 void run(const LifBackward& a, std::int64_t begin, std::int64_t end) {
@@ -232,6 +264,10 @@ void lif_backward_kernel(const LifBackward& args, std::int64_t begin, std::int64
     }
   });
   if (args.stream) finish_streams();
+}
+
+void norm_backward_kernel(const NormBackward& args, std::int64_t begin, std::int64_t end) {
+  with_element(args.dtype, [&](auto element) { rescale<decltype(element)>(args, begin, end); });
 }
 
 }  // namespace eccsnn::ECCSNN_ISA_NAMESPACE

@@ -127,8 +127,8 @@ struct Lanes {
   static ECCSNN_INLINE void stream(E* to, Vec<E> v) { stream_bytes(to, v); }
 };
 
-// Asks for the cache line at `from`, which need not be valid memory, into the second-level cache: of many streams a
-// row each, twice as much arrives in time as through the few miss buffers of the first level.
+// Asks for the cache line at `from`, which need not be valid memory, into the second-level cache: of many
+// streams a row each, twice as much arrives in time as through the few miss buffers of the first level.
 ECCSNN_INLINE void prefetch(const void* from) { __builtin_prefetch(from, 0, 2); }
 
 // Bit i is set where lane i of a comparison's result is true.

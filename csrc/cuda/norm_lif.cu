@@ -146,7 +146,8 @@ __global__ void finish_sums_kernel(const double* partial, std::int64_t blocks, N
 // Either the sums over neurons and time, or grad_x; asked at run time, for half the kernels to compile.
 template <class E, int kCount, int kSteps>
 __global__ void __launch_bounds__(kLifCudaThreads)
-    backward_kernel(LifBackward a, Neuron<typename Element<E>::Compute> n) {
+    backward_kernel(LifBackward a, const void* norm_slope, const void* norm_offset,
+                    Neuron<typename Element<E>::Compute> n) {
   using C = typename Element<E>::Compute;
   const std::int64_t channels = a.norm.channels;
   const std::int64_t pixels = a.neurons / channels;
@@ -158,9 +159,9 @@ __global__ void __launch_bounds__(kLifCudaThreads)
     n.fetch_tau();
     const NormPack<C, kCount> norm(a.norm, place.channel);
     Pack<C, kCount> slope = {}, offset = {};
-    if (a.norm_slope != nullptr) {
-      slope = load_pack<kCount, C>(a.norm_slope, place.channel);
-      offset = load_pack<kCount, C>(a.norm_offset, place.channel);
+    if (norm_slope != nullptr) {
+      slope = load_pack<kCount, C>(norm_slope, place.channel);
+      offset = load_pack<kCount, C>(norm_offset, place.channel);
     }
     for (std::int64_t pixel = place.row; pixel < pixels; pixel += place.row_step) {
       const std::int64_t at = pixel * channels + place.channel;
@@ -177,7 +178,7 @@ __global__ void __launch_bounds__(kLifCudaThreads)
             continue;
           }
           C grad = grad_input.e[k] * norm.scale.e[k];
-          if (a.norm_slope != nullptr) grad = (grad - centered * slope.e[k]) - offset.e[k];
+          if (norm_slope != nullptr) grad = (grad - centered * slope.e[k]) - offset.e[k];
           if (a.sum_over_time) {
             over_time.e[k] += grad;
           } else {
@@ -210,26 +211,27 @@ __global__ void __launch_bounds__(kLifCudaThreads)
 }
 
 template <class E>
-unsigned backward_of(const LifBackward& a, const void* tau, cudaStream_t stream) {
+unsigned backward_of(const LifBackward& a, const void* norm_slope, const void* norm_offset, const void* tau,
+                     cudaStream_t stream) {
   const Neuron<typename Element<E>::Compute> n(a.params, tau);
   constexpr int wide = kWide<E>;
   constexpr int segment = static_cast<int>(kLifSegment);
   const std::int64_t pixels = a.neurons / a.norm.channels;
   if (!packs_fit(a.neurons, a.x_step, a.norm.channels, wide, a.grad_spikes, a.grad_v_final, a.x, a.v_init,
-                 a.v_kept, a.grad_x, a.grad_v_init, a.norm.mean, a.norm.scale, a.norm.bias, a.norm_slope,
-                 a.norm_offset)) {
+                 a.v_kept, a.grad_x, a.grad_v_init, a.norm.mean, a.norm.scale, a.norm.bias, norm_slope,
+                 norm_offset)) {
     const dim3 grid = grid_of<1>(pixels, a.norm.channels);
-    backward_kernel<E, 1, segment><<<grid, kLifCudaThreads, 0, stream>>>(a, n);
+    backward_kernel<E, 1, segment><<<grid, kLifCudaThreads, 0, stream>>>(a, norm_slope, norm_offset, n);
     return grid.x;
   }
   const dim3 grid = grid_of<wide>(pixels, a.norm.channels);
   if constexpr (sizeof(E) < 8) {
     if (a.timesteps <= 4) {
-      backward_kernel<E, wide, 4><<<grid, kLifCudaThreads, 0, stream>>>(a, n);
+      backward_kernel<E, wide, 4><<<grid, kLifCudaThreads, 0, stream>>>(a, norm_slope, norm_offset, n);
       return grid.x;
     }
   }
-  backward_kernel<E, wide, segment><<<grid, kLifCudaThreads, 0, stream>>>(a, n);
+  backward_kernel<E, wide, segment><<<grid, kLifCudaThreads, 0, stream>>>(a, norm_slope, norm_offset, n);
   return grid.x;
 }
 
@@ -273,13 +275,13 @@ cudaError_t norm_coefficients_cuda(const NormCoefficients& args, cudaStream_t st
   return cudaGetLastError();
 }
 
-cudaError_t norm_lif_backward_cuda(const LifBackward& args, const void* tau, cudaStream_t stream,
-                                   std::int64_t& blocks) {
+cudaError_t norm_lif_backward_cuda(const LifBackward& args, const void* slope, const void* offset,
+                                   const void* tau, cudaStream_t stream, std::int64_t& blocks) {
   blocks = 0;
   if (args.neurons == 0) return cudaSuccess;
   with_element(args.dtype, [&](auto element) {
     using E = decltype(element);
-    blocks = backward_of<E>(args, tau, stream);
+    blocks = backward_of<E>(args, slope, offset, tau, stream);
   });
   return cudaGetLastError();
 }

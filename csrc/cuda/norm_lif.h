@@ -37,11 +37,13 @@ struct NormCoefficients {
 };
 cudaError_t norm_coefficients_cuda(const NormCoefficients& args, cudaStream_t stream);
 
-// LifBackward with a norm: either the sums, or grad_x. For the sums `args.norm_sums` has room for
-// [of_channels, 2, channels]; finish_norm_sums_cuda then adds the first `blocks` of them. `args.grad_tau`,
-// where asked for, has room for `in_all` sums and holds zeros before.
-cudaError_t norm_lif_backward_cuda(const LifBackward& args, const void* tau, cudaStream_t stream,
-                                   std::int64_t& blocks);
+// LifBackward with a norm, in two passes that both go back through time, since memory is the limit. With
+// `args.norm_sums`, which has room for [of_channels, 2, channels], the sums alone; finish_norm_sums_cuda then
+// adds the first `blocks` of them. `args.grad_tau`, where asked for, has room for `in_all` sums and holds
+// zeros before. Without, the gradient of the norm's input to `args.grad_x`: scale * g - slope * (x - mean) -
+// offset; slope and offset [channels] may be null.
+cudaError_t norm_lif_backward_cuda(const LifBackward& args, const void* slope, const void* offset,
+                                   const void* tau, cudaStream_t stream, std::int64_t& blocks);
 
 // Partial sums to `sums` [2, channels], and the gradients of weight and bias [channels], membrane's type.
 cudaError_t finish_norm_sums_cuda(const double* partial, std::int64_t blocks, const NormCoefficients& norm,

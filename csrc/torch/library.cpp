@@ -50,23 +50,13 @@ STABLE_TORCH_LIBRARY(eccsnn, m) {
       "float eps, Tensor? v_init, Tensor? tau_tensor, float tau, float v_threshold, float? v_reset, str "
       "charge, "
       "bool need_state, bool packed) -> (Tensor spikes, Tensor v_final)");
-  // `sums` [2, C] float64: of the gradient g of the neurons' input and of g * (x - mean), over time and
-  // neurons.
-  m.def(
-      "norm_lif_backward_sums(Tensor grad_spikes, Tensor? grad_v_final, Tensor x, Tensor v_kept, Tensor "
-      "mean, "
-      "Tensor variance, Tensor? weight, Tensor? bias, float eps, Tensor? v_init, Tensor? tau_tensor, float "
-      "tau, "
-      "float v_threshold, float? v_reset, str charge, bool detach_reset, str surrogate, float "
-      "surrogate_alpha, "
-      "bool smooth, bool need_grad_tau) "
-      "-> (Tensor sums, Tensor grad_weight, Tensor grad_bias, Tensor grad_v_init, Tensor grad_tau)");
-  // `sums` None: mean and variance are constants.
+  // grad_x, [..] as x, is empty unless `need_grad_x`; grad_v_init is empty where v_init is None.
   m.def(
       "norm_lif_backward(Tensor grad_spikes, Tensor? grad_v_final, Tensor x, Tensor v_kept, Tensor mean, "
-      "Tensor variance, Tensor? weight, Tensor? bias, float eps, Tensor? sums, Tensor? v_init, "
+      "Tensor variance, Tensor? weight, Tensor? bias, float eps, bool batch_statistics, Tensor? v_init, "
       "Tensor? tau_tensor, float tau, float v_threshold, float? v_reset, str charge, bool detach_reset, "
-      "str surrogate, float surrogate_alpha, bool smooth) -> Tensor grad_x");
+      "str surrogate, float surrogate_alpha, bool smooth, bool need_grad_x, bool need_grad_tau) "
+      "-> (Tensor grad_x, Tensor grad_weight, Tensor grad_bias, Tensor grad_v_init, Tensor grad_tau)");
 
   // --- spikes.cpp, spikes_cuda.cpp: [T, N, C, H, W] <-> uint8 [T, N, H, W, ceil(C / 8)], or without H and W.
   // With `check`, a value other than 0 and 1 is an error (on CUDA that waits for the device).

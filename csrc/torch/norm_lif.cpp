@@ -33,29 +33,27 @@ const C* values(const Tensor& t) {
   return static_cast<const C*>(t.const_data_ptr());
 }
 
-// Fills scale and bias; with `sums` [2, C] also slope and offset.
+// Fills scale and bias; with `sums` [2, C] over `count` inputs also slope and offset.
 template <class C>
-void fill(const NormTensors& t, double eps, const Tensor* sums, double count) {
+void fill_of(const NormTensors& t, double eps, const double* sums, double count) {
   for (std::int64_t c = 0; c < t.channels; ++c) {
     const C inverse = norm_inverse_deviation(values<C>(t.variance_)[c], static_cast<C>(eps));
     const C scale = t.weight_.has_value() ? values<C>(*t.weight_)[c] * inverse : inverse;
     t.row<C>(0)[c] = scale;
     t.row<C>(1)[c] = t.bias_.has_value() ? values<C>(*t.bias_)[c] : C{0};
     if (sums == nullptr) continue;
-    const double* s = values<double>(*sums);
-    norm_gradient(inverse, scale, s[c], s[t.channels + c], count, t.row<C>(2)[c], t.row<C>(3)[c]);
+    norm_gradient(inverse, scale, sums[c], sums[t.channels + c], count, t.row<C>(2)[c], t.row<C>(3)[c]);
   }
+}
+void fill(const NormTensors& t, double eps, const double* sums = nullptr, double count = 1.0) {
+  t.membrane == ScalarType::Double ? fill_of<double>(t, eps, sums, count)
+                                   : fill_of<float>(t, eps, sums, count);
 }
 
 NormTensors prepared(const Tensor& x, const Tensor& mean, const Tensor& variance,
-                     const std::optional<Tensor>& weight, const std::optional<Tensor>& bias, double eps,
-                     const Tensor* sums = nullptr, double count = 1.0) {
+                     const std::optional<Tensor>& weight, const std::optional<Tensor>& bias, double eps) {
   NormTensors t(x, mean, variance, weight, bias);
-  if (t.membrane == ScalarType::Double) {
-    fill<double>(t, eps, sums, count);
-  } else {
-    fill<float>(t, eps, sums, count);
-  }
+  fill(t, eps);
   return t;
 }
 
@@ -103,68 +101,58 @@ void fill_parameter_gradients(const NormTensors& t, double eps, const double* su
   }
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> norm_lif_backward_sums_cpu(
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> norm_lif_backward_cpu(
     const Tensor& grad_spikes, std::optional<Tensor> grad_v_final, const Tensor& x, const Tensor& v_kept,
     const Tensor& mean, const Tensor& variance, std::optional<Tensor> weight, std::optional<Tensor> bias,
-    double eps, std::optional<Tensor> v_init, std::optional<Tensor> tau_tensor, double tau,
-    double v_threshold, std::optional<double> v_reset, std::string charge, bool detach_reset,
-    std::string surrogate, double surrogate_alpha, bool smooth, bool need_grad_tau) {
+    double eps, bool batch_statistics, std::optional<Tensor> v_init, std::optional<Tensor> tau_tensor,
+    double tau, double v_threshold, std::optional<double> v_reset, std::string charge, bool detach_reset,
+    std::string surrogate, double surrogate_alpha, bool smooth, bool need_grad_x, bool need_grad_tau) {
   const NormTensors norm = prepared(x, mean, variance, weight, bias, eps);
   LifBackwardCall call(grad_spikes, grad_v_final, x, v_kept, v_init, tau_tensor,
                        to_params(tau, v_threshold, v_reset, charge, surrogate, surrogate_alpha, smooth, x),
-                       detach_reset, true, false);
+                       detach_reset, true, need_grad_x);
   const std::int64_t chunk = lif_norm_chunk(norm.channels);
   const std::int64_t chunks = (call.args.neurons + chunk - 1) / chunk;
-  std::vector<double> partial(static_cast<std::size_t>(chunks * 2 * norm.channels));
+  std::vector<double> sums(static_cast<std::size_t>(std::max<std::int64_t>(chunks, 1) * 2 * norm.channels));
   call.args.norm = norm.norm();
-  call.args.norm_sums = partial.data();
+  call.args.norm_sums = sums.data();
   call.args.params.tau = tau_value(tau, tau_tensor);
   TauGradient tau_gradient(call.args, need_grad_tau);
   in_parallel_over(chunks, chunk * call.args.timesteps, [&](std::int64_t begin, std::int64_t end) {
     lif_backward(call.args, begin * chunk, std::min(end * chunk, call.args.neurons));
   });
-  const std::vector<std::int64_t> shape = {2, norm.channels};
-  Tensor sums = torch::stable::new_empty(x, shape, ScalarType::Double);
-  double* const total = static_cast<double*>(sums.mutable_data_ptr());
-  std::fill(total, total + 2 * norm.channels, 0.0);
-  for (std::int64_t i = 0; i < chunks; ++i) {  // in this order for any number of threads
-    for (std::int64_t c = 0; c < 2 * norm.channels; ++c) total[c] += partial[i * 2 * norm.channels + c];
+  for (std::int64_t i = 1; i < chunks; ++i) {  // in this order for any number of threads
+    for (std::int64_t c = 0; c < 2 * norm.channels; ++c) sums[c] += sums[i * 2 * norm.channels + c];
   }
   const std::vector<std::int64_t> channels = {norm.channels};
   Tensor grad_weight = torch::stable::new_empty(x, channels, norm.membrane);
   Tensor grad_bias = torch::stable::new_empty(x, channels, norm.membrane);
   if (norm.membrane == ScalarType::Double) {
-    fill_parameter_gradients(norm, eps, total, static_cast<double*>(grad_weight.mutable_data_ptr()),
+    fill_parameter_gradients(norm, eps, sums.data(), static_cast<double*>(grad_weight.mutable_data_ptr()),
                              static_cast<double*>(grad_bias.mutable_data_ptr()));
   } else {
-    fill_parameter_gradients(norm, eps, total, static_cast<float*>(grad_weight.mutable_data_ptr()),
+    fill_parameter_gradients(norm, eps, sums.data(), static_cast<float*>(grad_weight.mutable_data_ptr()),
                              static_cast<float*>(grad_bias.mutable_data_ptr()));
   }
-  return {sums, grad_weight, grad_bias, call.grad_v_init, tau_gradient.total(x)};
-}
-
-Tensor norm_lif_backward_cpu(const Tensor& grad_spikes, std::optional<Tensor> grad_v_final, const Tensor& x,
-                             const Tensor& v_kept, const Tensor& mean, const Tensor& variance,
-                             std::optional<Tensor> weight, std::optional<Tensor> bias, double eps,
-                             std::optional<Tensor> sums, std::optional<Tensor> v_init,
-                             std::optional<Tensor> tau_tensor, double tau, double v_threshold,
-                             std::optional<double> v_reset, std::string charge, bool detach_reset,
-                             std::string surrogate, double surrogate_alpha, bool smooth) {
-  const std::optional<Tensor> given = check_sums(sums, x);
-  const NormTensors norm = prepared(x, mean, variance, weight, bias, eps,
-                                    given.has_value() ? &*given : nullptr, inputs_of(grad_spikes, x));
-  LifBackwardCall call(grad_spikes, grad_v_final, x, v_kept, v_init, tau_tensor,
-                       to_params(tau, v_threshold, v_reset, charge, surrogate, surrogate_alpha, smooth, x),
-                       detach_reset, true);
-  call.args.norm = norm.norm();
-  if (given.has_value()) {
-    call.args.norm_slope = norm.row_pointer(2);
-    call.args.norm_offset = norm.row_pointer(3);
+  if (need_grad_x) {
+    fill(norm, eps, batch_statistics ? sums.data() : nullptr, inputs_of(x, x));
+    NormBackward args;
+    args.dtype = call.args.dtype;
+    args.timesteps = x.size(0);
+    args.neurons = call.args.neurons;
+    args.channels = norm.channels;
+    args.x = call.args.x;
+    args.x_step = call.args.x_step;
+    args.mean = call.args.norm.mean;
+    args.scale = call.args.norm.scale;
+    args.slope = batch_statistics ? norm.row_pointer(2) : nullptr;
+    args.offset = batch_statistics ? norm.row_pointer(3) : nullptr;
+    args.grad_x = call.args.grad_x;
+    in_parallel(&norm_backward, args);
+  } else {
+    call.grad_x = torch::stable::new_empty(x, std::vector<std::int64_t>{0});
   }
-  call.args.grad_v_init = nullptr;
-  call.args.params.tau = tau_value(tau, tau_tensor);
-  in_parallel(&lif_backward, call.args);
-  return call.grad_x;
+  return {call.grad_x, grad_weight, grad_bias, call.grad_v_init, tau_gradient.total(x)};
 }
 
 }  // namespace
@@ -174,6 +162,5 @@ STABLE_TORCH_LIBRARY_IMPL(eccsnn, CPU, m) {
   m.impl("channel_statistics", TORCH_BOX(&eccsnn::torch_ops::channel_statistics_cpu));
   m.impl("norm_lif_forward", TORCH_BOX(&eccsnn::torch_ops::norm_lif_forward_cpu));
   m.impl("norm_lif_inference", TORCH_BOX(&eccsnn::torch_ops::norm_lif_inference_cpu));
-  m.impl("norm_lif_backward_sums", TORCH_BOX(&eccsnn::torch_ops::norm_lif_backward_sums_cpu));
   m.impl("norm_lif_backward", TORCH_BOX(&eccsnn::torch_ops::norm_lif_backward_cpu));
 }

@@ -59,21 +59,9 @@ struct NormTensors {
   }
 };
 
-// The sums of the backward pass, [2, C], made contiguous.
-inline std::optional<Tensor> check_sums(const std::optional<Tensor>& sums, const Tensor& x) {
-  if (!sums.has_value()) return std::nullopt;
-  check_same_device(*sums, x, "sums");
-  require(sums->dim() == 2 && sums->size(0) == 2 && sums->size(1) == channels_of(x) &&
-              sums->scalar_type() == ScalarType::Double,
-          "sums is ", torch::headeronly::toString(sums->scalar_type()), " ", ShapeOf{*sums},
-          "; expected Double [2, ", channels_of(x), "].");
-  return torch::stable::contiguous(*sums);
-}
-
-// Inputs of a channel over all timesteps.
-inline double inputs_of(const Tensor& grad_spikes, const Tensor& x) {
-  return static_cast<double>(grad_spikes.size(0)) *
-         static_cast<double>(count(neuron_shape(x)) / channels_of(x));
+// Inputs of a channel over the timesteps of `over`.
+inline double inputs_of(const Tensor& over, const Tensor& x) {
+  return static_cast<double>(over.size(0)) * static_cast<double>(count(neuron_shape(x)) / channels_of(x));
 }
 
 // x as [rows, C] for its statistics; a time of stride 0 counts once.

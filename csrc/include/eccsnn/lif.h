@@ -108,19 +108,36 @@ struct LifBackward {
   void* grad_x = nullptr;        // [timesteps, neurons]; [neurons] with sum_over_time
   bool stream = false;           // write grad_x past the caches, as in LifForward
   bool sum_over_time = false;    // for an x that is the same at every timestep
-  // With batch norm, either norm_sums or grad_x is written. With g the gradient of the neurons' input and
-  // c = x - mean, norm_sums [chunks, 2, channels] gets the sums over time and a chunk's neurons of g and of g
-  // * c (it must hold zeros before), and grad_x = scale * g - slope * c - offset.
+  // With batch norm, grad_x (which may then be null) is the gradient g of what the neurons get, and norm_sums
+  // [chunks of lif_norm_chunk, 2, channels], which holds zeros before, gets its sums over time and a chunk's
+  // neurons: of g and of g * (x - mean).
   LifNorm norm;
   double* norm_sums = nullptr;
-  const void* norm_slope = nullptr;   // [channels] membrane type; null, like norm_offset: zeros
-  const void* norm_offset = nullptr;  // [channels] membrane type
-  void* grad_v_init = nullptr;        // [neurons] membrane type; may be null
-  double* grad_tau = nullptr;         // one partial sum per block of kLifBlock neurons; may be null
+  void* grad_v_init = nullptr;  // [neurons] membrane type; may be null
+  double* grad_tau = nullptr;   // one partial sum per block of kLifBlock neurons; may be null
 };
 
-// Compute neurons [begin, end); the caller owns the threads.
+// From the gradient g of batch norm's output to that of its input, in place: grad_x = scale * g - slope * (x
+// - mean)
+// - offset, with slope and offset from all sums (csrc/core/norm_coefficients.inc).
+struct NormBackward {
+  DType dtype = DType::kFloat32;
+  std::int64_t timesteps = 0;  // of x and grad_x: 1 where x was repeated
+  std::int64_t neurons = 0;
+  std::int64_t channels = 0;
+  const void* x = nullptr;
+  std::int64_t x_step = 0;
+  const void* mean = nullptr;  // [channels] membrane type, like the others
+  const void* scale = nullptr;
+  const void* slope = nullptr;  // null, like offset: zeros
+  const void* offset = nullptr;
+  void* grad_x = nullptr;  // [timesteps, neurons]
+};
+
+// Compute neurons [begin, end); the caller owns the threads. With a norm, ranges of lif_backward begin at
+// chunks.
 void lif_forward(const LifForward& args, std::int64_t begin, std::int64_t end);
 void lif_backward(const LifBackward& args, std::int64_t begin, std::int64_t end);
+void norm_backward(const NormBackward& args, std::int64_t begin, std::int64_t end);
 
 }  // namespace eccsnn

@@ -199,20 +199,14 @@ def _norm_lif_inference_fake(x: Tensor, timesteps: int, *rest: Any) -> tuple[Ten
     return x.new_empty((timesteps, *x.shape[1:])), v_final
 
 
-@torch.library.register_fake("eccsnn::norm_lif_backward_sums")
-def _norm_lif_backward_sums_fake(
+@torch.library.register_fake("eccsnn::norm_lif_backward")
+def _norm_lif_backward_fake(
     grad_spikes: Tensor, grad_v_final: Tensor | None, x: Tensor, v_kept: Tensor, mean: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    v_init = rest[4]
-    shape = (0,) if v_init is None else v_init.shape
-    sums = mean.new_empty((2, *mean.shape), dtype=torch.float64)
-    gradients = mean.new_empty(mean.shape), mean.new_empty(mean.shape)
-    return sums, *gradients, mean.new_empty(shape), mean.new_empty(())
-
-
-@torch.library.register_fake("eccsnn::norm_lif_backward")
-def _norm_lif_backward_fake(grad_spikes: Tensor, grad_v_final: Tensor | None, x: Tensor, *_: Any) -> Tensor:
-    return x.new_empty(x.shape)
+    v_init, need_grad_x = rest[5], rest[-2]
+    grad_x = x.new_empty(x.shape if need_grad_x else (0,))
+    grad_v_init = mean.new_empty((0,) if v_init is None else v_init.shape)
+    return grad_x, mean.new_empty(mean.shape), mean.new_empty(mean.shape), grad_v_init, mean.new_empty(())
 
 
 # ---- autograd ----
@@ -244,16 +238,26 @@ def _gradients(ctx: Any, grad_spikes: Tensor | None, grad_v_final: Tensor | None
         return (None,) * 5
     if grad_spikes is None:
         grad_spikes = x.new_zeros((ctx.timesteps, *x.shape[1:]))
-    arguments = (grad_spikes, grad_v_final, x, v_kept, mean, variance, weight, bias, ctx.eps)
-    neuron = (v_init, tau_tensor, *ctx.neuron)
-    sums, grad_weight, grad_bias, grad_v_init, grad_tau = torch.ops.eccsnn.norm_lif_backward_sums(
-        *arguments, *neuron, tau_tensor is not None
+    need_grad_x = ctx.needs_input_grad[0]
+    grad_x, grad_weight, grad_bias, grad_v_init, grad_tau = torch.ops.eccsnn.norm_lif_backward(
+        grad_spikes,
+        grad_v_final,
+        x,
+        v_kept,
+        mean,
+        variance,
+        weight,
+        bias,
+        ctx.eps,
+        ctx.batch_statistics,
+        v_init,
+        tau_tensor,
+        *ctx.neuron,
+        need_grad_x,
+        tau_tensor is not None,
     )
-    grad_x = None
-    if ctx.needs_input_grad[0]:
-        grad_x = torch.ops.eccsnn.norm_lif_backward(*arguments, sums if ctx.batch_statistics else None, *neuron)
     return (
-        grad_x,
+        grad_x if need_grad_x else None,
         None if weight is None else grad_weight,
         None if bias is None else grad_bias,
         None if v_init is None else grad_v_init,

@@ -200,11 +200,9 @@ def test_opcheck(dtype, repeated):
     )
     grad = torch.randn(steps, 2, 5).to(dtype)
     kept = torch.empty(0, 2, 5, dtype=mean.dtype)
-    backward = (grad, None, x, kept, mean, variance, weight, bias, 1e-5)
-    rest = (v_init, tau.detach(), *neuron)
-    torch.library.opcheck(ops.norm_lif_backward_sums, (*backward, *rest, True))
-    sums = ops.norm_lif_backward_sums(*backward, *rest, True)[0]
-    torch.library.opcheck(ops.norm_lif_backward, (*backward, sums, *rest))
+    backward = (grad, None, x, kept, mean, variance, weight, bias, 1e-5, True, v_init, tau.detach(), *neuron)
+    for need_grad_x in (True, False):
+        torch.library.opcheck(ops.norm_lif_backward, (*backward, need_grad_x, True))
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
