@@ -56,10 +56,12 @@ struct Forward {
           const Vec<C> h = n.charge(M::load(v.at + lane), input);
           const Vec<C> s = n.template fire<kSmooth>(h);
           M::store(v.at + lane, n.reset(h, s));
-          if (a.stream) {
-            L::stream(spikes + lane, s);
-          } else if (spikes != nullptr) {
+          if constexpr (kSmooth) {
             L::store(spikes + lane, s);
+          } else if (a.stream) {
+            stream_bytes(spikes + lane, L::ones(h >= n.v_threshold));
+          } else if (spikes != nullptr) {
+            store_bytes(spikes + lane, L::ones(h >= n.v_threshold), L::width);
           }
           if (bits != nullptr)
             fired |= static_cast<std::uint64_t>(lanes_set<C>(h >= n.v_threshold)) << (k * L::width);

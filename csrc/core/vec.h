@@ -125,6 +125,8 @@ struct Lanes {
   }
   static ECCSNN_INLINE void store(E* to, Vec<E> v, int count = width) { store_bytes(to, v, count); }
   static ECCSNN_INLINE void stream(E* to, Vec<E> v) { stream_bytes(to, v); }
+  // 1 where `mask` is set, else 0, as stored.
+  static ECCSNN_INLINE Vec<E> ones(VecInt<E> mask) { return mask ? splat(E{1}) : splat(E{0}); }
 };
 
 // Asks for the cache line at `from`, which need not be valid memory, into the second-level cache: of many
@@ -172,6 +174,9 @@ struct Lanes<BFloat16> {
     store_bytes(to, halves(v), count);
   }
   static ECCSNN_INLINE void stream(BFloat16* to, Vec<float> v) { stream_bytes(to, halves(v)); }
+  static ECCSNN_INLINE HalfBits ones(VecInt<float> mask) {
+    return __builtin_convertvector(mask, HalfBits) & 0x3f80;
+  }
   static ECCSNN_INLINE HalfBits halves(Vec<float> v) {
     // Round to nearest, ties to even.
     const WordBits words = bit_cast<WordBits>(v);
@@ -232,6 +237,9 @@ struct Lanes<Float16> {
     store_bytes(to, floats_to_halves(v), count);
   }
   static ECCSNN_INLINE void stream(Float16* to, Vec<float> v) { stream_bytes(to, floats_to_halves(v)); }
+  static ECCSNN_INLINE HalfBits ones(VecInt<float> mask) {
+    return __builtin_convertvector(mask, HalfBits) & 0x3c00;
+  }
 };
 
 // Calls f with an element of the type.

@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 from eccsnn.nn import firing_rates, state_from_tensors, state_to_tensors
 
@@ -116,3 +117,15 @@ def test_an_empty_batch_gives_empty_logits(build, images):
 def test_a_float64_model_stays_float64(build, images):
     model = build("spiking_vgg9").double()
     assert model(images.double()).dtype == torch.float64
+
+
+def test_batch_norm_within_the_neurons_is_that_of_torch(build, images):
+    model = build("spiking_vgg9").double()
+    fused = model.forward_features(images.double())
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.register_forward_hook(lambda *_: None)  # who is listened to is called
+    plain = model.forward_features(images.double())
+    for name, spikes in fused.maps.items():
+        assert torch.equal(spikes, plain.maps[name])
+    torch.testing.assert_close(fused.penultimate, plain.penultimate)
