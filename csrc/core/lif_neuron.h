@@ -31,7 +31,7 @@ struct alignas(64) Row {
 };
 
 // Parameters in the membrane's type, prepared once per call. kCommon is the neuron that most networks have: a
-// decayed input, hard reset, and a tau that is a power of two; for all others these are asked inside the
+// decayed input, hard reset to 0, and a tau that is a power of two; for all others these are asked inside the
 // loops, by predicted branches, for a fraction of the code.
 template <class C, bool kCommon>
 struct Neuron {
@@ -60,7 +60,8 @@ struct Neuron {
         alpha_exact(p.alpha) {}
 
   static bool is_common(const LifParams& p) {
-    return p.charge == Charge::kDecayedInput && p.hard_reset && !p.smooth && is_power_of_two(p);
+    return p.charge == Charge::kDecayedInput && p.hard_reset && p.v_reset == 0.0 &&
+           !std::signbit(p.v_reset) && !p.smooth && is_power_of_two(p);
   }
 
   // Whether 1 / tau is exact and not subnormal, so that a product with it has the bits of the division.
@@ -69,6 +70,9 @@ struct Neuron {
     const double mantissa = ::frexp(static_cast<double>(static_cast<C>(p.tau)), &exponent);
     return mantissa == 0.5 && exponent > -100 && exponent < 100;
   }
+
+  // v_reset, 0 with soft reset. A constant 0 is not subtracted: the result has the same bits.
+  ECCSNN_INLINE C rest() const { return kCommon ? C{0} : v_reset; }
 
   ECCSNN_INLINE Vec<C> divide(Vec<C> a) const {
     return kCommon || divide_by_product ? a * inverse_tau : a / tau;
@@ -100,7 +104,9 @@ struct Neuron {
   }
 
   ECCSNN_INLINE Vec<C> reset(Vec<C> h, Vec<C> s) const {
-    return kCommon || hard ? s * v_reset + (C{1} - s) * h : h - s * v_threshold;
+    // s * 0 + (1 - s) * h; the sum makes a zero positive.
+    if constexpr (kCommon) return (C{1} - s) * h + C{0};
+    return hard ? s * v_reset + (C{1} - s) * h : h - s * v_threshold;
   }
 
   template <Surrogate kSurrogate>

@@ -63,6 +63,7 @@ struct Neuron {
   __device__ void fetch_tau() {
     if (tau_on_device != nullptr) tau = *tau_on_device;
   }
+  __device__ C rest() const { return v_reset; }
   __device__ C divide(C a) const { return a / tau; }
 };
 

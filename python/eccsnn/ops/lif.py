@@ -349,7 +349,8 @@ class _EagerLif(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, v_init: Tensor | None, tau_tensor: Tensor | None, rest: tuple[Any, ...]
     ) -> tuple[Tensor, Tensor]:
-        spikes, v_kept, v_final = torch.ops.eccsnn.lif_forward(x, v_init, tau_tensor, *rest)
+        with torch._C._AutoDispatchBelowAutograd():  # past the registered formula
+            spikes, v_kept, v_final = torch.ops.eccsnn.lif_forward(x, v_init, tau_tensor, *rest)
         _save(ctx, (x, v_init, tau_tensor, *rest), v_kept)
         return spikes, v_final
 

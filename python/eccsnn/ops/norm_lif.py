@@ -280,7 +280,8 @@ class _EagerNormLif(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, timesteps: int, *arguments: Any) -> tuple[Tensor, Tensor]:
         *tensors, rest = arguments
-        spikes, v_kept, v_final = torch.ops.eccsnn.norm_lif_forward(x, timesteps, *tensors, *rest)
+        with torch._C._AutoDispatchBelowAutograd():  # past the registered formula
+            spikes, v_kept, v_final = torch.ops.eccsnn.norm_lif_forward(x, timesteps, *tensors, *rest)
         _save(ctx, (x, timesteps, *tensors, *rest), v_kept)
         return spikes, v_final
 

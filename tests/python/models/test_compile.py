@@ -65,7 +65,7 @@ def test_another_batch_or_time_is_not_compiled_again():
     model = build_model("spiking_vgg9", num_classes=5, width=0.125)
     recorder = Recorder()
     compiled = torch.compile(model, fullgraph=True, backend=recorder.backend())
-    # torch's convolution chooses another path below 16 images, so batches are larger everywhere; above 16 timesteps membranes are kept, in graphs of their own.
+    # torch chooses another convolution below 16 images, and above 16 timesteps membranes are kept: graphs of their own.
     for batch, timesteps in ((16, 4), (17, 4), (17, 5)):  # the first values, and one more of each
         train(compiled, torch.randn(batch, 3, 32, 32), timesteps)
     known = len(recorder.graphs)
