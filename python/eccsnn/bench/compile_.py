@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -163,12 +164,16 @@ def compilations(library: _Library, settings: NetworkSettings, what: str) -> int
     compiled = torch.compile(network, backend=recorder)
     for factor in (1, 2, 3):
         batch = settings.batch * factor if what == "batch" else settings.batch
-        if what == "T":
-            network.timesteps = settings.timesteps + factor - 1
+        timesteps = settings.timesteps + (factor - 1 if what == "T" else 0)
+        call: Callable[[Tensor], Tensor] = compiled
+        if what == "T" and library.stateful:
+            network.timesteps = timesteps
+        elif what == "T":
+            call = partial(compiled, timesteps=timesteps)
         if library.stateful:
             reset(network)
         images, labels = images_and_labels(settings, batch)
-        loss_of(compiled, images, labels, settings).backward()
+        loss_of(call, images, labels, settings).backward()
     if recorder.compilations < 1:
         raise BenchmarkError(f"torch.compile compiled nothing of {TITLES[library.name]}; there is nothing to count.")
     return recorder.compilations
