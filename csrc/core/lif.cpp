@@ -29,6 +29,12 @@ void lif_backward(const LifBackward& args, std::int64_t begin, std::int64_t end)
   ECCSNN_KERNEL(lif_backward_kernel)(call, begin, end);
 }
 
+void lif_mask_backward(const LifMaskBackward& args, std::int64_t begin, std::int64_t end) {
+  LifMaskBackward call = args;
+  call.stream = worth_streaming(args.grad_x, args.dtype, args.timesteps, args.neurons);
+  ECCSNN_KERNEL(lif_mask_backward_kernel)(call, begin, end);
+}
+
 void norm_backward(const NormBackward& args, std::int64_t begin, std::int64_t end) {
   ECCSNN_KERNEL(norm_backward_kernel)(args, begin, end);
 }

@@ -195,6 +195,56 @@ struct Backward {
   }
 };
 
+template <class E, bool kCommon>
+void mask_backward(const LifMaskBackward& a, std::int64_t begin, std::int64_t end) {
+  using L = Lanes<E>;
+  using C = typename L::Compute;
+  using M = Lanes<C>;
+  constexpr int kStrip = kUnroll * L::width;
+  const Neuron<C, kCommon> n(a.params);
+  Row<C> grad_v;
+  Padded<E, kStrip> grad_spikes_copy, grad_x_copy;
+  const std::int64_t row_bytes = (a.neurons + 7) / 8;
+  for (std::int64_t at = begin; at < end; at += kRow<C>) {
+    const int count = static_cast<int>(end - at < kRow<C> ? end - at : kRow<C>);
+    start_row(grad_v, a.grad_v_final, at, count, C{0});
+    for (std::int64_t t = a.timesteps - 1; t >= 0; --t) {
+      const E* grad_spikes =
+          grad_spikes_copy.read(static_cast<const E*>(a.grad_spikes) + t * a.neurons + at, count);
+      E* const to = static_cast<E*>(a.grad_x) + t * a.neurons + at;
+      E* const grad_x = grad_x_copy.write(to, count);
+      const std::int64_t byte = t * row_bytes + at / 8;
+      over_row<kStrip>(count, [&](int strip) __attribute__((always_inline)) {
+        std::uint64_t fired = 0, inside = 0;
+        const int left = count - strip;
+        const std::size_t bytes = static_cast<std::size_t>(left < kStrip ? (left + 7) / 8 : kStrip / 8);
+        __builtin_memcpy(&fired, a.spike_bits + byte + strip / 8, bytes);
+        __builtin_memcpy(&inside, a.window_bits + byte + strip / 8, bytes);
+        for (int k = 0; k < kUnroll; ++k) {
+          const int lane = strip + k * L::width;
+          prefetch(grad_spikes + lane + kRow<C>);  // of the next block
+          const Vec<C> s = lanes_where<C>(fired >> (k * L::width)) ? splat(C{1}) : splat(C{0});
+          const Vec<C> ds_dh = lanes_where<C>(inside >> (k * L::width)) ? splat(n.rect_height) : splat(C{0});
+          const Vec<C> dv_dh = kCommon || n.hard ? C{1} - s : splat(C{1});
+          const Vec<C> grad_h = L::load(grad_spikes + lane) * ds_dh + M::load(grad_v.at + lane) * dv_dh;
+          Vec<C> grad_input{}, grad_v_before{};
+          n.with_its_charge([&](auto kind) __attribute__((always_inline)) {
+            kind.backward(grad_h, n, grad_input, grad_v_before);
+          });
+          M::store(grad_v.at + lane, grad_v_before);
+          if (a.stream) {
+            L::stream(grad_x + lane, grad_input);
+          } else {
+            L::store(grad_x + lane, grad_input);
+          }
+        }
+      });
+      grad_x_copy.written(to, count);
+    }
+    if (a.grad_v_init != nullptr) copy_row(static_cast<C*>(a.grad_v_init) + at, grad_v.at, count);
+  }
+}
+
 // grad_x as lif_backward leaves it with a norm, to that of the norm's input.
 template <class E>
 void rescale(const NormBackward& a, std::int64_t begin, std::int64_t end) {
@@ -261,6 +311,18 @@ void lif_backward_kernel(const LifBackward& args, std::int64_t begin, std::int64
         return backward_of<E, Surrogate::kSigmoid>(args, begin, end);
       case Surrogate::kRect:
         return backward_of<E, Surrogate::kRect>(args, begin, end);
+    }
+  });
+  if (args.stream) finish_streams();
+}
+
+void lif_mask_backward_kernel(const LifMaskBackward& args, std::int64_t begin, std::int64_t end) {
+  with_element(args.dtype, [&](auto element) {
+    using E = decltype(element);
+    if (Neuron<typename Lanes<E>::Compute, true>::is_common(args.params)) {
+      mask_backward<E, true>(args, begin, end);
+    } else {
+      mask_backward<E, false>(args, begin, end);
     }
   });
   if (args.stream) finish_streams();

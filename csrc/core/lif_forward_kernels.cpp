@@ -43,8 +43,10 @@ struct Forward {
       E* const spikes = spikes_copy.write(to, count);
       std::uint8_t* bits =
           a.spike_bits == nullptr ? nullptr : a.spike_bits + t * ((a.neurons + 7) / 8) + at / 8;
+      std::uint8_t* window =
+          a.window_bits == nullptr ? nullptr : a.window_bits + t * ((a.neurons + 7) / 8) + at / 8;
       over_row<kStrip>(count, [&](int strip) __attribute__((always_inline)) {
-        std::uint64_t fired = 0;
+        std::uint64_t fired = 0, inside = 0;
         for (int k = 0; k < kUnroll; ++k) {
           const int lane = strip + k * L::width;
           Vec<C> input = L::load(x + lane);
@@ -65,8 +67,10 @@ struct Forward {
           }
           if (bits != nullptr)
             fired |= static_cast<std::uint64_t>(lanes_set<C>(h >= n.v_threshold)) << (k * L::width);
+          if (window != nullptr) inside |= static_cast<std::uint64_t>(n.inside_window(h)) << (k * L::width);
         }
         if (bits != nullptr) store_bits(bits + strip / 8, fired, count - strip);
+        if (window != nullptr) store_bits(window + strip / 8, inside, count - strip);
       });
       spikes_copy.written(to, count);
     }

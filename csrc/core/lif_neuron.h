@@ -109,6 +109,11 @@ struct Neuron {
     return hard ? s * v_reset + (C{1} - s) * h : h - s * v_threshold;
   }
 
+  // Bits of the lanes where the rectangular surrogate is not 0.
+  ECCSNN_INLINE std::uint32_t inside_window(Vec<C> h) const {
+    return lanes_set<C>(absolute<C>(h - v_threshold) < rect_half_width);
+  }
+
   template <Surrogate kSurrogate>
   ECCSNN_INLINE Vec<C> derivative(Vec<C> h) const {
     const Vec<C> u = h - v_threshold;

@@ -5,7 +5,8 @@
 namespace eccsnn {
 namespace {
 
-// kBits: the spikes of the thread's kCount = 8 neurons become one byte.
+// kBits: the spikes of the thread's kCount = 8 neurons become one byte, and so does the surrogate's window
+// where that is wanted.
 template <class E, int kCount, bool kBits, bool kNorm>
 __global__ void __launch_bounds__(kLifCudaThreads)
     forward_kernel(LifForward a, Neuron<typename Element<E>::Compute> n) {
@@ -27,7 +28,7 @@ __global__ void __launch_bounds__(kLifCudaThreads)
       }
       const auto x = load_pack<kCount, E>(a.x, t * a.x_step + at);
       Pack<E, kCount> spikes;
-      unsigned bits = 0;
+      [[maybe_unused]] unsigned bits = 0, window = 0;
 #pragma unroll
       for (int k = 0; k < kCount; ++k) {
         const C h = charge_of(a.params.charge, v.e[k], input(Element<E>::load(x.e[k]), k), n);
@@ -35,9 +36,13 @@ __global__ void __launch_bounds__(kLifCudaThreads)
         v.e[k] = reset_of(a.params.hard_reset, h, s, n);
         spikes.e[k] = Element<E>::store(s);
         bits |= (h >= n.v_threshold ? 1u : 0u) << k;
+        if constexpr (kBits) window |= (inside_window(h, n) ? 1u : 0u) << k;
       }
       if constexpr (kBits) {
         a.spike_bits[(t * a.neurons + at) / 8] = static_cast<std::uint8_t>(bits);
+        if (a.window_bits != nullptr)
+          a.window_bits[(t * a.neurons + at) / 8] = static_cast<std::uint8_t>(window);
+        if (a.spikes != nullptr) store_pack(a.spikes, t * a.neurons + at, spikes);
       } else {
         store_pack(a.spikes, t * a.neurons + at, spikes);
       }
@@ -68,7 +73,7 @@ __global__ void __launch_bounds__(kLifCudaThreads)
     v[k] = a.v_init == nullptr ? n.v_reset : static_cast<const C*>(a.v_init)[at + k];
   for (std::int64_t t = 0; t < a.timesteps; ++t) {
     const E* x = static_cast<const E*>(a.x) + t * a.x_step + at;
-    unsigned bits = 0;
+    unsigned bits = 0, window = 0;
     for (int k = 0; k < count; ++k) {
       C input = Element<E>::load(x[k]);
       if (a.norm.channels > 0) input = NormPack<C, 1>(a.norm, (at + k) % a.norm.channels)(input, 0);
@@ -76,8 +81,11 @@ __global__ void __launch_bounds__(kLifCudaThreads)
       const C s = fire(h, n, a.params.surrogate, false);
       v[k] = reset_of(a.params.hard_reset, h, s, n);
       bits |= (h >= n.v_threshold ? 1u : 0u) << k;
+      window |= (inside_window(h, n) ? 1u : 0u) << k;
+      if (a.spikes != nullptr) static_cast<E*>(a.spikes)[t * a.neurons + at + k] = Element<E>::store(s);
     }
     a.spike_bits[t * row_bytes + byte] = static_cast<std::uint8_t>(bits);
+    if (a.window_bits != nullptr) a.window_bits[t * row_bytes + byte] = static_cast<std::uint8_t>(window);
   }
   if (a.v_final == nullptr) return;
   for (int k = 0; k < count; ++k) static_cast<C*>(a.v_final)[at + k] = v[k];
@@ -106,6 +114,39 @@ __global__ void __launch_bounds__(kLifCudaThreads)
     sum = block_sum(sum);
     if (threadIdx.x == 0) a.grad_tau[blockIdx.x] = sum;
   }
+}
+
+// One byte of each kind of bits a thread and timestep, eight neurons; kWhole where rows and pointers allow
+// packs.
+template <class E, bool kWhole>
+__global__ void __launch_bounds__(kLifCudaThreads)
+    mask_backward_kernel(LifMaskBackward a, Neuron<typename Element<E>::Compute> n) {
+  using C = typename Element<E>::Compute;
+  const std::int64_t row_bytes = (a.neurons + 7) / 8;
+  const std::int64_t byte = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (byte >= row_bytes) return;
+  const std::int64_t at = 8 * byte;
+  const int count = static_cast<int>(a.neurons - at < 8 ? a.neurons - at : 8);
+  n.fetch_tau();
+  Pack<C, 8> grad_v = {};
+  if (a.grad_v_final != nullptr) grad_v = load_some<kWhole, C>(a.grad_v_final, at, count);
+  for (std::int64_t t = a.timesteps - 1; t >= 0; --t) {
+    const unsigned fired = a.spike_bits[t * row_bytes + byte], inside = a.window_bits[t * row_bytes + byte];
+    const auto grad_spikes = load_some<kWhole, E>(a.grad_spikes, t * a.neurons + at, count);
+    Pack<E, 8> grad_x;
+#pragma unroll
+    for (int k = 0; k < 8; ++k) {
+      const C s = (fired >> k & 1u) != 0 ? C{1} : C{0};
+      const C ds_dh = (inside >> k & 1u) != 0 ? n.rect_height : C{0};
+      const C dv_dh = a.params.hard_reset ? C{1} - s : C{1};
+      const C grad_h = Element<E>::load(grad_spikes.e[k]) * ds_dh + grad_v.e[k] * dv_dh;
+      C grad_input{};
+      with_charge(a.params.charge, [&](auto kind) { kind.backward(grad_h, n, grad_input, grad_v.e[k]); });
+      grad_x.e[k] = Element<E>::store(grad_input);
+    }
+    store_some<kWhole>(a.grad_x, t * a.neurons + at, grad_x, count);
+  }
+  if (a.grad_v_init != nullptr) store_some<kWhole>(a.grad_v_init, at, grad_v, count);
 }
 
 template <class E, bool kNorm>
@@ -150,6 +191,17 @@ void backward_of(const LifBackward& a, const void* tau, cudaStream_t stream) {
   backward_kernel<E, wide, segment><<<blocks, kLifCudaThreads, 0, stream>>>(a, n);
 }
 
+template <class E>
+void mask_backward_of(const LifMaskBackward& a, const void* tau, cudaStream_t stream) {
+  const Neuron<typename Element<E>::Compute> n(a.params, tau);
+  const unsigned blocks = lif_blocks(a.neurons, 8);
+  if (packs_fit(a.neurons, 0, 0, 8, a.grad_spikes, a.grad_v_final, a.grad_x, a.grad_v_init)) {
+    mask_backward_kernel<E, true><<<blocks, kLifCudaThreads, 0, stream>>>(a, n);
+  } else {
+    mask_backward_kernel<E, false><<<blocks, kLifCudaThreads, 0, stream>>>(a, n);
+  }
+}
+
 }  // namespace
 
 std::int64_t lif_backward_cuda_partials(std::int64_t neurons) { return lif_blocks(neurons, 1); }
@@ -169,6 +221,12 @@ cudaError_t lif_backward_cuda(const LifBackward& args, const void* tau, cudaStre
     using E = decltype(element);
     backward_of<E>(args, tau, stream);
   });
+  return cudaGetLastError();
+}
+
+cudaError_t lif_mask_backward_cuda(const LifMaskBackward& args, const void* tau, cudaStream_t stream) {
+  if (args.neurons == 0) return cudaSuccess;
+  with_element(args.dtype, [&](auto element) { mask_backward_of<decltype(element)>(args, tau, stream); });
   return cudaGetLastError();
 }
 

@@ -19,4 +19,6 @@ std::int64_t lif_backward_cuda_partials(std::int64_t neurons);
 cudaError_t lif_forward_cuda(const LifForward& args, const void* tau, cudaStream_t stream);
 cudaError_t lif_backward_cuda(const LifBackward& args, const void* tau, cudaStream_t stream);
 
+cudaError_t lif_mask_backward_cuda(const LifMaskBackward& args, const void* tau, cudaStream_t stream);
+
 }  // namespace eccsnn

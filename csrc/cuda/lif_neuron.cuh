@@ -39,6 +39,26 @@ constexpr double kLogOfBase = sizeof(C) == 4 ? 0.693147180559945309 : 1.0;
 __device__ float decay(float a) { return exp2_nonpositive_float<float, std::uint32_t>(-a); }
 __device__ double decay(double a) { return exp_nonpositive_double<double, std::uint64_t>(-a); }
 
+// Eight elements, or the first `count` of them.
+template <bool kWhole, class E>
+__device__ Pack<E, 8> load_some(const void* array, std::int64_t index, int count) {
+  if constexpr (kWhole) {
+    return load_pack<8, E>(array, index);
+  } else {
+    Pack<E, 8> pack = {};
+    for (int k = 0; k < count; ++k) pack.e[k] = static_cast<const E*>(array)[index + k];
+    return pack;
+  }
+}
+template <bool kWhole, class E>
+__device__ void store_some(void* array, std::int64_t index, const Pack<E, 8>& pack, int count) {
+  if constexpr (kWhole) {
+    store_pack(array, index, pack);
+  } else {
+    for (int k = 0; k < count; ++k) static_cast<E*>(array)[index + k] = pack.e[k];
+  }
+}
+
 // Parameters in the membrane's type.
 template <class C>
 struct Neuron {
@@ -84,6 +104,13 @@ __device__ C fire(C h, const Neuron<C>& n, Surrogate surrogate, bool smooth) {
 template <bool kHard, class C>
 __device__ C reset(C h, C s, const Neuron<C>& n) {
   return kHard ? s * n.v_reset + (C{1} - s) * h : h - s * n.v_threshold;
+}
+
+// Where the rectangular surrogate is not 0.
+template <class C>
+__device__ bool inside_window(C h, const Neuron<C>& n) {
+  const C u = h - n.v_threshold;
+  return (u < C{0} ? -u : u) < n.rect_half_width;
 }
 
 template <class C>

@@ -32,6 +32,20 @@ STABLE_TORCH_LIBRARY(eccsnn, m) {
       "float surrogate_alpha, bool smooth, bool need_grad_tau) "
       "-> (Tensor grad_x, Tensor grad_v_init, Tensor grad_tau)");
 
+  // With the rectangular surrogate, detached reset and a tau without gradient: mask uint8 [2, T, ceil(neurons
+  // / 8)], the spikes and the surrogate's window in the order of x's elements, is all that the backward pass
+  // needs. `packed`: spikes are empty, since the mask has them.
+  m.def(
+      "lif_mask_forward(Tensor x, Tensor? v_init, Tensor? tau_tensor, float tau, float v_threshold, float? "
+      "v_reset, "
+      "str charge, float surrogate_alpha, bool need_state, bool packed) "
+      "-> (Tensor spikes, Tensor mask, Tensor v_final)");
+  m.def(
+      "lif_mask_backward(Tensor grad_spikes, Tensor? grad_v_final, Tensor mask, Tensor? tau_tensor, float "
+      "tau, "
+      "float v_threshold, float? v_reset, str charge, float surrogate_alpha, bool need_grad_v_init) "
+      "-> (Tensor grad_x, Tensor grad_v_init)");
+
   // --- norm_lif.cpp, norm_lif_cuda.cpp: batch norm and LIF neurons behind it. x [T, ..., C] or [1, ..., C]
   // (repeated over `timesteps`), channels innermost; mean, variance (biased), weight, bias [C] in the
   // membrane's type.

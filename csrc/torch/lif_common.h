@@ -116,6 +116,8 @@ inline const void* pointer(const std::optional<Tensor>& t) {
 struct LifOutputs {
   bool kept = false;        // what the backward pass needs
   bool v_final = false;     // else v_final is empty
+  bool window = false;      // the bits that LifMaskBackward needs, [2, T, ceil(neurons / 8)]
+  bool dense = true;        // with `window`: spikes as elements, too
   bool packed = false;      // spikes as bits in memory order, in place of elements
   std::int64_t repeat = 0;  // timesteps for which an x of one timestep is repeated; 0: x has all timesteps
 };
@@ -143,8 +145,14 @@ struct LifForwardCall {
       spikes = torch::stable::new_empty(x, bits, ScalarType::Byte);
       args.spike_bits = static_cast<std::uint8_t*>(spikes.mutable_data_ptr());
     } else {
-      spikes = torch::stable::new_empty(x, shape);
-      args.spikes = spikes.mutable_data_ptr();
+      spikes = torch::stable::new_empty(x, outputs.dense ? shape : std::vector<std::int64_t>{0});
+      args.spikes = outputs.dense ? spikes.mutable_data_ptr() : nullptr;
+    }
+    if (outputs.window) {
+      const std::vector<std::int64_t> bits = {2, args.timesteps, (args.neurons + 7) / 8};
+      mask = torch::stable::new_empty(x, bits, ScalarType::Byte);
+      args.spike_bits = static_cast<std::uint8_t*>(mask.mutable_data_ptr());
+      args.window_bits = args.spike_bits + bits[1] * bits[2];
     }
     if (outputs.kept) {
       shape[0] = lif_kept(args.timesteps);
@@ -158,8 +166,43 @@ struct LifForwardCall {
 
   Rows rows;
   std::optional<Tensor> v;
-  Tensor spikes, v_kept, v_final;
+  Tensor spikes, mask, v_kept, v_final;
   LifForward args;
+};
+
+// The same for the backward pass from bits.
+struct LifMaskBackwardCall {
+  LifMaskBackwardCall(const Tensor& grad_spikes, const std::optional<Tensor>& grad_v_final,
+                      const Tensor& mask, const std::optional<Tensor>& tau_tensor, const LifParams& params,
+                      bool need_grad_v_init)
+      : grad_s(torch::stable::contiguous(check_x(grad_spikes))),
+        grad_v(check_state(grad_v_final, grad_spikes, "grad_v_final")),
+        bits(torch::stable::contiguous(mask)) {
+    check_same_device(mask, grad_spikes, "mask");
+    check_tau(tau_tensor, grad_spikes);
+    args.params = params;
+    args.dtype = float_dtype(grad_spikes.scalar_type(), "lif");
+    args.timesteps = grad_spikes.size(0);
+    args.neurons = count(neuron_shape(grad_spikes));
+    const std::vector<std::int64_t> expected = {2, args.timesteps, (args.neurons + 7) / 8};
+    require(shape_of(mask) == expected && mask.scalar_type() == ScalarType::Byte,
+            "mask is not what lif_mask_forward returns for an input of this shape.");
+    grad_x = torch::stable::new_empty(grad_spikes, shape_of(grad_spikes));
+    grad_v_init = torch::stable::new_empty(
+        grad_spikes, need_grad_v_init ? neuron_shape(grad_spikes) : std::vector<std::int64_t>{0},
+        accumulate_type(grad_spikes.scalar_type()));
+    args.grad_spikes = grad_s.const_data_ptr();
+    args.grad_v_final = pointer(grad_v);
+    args.spike_bits = static_cast<const std::uint8_t*>(bits.const_data_ptr());
+    args.window_bits = args.spike_bits + expected[1] * expected[2];
+    args.grad_x = grad_x.mutable_data_ptr();
+    args.grad_v_init = need_grad_v_init ? grad_v_init.mutable_data_ptr() : nullptr;
+  }
+
+  Tensor grad_s;
+  std::optional<Tensor> grad_v;
+  Tensor bits, grad_x, grad_v_init;
+  LifMaskBackward args;
 };
 
 // The same for the backward pass; grad_tau is the binding's own affair. `may_repeat`: x may have a single

@@ -25,18 +25,22 @@ struct Kernels {
   std::string isa;
   void (*forward)(const LifForward&, std::int64_t, std::int64_t);
   void (*backward)(const LifBackward&, std::int64_t, std::int64_t);
+  void (*mask_backward)(const eccsnn::LifMaskBackward&, std::int64_t, std::int64_t);
 };
 
 std::vector<Kernels> all_kernels() {
-  std::vector<Kernels> all = {
-      {"baseline", eccsnn::baseline::lif_forward_kernel, eccsnn::baseline::lif_backward_kernel}};
+  std::vector<Kernels> all = {{"baseline", eccsnn::baseline::lif_forward_kernel,
+                               eccsnn::baseline::lif_backward_kernel,
+                               eccsnn::baseline::lif_mask_backward_kernel}};
 #ifdef ECCSNN_HAVE_X86_KERNELS
   const eccsnn::Isa supported = eccsnn::isa_choice().supported;
   if (supported >= eccsnn::Isa::kAvx2) {
-    all.push_back({"avx2", eccsnn::avx2::lif_forward_kernel, eccsnn::avx2::lif_backward_kernel});
+    all.push_back({"avx2", eccsnn::avx2::lif_forward_kernel, eccsnn::avx2::lif_backward_kernel,
+                   eccsnn::avx2::lif_mask_backward_kernel});
   }
   if (supported >= eccsnn::Isa::kAvx512) {
-    all.push_back({"avx512", eccsnn::avx512::lif_forward_kernel, eccsnn::avx512::lif_backward_kernel});
+    all.push_back({"avx512", eccsnn::avx512::lif_forward_kernel, eccsnn::avx512::lif_backward_kernel,
+                   eccsnn::avx512::lif_mask_backward_kernel});
   }
 #endif
   return all;
@@ -247,6 +251,75 @@ TYPED_TEST(Lif, BackwardHasTheBitsOfAScalarLoop) {
             }
           }
         }
+      }
+    }
+  }
+}
+
+TYPED_TEST(Lif, BackwardFromBitsHasThoseFromX) {
+  using Stored = typename TypeParam::Stored;
+  using M = typename TypeParam::Membrane;
+  for (const auto& [timesteps, neurons] :
+       std::vector<std::pair<std::int64_t, std::int64_t>>{{4, 1}, {3, 67}, {20, 131}, {2, 1100}}) {
+    auto x = this->random_elements(timesteps * neurons);
+    x[0] = TypeParam::store(std::numeric_limits<M>::quiet_NaN());
+    const auto v_init = this->random_membranes(neurons);
+    const auto grad_spikes = this->random_elements(timesteps * neurons);
+    const auto grad_v = this->random_membranes(neurons);
+    const std::size_t bytes = timesteps * ((neurons + 7) / 8);
+    for (LifParams params : neurons_of_all_kinds()) {
+      params.surrogate = Surrogate::kRect;
+      params.alpha = 1.5;
+      LifForward forward;
+      forward.params = params;
+      forward.dtype = TypeParam::dtype;
+      forward.timesteps = timesteps;
+      forward.neurons = neurons;
+      forward.x = x.data();
+      forward.x_step = neurons;
+      forward.v_init = v_init.data();
+      Outputs<TypeParam> outputs(forward);
+      eccsnn::lif_forward(outputs.into(forward, false), 0, neurons);
+      LifBackward whole;
+      whole.params = params;
+      whole.dtype = TypeParam::dtype;
+      whole.timesteps = timesteps;
+      whole.neurons = neurons;
+      whole.grad_spikes = grad_spikes.data();
+      whole.grad_v_final = grad_v.data();
+      whole.x = x.data();
+      whole.x_step = neurons;
+      whole.v_init = v_init.data();
+      whole.v_kept = outputs.kept.data();
+      std::vector<Stored> expected_x(timesteps * neurons);
+      std::vector<M> expected_v(neurons);
+      whole.grad_x = expected_x.data();
+      whole.grad_v_init = expected_v.data();
+      eccsnn::lif_backward(whole, 0, neurons);
+      for (const Kernels& kernels : all_kernels()) {
+        std::vector<std::uint8_t> fired(bytes), inside(bytes);
+        std::vector<Stored> spikes(timesteps * neurons), grad_x(timesteps * neurons);
+        std::vector<M> grad_v_init(neurons);
+        LifForward masked = forward;
+        masked.spikes = spikes.data();
+        masked.spike_bits = fired.data();
+        masked.window_bits = inside.data();
+        kernels.forward(masked, 0, neurons);
+        ASSERT_TRUE(same(spikes, outputs.spikes)) << kernels.isa;
+        eccsnn::LifMaskBackward args;
+        args.params = params;
+        args.dtype = TypeParam::dtype;
+        args.timesteps = timesteps;
+        args.neurons = neurons;
+        args.grad_spikes = grad_spikes.data();
+        args.grad_v_final = grad_v.data();
+        args.spike_bits = fired.data();
+        args.window_bits = inside.data();
+        args.grad_x = grad_x.data();
+        args.grad_v_init = grad_v_init.data();
+        kernels.mask_backward(args, 0, neurons);
+        ASSERT_TRUE(same(grad_x, expected_x)) << kernels.isa << " neurons " << neurons;
+        ASSERT_TRUE(same(grad_v_init, expected_v)) << kernels.isa << " neurons " << neurons;
       }
     }
   }

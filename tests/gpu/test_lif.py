@@ -144,3 +144,21 @@ def test_packed_spikes(dtype, channels):
         assert torch.equal(v_packed, v)
     unaligned = (torch.randn(4, 2, 9) * 2).to(dtype).cuda()[:, :, 1:]
     assert torch.equal(lif_packed(unaligned)[0], pack_spikes(lif(unaligned)[0]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("v_reset", [0.0, None, -0.25])
+def test_a_rectangular_surrogate_from_bits(dtype, v_reset):
+    neuron = {"v_reset": v_reset, "surrogate": "rect", "surrogate_alpha": 1.0, "tau": 1.7}
+    for shape in ((4, 3, 16), (3, 1001), (17, 64)):
+        x = (torch.randn(shape) * 2).to(dtype)
+        v_init = torch.randn(shape[1:]).to(reference.membrane_dtype(dtype))
+        weights = torch.randn(shape).to(dtype)
+        results = []
+        for device in ("cpu", "cuda"):
+            leaves = [a.to(device).requires_grad_() for a in (x, v_init)]
+            spikes, v = lif(*leaves, **neuron)
+            gradients = torch.autograd.grad([spikes, v], leaves, [weights.to(device), torch.ones_like(v)])
+            results.append([a.detach().cpu() for a in (spikes, v, *gradients)])
+        for a, b in zip(*results, strict=True):
+            assert torch.equal(a, b)

@@ -86,6 +86,9 @@ struct LifForward {
   void* spikes = nullptr;        // may be null
   std::uint8_t* spike_bits =
       nullptr;  // [timesteps, ceil(neurons / 8)], bit i of byte j is neuron 8 j + i; may be null
+  // [timesteps, ceil(neurons / 8)], bits where the rectangular surrogate is not 0; may be null. With
+  // spike_bits it is all that LifMaskBackward needs. kRect only.
+  std::uint8_t* window_bits = nullptr;
   // Write spikes past the caches; they must be aligned to kLifStreamAlignment, and rows a multiple of it.
   // lif_forward decides by itself.
   bool stream = false;
@@ -117,6 +120,23 @@ struct LifBackward {
   double* grad_tau = nullptr;   // one partial sum per block of kLifBlock neurons; may be null
 };
 
+// The backward pass of a rectangular surrogate, whose derivative takes two values, from two bits a
+// neuron-step in place of x: for a reset that no gradient passes through, and a tau that needs none. The same
+// bits as LifBackward.
+struct LifMaskBackward {
+  LifParams params;
+  DType dtype = DType::kFloat32;
+  std::int64_t timesteps = 0;
+  std::int64_t neurons = 0;
+  const void* grad_spikes = nullptr;
+  const void* grad_v_final = nullptr;        // membrane type; null: zero
+  const std::uint8_t* spike_bits = nullptr;  // as LifForward left them
+  const std::uint8_t* window_bits = nullptr;
+  void* grad_x = nullptr;
+  bool stream = false;          // write grad_x past the caches, as in LifForward
+  void* grad_v_init = nullptr;  // [neurons] membrane type; may be null
+};
+
 // From the gradient g of batch norm's output to that of its input, in place: grad_x = scale * g - slope * (x
 // - mean)
 // - offset, with slope and offset from all sums (csrc/core/norm_coefficients.inc).
@@ -138,6 +158,7 @@ struct NormBackward {
 // chunks.
 void lif_forward(const LifForward& args, std::int64_t begin, std::int64_t end);
 void lif_backward(const LifBackward& args, std::int64_t begin, std::int64_t end);
+void lif_mask_backward(const LifMaskBackward& args, std::int64_t begin, std::int64_t end);
 void norm_backward(const NormBackward& args, std::int64_t begin, std::int64_t end);
 
 }  // namespace eccsnn

@@ -89,10 +89,12 @@ def lif(
     order = memory_order(x)
     x, v_init, parameters = _arguments(x, v_init, order, tau, v_threshold, v_reset, charge_name(decay_input, leak))
     tau_tensor = parameters[0]
-    needs_grad = torch.is_grad_enabled() and any(
-        tensor is not None and tensor.requires_grad for tensor in (x, v_init, tau_tensor)
-    )
-    if needs_grad or smooth:
+    needs_grad = torch.is_grad_enabled() and (_needs_grad(x) or _needs_grad(v_init) or _needs_grad(tau_tensor))
+    if needs_grad and surrogate == "rect" and detach_reset and not smooth and not _needs_grad(tau_tensor):
+        spikes, v_final = _mask_forward(
+            x, v_init, tau_tensor, (*parameters[1:], float(surrogate_alpha), return_state, False)
+        )
+    elif needs_grad or smooth:
         rest = (*parameters[1:], detach_reset, surrogate, float(surrogate_alpha), smooth, return_state)
         spikes, v_final = _forward(x, v_init, tau_tensor, rest)
     else:
@@ -147,6 +149,10 @@ def lif_packed(
         else:
             bits = pack_spikes(restore_order(bits, order, 1), check=False)
     return bits, restore_order(v_final, order, 0) if return_state else v_final
+
+
+def _needs_grad(tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.requires_grad
 
 
 def charge_name(decay_input: bool, leak: bool) -> str:
@@ -300,6 +306,24 @@ def _lif_backward_fake(
     return grad_spikes.new_empty(grad_spikes.shape), v_kept.new_empty(shape), v_kept.new_empty(())
 
 
+@torch.library.register_fake("eccsnn::lif_mask_forward")
+def _lif_mask_forward_fake(x: Tensor, v_init: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    *_, need_state, packed = rest
+    mask = x.new_empty((2, x.shape[0], (math.prod(x.shape[1:]) + 7) // 8), dtype=torch.uint8)
+    v_final = x.new_empty(x.shape[1:] if need_state else (0,), dtype=membrane_dtype(x.dtype))
+    return x.new_empty((0,) if packed else x.shape), mask, v_final
+
+
+@torch.library.register_fake("eccsnn::lif_mask_backward")
+def _lif_mask_backward_fake(
+    grad_spikes: Tensor, grad_v_final: Tensor | None, mask: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor]:
+    need_grad_v_init = rest[-1]
+    dtype = membrane_dtype(grad_spikes.dtype)
+    grad_v_init = grad_spikes.new_empty(grad_spikes.shape[1:] if need_grad_v_init else (0,), dtype=dtype)
+    return grad_spikes.new_empty(grad_spikes.shape), grad_v_init
+
+
 # ---- autograd ----
 
 
@@ -357,6 +381,65 @@ class _EagerLif(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_spikes: Tensor | None, grad_v_final: Tensor | None) -> tuple[Any, ...]:
         return *_backward(ctx, grad_spikes, None, grad_v_final)[:3], None
+
+
+def _mask_setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    _mask_save(ctx, inputs, output[1])
+    ctx.mark_non_differentiable(output[1])
+
+
+def _mask_save(ctx: Any, inputs: tuple[Any, ...], mask: Tensor) -> None:
+    x, v_init, tau_tensor, *parameters, need_state, packed = inputs
+    ctx.save_for_backward(mask, tau_tensor)
+    ctx.parameters, ctx.need_state, ctx.packed = parameters, need_state, packed
+    ctx.shape, ctx.dtype, ctx.stateful = x.shape, x.dtype, v_init is not None
+    ctx.set_materialize_grads(False)
+
+
+def _mask_backward(
+    ctx: Any, grad_spikes: Tensor | None, grad_mask: None, grad_v_final: Tensor | None
+) -> tuple[Any, ...]:
+    if torch.is_grad_enabled():
+        raise RuntimeError("eccsnn.ops.lif has no second derivative: call backward or grad without create_graph=True.")
+    mask, tau_tensor = ctx.saved_tensors
+    if not ctx.need_state:
+        grad_v_final = None
+    nothing = (None,) * (len(ctx.parameters) + 3)
+    if grad_spikes is None and grad_v_final is None:
+        return None, None, *nothing
+    if grad_spikes is None:
+        grad_spikes = mask.new_zeros(ctx.shape, dtype=ctx.dtype)
+    grad_x, grad_v_init = torch.ops.eccsnn.lif_mask_backward(
+        grad_spikes, grad_v_final, mask, tau_tensor, *ctx.parameters, ctx.stateful
+    )
+    return grad_x, grad_v_init if ctx.stateful else None, *nothing
+
+
+torch.library.register_autograd("eccsnn::lif_mask_forward", _mask_backward, setup_context=_mask_setup_context)
+
+
+class _EagerMaskLif(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, v_init: Tensor | None, tau_tensor: Tensor | None, rest: tuple[Any, ...]
+    ) -> tuple[Tensor, Tensor]:
+        with torch._C._AutoDispatchBelowAutograd():
+            spikes, mask, v_final = torch.ops.eccsnn.lif_mask_forward(x, v_init, tau_tensor, *rest)
+        _mask_save(ctx, (x, v_init, tau_tensor, *rest), mask)
+        return spikes, v_final
+
+    @staticmethod
+    def backward(ctx: Any, grad_spikes: Tensor | None, grad_v_final: Tensor | None) -> tuple[Any, ...]:
+        return *_mask_backward(ctx, grad_spikes, None, grad_v_final)[:2], None, None
+
+
+def _mask_forward(
+    x: Tensor, v_init: Tensor | None, tau_tensor: Tensor | None, rest: tuple[Any, ...]
+) -> tuple[Tensor, Tensor]:
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        spikes, _, v_final = torch.ops.eccsnn.lif_mask_forward(x, v_init, tau_tensor, *rest)
+        return spikes, v_final
+    return _EagerMaskLif.apply(x, v_init, tau_tensor, rest)
 
 
 def _forward(

@@ -31,6 +31,44 @@ def test_opcheck(dtype, with_state, with_tau):
     torch.library.opcheck(torch.ops.eccsnn.lif_backward, arguments)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("with_state", [False, True])
+def test_opcheck_of_the_mask(dtype, with_state):
+    membrane = torch.float64 if dtype == torch.float64 else torch.float32
+    x = torch.randn(3, 2, 5).to(dtype).requires_grad_()
+    v_init = torch.randn(2, 5, dtype=membrane, requires_grad=True) if with_state else None
+    neuron = (None, 2.0, 1.0, 0.0, "decayed_input", 1.5)
+    torch.library.opcheck(torch.ops.eccsnn.lif_mask_forward, (x, v_init, *neuron, with_state, False))
+    plain = (x.detach(), None if v_init is None else v_init.detach())
+    torch.library.opcheck(torch.ops.eccsnn.lif_mask_forward, (*plain, *neuron, with_state, True))
+    spikes, mask, _ = torch.ops.eccsnn.lif_mask_forward(*plain, *neuron, False, False)
+    packed = torch.ops.eccsnn.lif_mask_forward(*plain, *neuron, False, True)
+    assert packed[0].numel() == 0
+    assert torch.equal(packed[1], mask)
+    assert torch.equal(mask[0, :, 0] & 1, spikes[:, 0, 0].to(torch.uint8))
+    grad_v = torch.randn(2, 5, dtype=membrane) if with_state else None
+    arguments = (torch.randn(3, 2, 5).to(dtype), grad_v, mask, *neuron, with_state)
+    torch.library.opcheck(torch.ops.eccsnn.lif_mask_backward, arguments)
+
+
+def test_a_rectangular_surrogate_keeps_two_bits_a_spike():
+    x = torch.randn(4, 3, 16, 5, 5).movedim(2, -1).contiguous().movedim(-1, 2).requires_grad_()
+    weights = torch.randn_like(x)
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        spikes, _ = lif(x, surrogate="rect", surrogate_alpha=1.0, return_state=False)
+    assert sum(kept.values()) == 2 * x.numel() // 8
+    tau = torch.tensor(2.0, requires_grad=True)  # whose gradient needs x
+    whole, _ = lif(x, tau=tau, surrogate="rect", surrogate_alpha=1.0, return_state=False)
+    assert torch.equal(spikes, whole)
+    assert torch.equal(torch.autograd.grad(spikes, x, weights)[0], torch.autograd.grad(whole, x, weights)[0])
+
+
 def test_opcheck_of_an_input_repeated_over_time():
     x = torch.randn(2, 5).expand(3, 2, 5)
     torch.library.opcheck(torch.ops.eccsnn.lif_inference, (x, None, None, 2.0, *NEURON[:3], True, False))
