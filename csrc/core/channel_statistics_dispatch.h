@@ -6,4 +6,4 @@
 
 // `scratch` has room for three rows of channel_statistics_side_by_side(channels) * channels doubles.
 ECCSNN_DECLARE_KERNEL(void, channel_statistics_kernel,
-                      (const ChannelStatistics& args, std::int64_t begin, std::int64_t end, void* scratch))
+                      (const ChannelStatistics& args, std::int64_t begin, std::int64_t end, double* scratch))

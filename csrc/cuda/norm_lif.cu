@@ -1,6 +1,8 @@
 // Batch norm with LIF neurons behind it on the GPU: statistics per channel, and the backward pass. Threads
 // lie along the channels, so that each keeps the sums and coefficients of its few channels in registers, and
-// walk over pixels; partial sums of thread blocks are added in their order.
+// walk over pixels; partial sums of thread blocks are added in their order. Unlike the CPU's,
+// the backward pass keeps no gradient between its two passes, and so rounds once where a 16-bit grad_x there
+// is rounded twice, and scales before it sums over a repeated timestep.
 #include "lif_neuron.cuh"
 #include "norm_lif.h"
 
@@ -67,27 +69,18 @@ __device__ void write_block_sums(const double (&sum)[kCount], const double (&sec
 
 template <class E, int kCount>
 __global__ void __launch_bounds__(kLifCudaThreads) statistics_kernel(ChannelStatistics a) {
-  using C = typename Element<E>::Compute;
-  constexpr int kRun = 16;  // rows whose sums are in C
   const Place<kCount> place(a.channels);
   double sum[kCount] = {}, square[kCount] = {};
   if (place.active) {
     const auto first = load_pack<kCount, E>(a.x, place.channel);
-    std::int64_t row = place.row;
-    while (row < a.rows) {
-      C run_sum[kCount] = {}, run_square[kCount] = {};
-      for (int i = 0; i < kRun && row < a.rows; ++i, row += place.row_step) {
-        const auto x = load_pack<kCount, E>(a.x, row * a.channels + place.channel);
+    for (std::int64_t row = place.row; row < a.rows; row += place.row_step) {
+      const auto x = load_pack<kCount, E>(a.x, row * a.channels + place.channel);
 #pragma unroll
-        for (int k = 0; k < kCount; ++k) {
-          const C d = Element<E>::load(x.e[k]) - Element<E>::load(first.e[k]);
-          run_sum[k] += d;
-          run_square[k] += d * d;
-        }
-      }
       for (int k = 0; k < kCount; ++k) {
-        sum[k] += static_cast<double>(run_sum[k]);
-        square[k] += static_cast<double>(run_square[k]);
+        const double d =
+            static_cast<double>(Element<E>::load(x.e[k])) - static_cast<double>(Element<E>::load(first.e[k]));
+        sum[k] += d;
+        square[k] += d * d;
       }
     }
   }

@@ -9,6 +9,7 @@ namespace eccsnn::torch_ops {
 
 inline std::int64_t channels_of(const Tensor& x) {
   require(x.dim() >= 2, "x has shape ", ShapeOf{x}, "; expected [T, ..., C], channels last.");
+  require(x.size(x.dim() - 1) > 0, "x has shape ", ShapeOf{x}, "; expected at least one channel.");
   return x.size(x.dim() - 1);
 }
 

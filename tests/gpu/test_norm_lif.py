@@ -1,4 +1,4 @@
-"""Batch norm with LIF neurons on CUDA against the CPU: the same bits where nothing is summed over neurons."""
+"""Batch norm with LIF neurons on CUDA against the CPU: the same bits where both sum and round alike."""
 
 import itertools
 
@@ -67,9 +67,11 @@ def test_cuda_equals_cpu(dtype, shape, batch_statistics, repeated):
         for a, b in zip(cuda, cpu, strict=True):
             assert torch.equal(a, b)
         assert torch.equal(cuda_gradients[3], cpu_gradients[3])  # v_init: nothing is summed
+        if not batch_statistics and not repeated and dtype in (torch.float32, torch.float64):
+            assert torch.equal(cuda_gradients[0], cpu_gradients[0])
         for a, b in zip(cuda_gradients, cpu_gradients, strict=True):
             tolerance = 1e-10 if dtype == torch.float64 else 1e-4 if dtype == torch.float32 else 1e-2
-            torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+            torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance * float(b.abs().max()))
 
 
 def test_no_host_synchronisation_and_one_answer():

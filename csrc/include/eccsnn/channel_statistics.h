@@ -7,10 +7,9 @@
 
 namespace eccsnn {
 
-// x is [rows, channels], channels innermost. Sums are taken of differences from the first row, so that a mean
-// far from zero costs no precision: in x's arithmetic type (float, double for kFloat64) over short runs, in
-// double over runs and chunks. Which elements form a run and a chunk depends on `channels` alone: the same
-// bits on every instruction set and for any number of threads.
+// x is [rows, channels], channels innermost. Sums are taken in double of differences from the first row, so
+// that a mean far from zero costs no precision. Which elements form a chunk depends on `channels` alone: the
+// same bits on every instruction set and for any number of threads.
 struct ChannelStatistics {
   DType dtype = DType::kFloat32;
   std::int64_t rows = 0;
@@ -24,15 +23,11 @@ struct ChannelStatistics {
 constexpr std::int64_t channel_statistics_side_by_side(std::int64_t channels) {
   return channels >= 256 ? 1 : (255 + channels) / channels;
 }
-// Rows of a run: sums over it are in the arithmetic type.
-constexpr std::int64_t channel_statistics_run(std::int64_t channels) {
-  return 16 * channel_statistics_side_by_side(channels);
-}
-// Rows of a chunk, a multiple of a run: about 64 Ki elements.
+// Rows of a chunk, a multiple of those: about 64 Ki elements.
 constexpr std::int64_t channel_statistics_chunk(std::int64_t channels) {
-  const std::int64_t run = channel_statistics_run(channels);
-  const std::int64_t runs = 65536 / (run * channels);
-  return run * (runs < 1 ? 1 : runs);
+  const std::int64_t rows = channel_statistics_side_by_side(channels);
+  const std::int64_t times = 65536 / (rows * channels);
+  return rows * (times < 1 ? 1 : times);
 }
 
 // Computes chunks [begin, end); the caller owns the threads.

@@ -166,7 +166,7 @@ class LIF(nn.Module):
             "surrogate_alpha": self.surrogate.alpha,
             "return_state": return_state,
         }
-        if norm is not None and is_fusible(norm):
+        if norm is not None and is_fusible(norm, x):
             mean, variance, own = statistics_for(norm, x)
             spikes, membranes = ops.batch_norm_lif(
                 x,

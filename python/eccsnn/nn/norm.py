@@ -10,13 +10,16 @@ from eccsnn import ops
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
-def is_fusible(norm: nn.Module) -> bool:
-    """Whether neurons can compute this batch norm themselves: torch's own classes, and nobody listens to them.
+def is_fusible(norm: nn.Module, x: Tensor) -> bool:
+    """Whether neurons can compute this batch norm of x themselves.
 
-    `nn.SyncBatchNorm`, whose statistics pass through other processes, is called as it is.
+    Only torch's own classes, to which nobody listens with hooks, and not for nothing: of an empty batch, torch's layer
+    decides what becomes. `nn.SyncBatchNorm`, whose statistics pass through other processes, is called as it is.
     """
-    plain = type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    return plain and not (norm._forward_hooks or norm._forward_pre_hooks or norm._backward_hooks)
+    if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d) or x.numel() == 0:
+        return False
+    hooks = (norm._forward_hooks, norm._forward_pre_hooks, norm._backward_hooks, norm._backward_pre_hooks)
+    return not any(hooks) and "forward" not in norm.__dict__
 
 
 def statistics_for(norm: BatchNorm, x: Tensor) -> tuple[Tensor, Tensor, bool]:
@@ -40,20 +43,25 @@ def statistics_for(norm: BatchNorm, x: Tensor) -> tuple[Tensor, Tensor, bool]:
             f"x has shape {list(x.shape)}; expected [T, N, {norm.num_features}, ...] for {type(norm).__name__}"
             f"({norm.num_features})."
         )
-    if not norm.training and norm.running_mean is not None and norm.running_var is not None:
-        return norm.running_mean, norm.running_var, False
+    running_mean, running_var = norm.running_mean, norm.running_var
+    if not norm.training and running_mean is not None and running_var is not None:
+        if torch.is_grad_enabled():  # kept for the backward pass, before which training may change them
+            running_mean, running_var = running_mean.clone(), running_var.clone()
+        return running_mean, running_var, False
     count = x.numel() // x.shape[2]
     if norm.training and count == 1:
         raise ValueError(
             f"x has shape {list(x.shape)}: a single value a channel has no variance; train with a larger batch."
         )
     mean, variance = ops.channel_statistics(x)
-    batches = norm.num_batches_tracked
-    if norm.training and norm.running_mean is not None and norm.running_var is not None and batches is not None:
+    if norm.training and norm.track_running_stats and running_mean is not None and running_var is not None:
         with torch.no_grad():
-            batches.add_(1)
-            weight: float | Tensor = 1.0 / batches.to(mean.dtype) if norm.momentum is None else norm.momentum
-            norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), weight)
+            weight: float | Tensor = 0.0 if norm.momentum is None else norm.momentum
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.add_(1)
+                if norm.momentum is None:
+                    weight = 1.0 / norm.num_batches_tracked.to(mean.dtype)
+            running_mean.lerp_(mean.to(running_mean.dtype), weight)
             unbiased = variance * count / (count - 1)  # tensors first: a compiled count may be symbolic
-            norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), weight)
+            running_var.lerp_(unbiased.to(running_var.dtype), weight)
     return mean, variance, True

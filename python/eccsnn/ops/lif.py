@@ -13,6 +13,7 @@ on every instruction set, thread count and device.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -27,6 +28,10 @@ from eccsnn.ops.spikes import pack_spikes
 SURROGATES = ("atan", "sigmoid", "rect")
 _SEGMENT = 16  # kLifSegment of eccsnn/lif.h
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+# An op called within an autograd.Function need not pass by its own registered formula. Not a public name of torch: it
+# saves microseconds and may be missing.
+below_autograd = getattr(torch._C, "_AutoDispatchBelowAutograd", contextlib.nullcontext)
 
 
 def lif(
@@ -196,7 +201,7 @@ def refuse_forward_mode(*values: Any) -> None:
     # Without this a tangent would be lost, as if the spikes did not depend on the input.
     for value in values:
         if isinstance(value, Tensor) and forward_ad.unpack_dual(value).tangent is not None:
-            raise NotImplementedError("eccsnn.ops.lif has no forward-mode derivative: use backward or torch.func.vjp.")
+            raise NotImplementedError("eccsnn.ops.lif has no forward-mode derivative: use backward.")
 
 
 def check_neuron(
@@ -353,12 +358,12 @@ def _backward(ctx: Any, grad_spikes: Tensor | None, grad_v_kept: None, grad_v_fi
     if grad_spikes is None:
         grad_spikes = x.new_zeros(x.shape)
     grad_x, grad_v_init, grad_tau = torch.ops.eccsnn.lif_backward(
-        grad_spikes, grad_v_final, x, v_kept, v_init, tau_tensor, *ctx.parameters, tau_tensor is not None
+        grad_spikes, grad_v_final, x, v_kept, v_init, tau_tensor, *ctx.parameters, ctx.needs_input_grad[2]
     )
     return (
         grad_x,
         grad_v_init if v_init is not None else None,
-        grad_tau if tau_tensor is not None else None,
+        grad_tau if ctx.needs_input_grad[2] else None,
         *no_gradient,
     )
 
@@ -373,7 +378,7 @@ class _EagerLif(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, v_init: Tensor | None, tau_tensor: Tensor | None, rest: tuple[Any, ...]
     ) -> tuple[Tensor, Tensor]:
-        with torch._C._AutoDispatchBelowAutograd():  # past the registered formula
+        with below_autograd():
             spikes, v_kept, v_final = torch.ops.eccsnn.lif_forward(x, v_init, tau_tensor, *rest)
         _save(ctx, (x, v_init, tau_tensor, *rest), v_kept)
         return spikes, v_final
@@ -423,7 +428,7 @@ class _EagerMaskLif(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, v_init: Tensor | None, tau_tensor: Tensor | None, rest: tuple[Any, ...]
     ) -> tuple[Tensor, Tensor]:
-        with torch._C._AutoDispatchBelowAutograd():
+        with below_autograd():
             spikes, mask, v_final = torch.ops.eccsnn.lif_mask_forward(x, v_init, tau_tensor, *rest)
         _mask_save(ctx, (x, v_init, tau_tensor, *rest), mask)
         return spikes, v_final
@@ -436,7 +441,7 @@ class _EagerMaskLif(torch.autograd.Function):
 def _mask_forward(
     x: Tensor, v_init: Tensor | None, tau_tensor: Tensor | None, rest: tuple[Any, ...]
 ) -> tuple[Tensor, Tensor]:
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if torch.compiler.is_compiling():
         spikes, _, v_final = torch.ops.eccsnn.lif_mask_forward(x, v_init, tau_tensor, *rest)
         return spikes, v_final
     return _EagerMaskLif.apply(x, v_init, tau_tensor, rest)
@@ -445,7 +450,7 @@ def _mask_forward(
 def _forward(
     x: Tensor, v_init: Tensor | None, tau_tensor: Tensor | None, rest: tuple[Any, ...]
 ) -> tuple[Tensor, Tensor]:
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if torch.compiler.is_compiling():
         spikes, _, v_final = torch.ops.eccsnn.lif_forward(x, v_init, tau_tensor, *rest)
         return spikes, v_final
     return _EagerLif.apply(x, v_init, tau_tensor, rest)

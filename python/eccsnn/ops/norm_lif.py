@@ -16,7 +16,15 @@ import torch
 from torch import Tensor
 
 from eccsnn.ops import _library
-from eccsnn.ops.lif import _SEGMENT, charge_name, check_neuron, memory_order, refuse_forward_mode, restore_order
+from eccsnn.ops.lif import (
+    _SEGMENT,
+    below_autograd,
+    charge_name,
+    check_neuron,
+    memory_order,
+    refuse_forward_mode,
+    restore_order,
+)
 from eccsnn.ops.reference import membrane_dtype
 
 
@@ -104,6 +112,8 @@ def batch_norm_lif(
     """
     _check_x(x)
     steps = x.shape[0] if timesteps is None else timesteps
+    if steps < 1:
+        raise ValueError(f"timesteps={steps}; expected at least 1.")
     if x.shape[0] not in (1, steps):
         raise ValueError(f"x has {x.shape[0]} timesteps; expected timesteps={steps} of them, or 1 that is repeated.")
     check_neuron(x, v_init, tau, v_threshold, v_reset, surrogate, surrogate_alpha, smooth)
@@ -140,8 +150,8 @@ def _check_x(x: Tensor) -> None:
     if not isinstance(x, Tensor) or not x.is_floating_point():
         given = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"x is {given}; expected a tensor of float32, float64, bfloat16 or float16.")
-    if x.dim() < 3:
-        raise ValueError(f"x has shape {list(x.shape)}; expected [T, N, C, ...].")
+    if x.dim() < 3 or x.shape[2] == 0:
+        raise ValueError(f"x has shape {list(x.shape)}; expected [T, N, C, ...] with at least one channel.")
     _library.require_kernels_for(x)
 
 
@@ -151,6 +161,10 @@ def _check_channels(name: str, value: Tensor | None, x: Tensor, dtype: torch.dty
     if not isinstance(value, Tensor) or value.shape != (x.shape[2],):
         given = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"{name} is {given}; expected a tensor [{x.shape[2]}], one value a channel of x.")
+    if not value.is_floating_point():
+        raise TypeError(f"{name} is {value.dtype}; expected {dtype}.")
+    if name in ("mean", "variance") and value.requires_grad:
+        raise ValueError(f"{name} requires a gradient, and has none here: pass {name}.detach().")
     if value.device != x.device:
         raise ValueError(f"{name} is on {value.device}, x on {x.device}; move one with .to(...).")
     return value.to(dtype)
@@ -254,14 +268,14 @@ def _gradients(ctx: Any, grad_spikes: Tensor | None, grad_v_final: Tensor | None
         tau_tensor,
         *ctx.neuron,
         need_grad_x,
-        tau_tensor is not None,
+        ctx.needs_input_grad[9],
     )
     return (
         grad_x if need_grad_x else None,
         None if weight is None else grad_weight,
         None if bias is None else grad_bias,
         None if v_init is None else grad_v_init,
-        None if tau_tensor is None else grad_tau,
+        grad_tau if ctx.needs_input_grad[9] else None,
     )
 
 
@@ -280,7 +294,7 @@ class _EagerNormLif(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, timesteps: int, *arguments: Any) -> tuple[Tensor, Tensor]:
         *tensors, rest = arguments
-        with torch._C._AutoDispatchBelowAutograd():  # past the registered formula
+        with below_autograd():
             spikes, v_kept, v_final = torch.ops.eccsnn.norm_lif_forward(x, timesteps, *tensors, *rest)
         _save(ctx, (x, timesteps, *tensors, *rest), v_kept)
         return spikes, v_final
@@ -291,7 +305,7 @@ class _EagerNormLif(torch.autograd.Function):
 
 
 def _forward(arguments: tuple[Any, ...], rest: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if torch.compiler.is_compiling():
         spikes, _, v_final = torch.ops.eccsnn.norm_lif_forward(*arguments, *rest)
         return spikes, v_final
     return _EagerNormLif.apply(*arguments, rest)

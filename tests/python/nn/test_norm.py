@@ -76,3 +76,42 @@ def test_bad_input():
         LIF()(torch.zeros(2, 3, 5, 1, 1), norm=nn.BatchNorm2d(4))
     with pytest.raises(ValueError, match="a single value a channel has no variance"):
         LIF()(torch.zeros(1, 1, 4), norm=nn.BatchNorm1d(4))
+
+
+def test_the_eval_pass_survives_a_training_pass_before_its_backward():
+    norm, lif = nn.BatchNorm2d(5), LIF()
+    x = sample(4, 6, 5, 3, 3).float().requires_grad_()
+    norm(x.detach().flatten(0, 1))
+    norm.eval()
+    spikes = lif(x, norm=norm)
+    expected = torch.autograd.grad(lif(x, norm=norm).sum(), x)[0]
+    norm.train()
+    lif(x.detach(), norm=norm)
+    assert torch.equal(torch.autograd.grad(spikes.sum(), x)[0], expected)
+
+
+def test_running_statistics_that_are_switched_off_later_stay():
+    norm = nn.BatchNorm2d(5)
+    norm.track_running_stats = False
+    LIF()(sample(4, 6, 5, 3, 3).float(), norm=norm)
+    assert not norm.running_mean.any()
+    norm.track_running_stats, norm.num_batches_tracked = True, None
+    LIF()(sample(4, 6, 5, 3, 3).float(), norm=norm)
+    assert norm.running_mean.all()
+
+
+def test_an_empty_batch_is_left_to_torch():
+    norm = nn.BatchNorm1d(5)
+    assert LIF()(torch.zeros(4, 0, 5), norm=norm).shape == (4, 0, 5)
+
+
+def test_backward_hooks_and_another_forward_are_heard():
+    norm, lif, heard = nn.BatchNorm2d(5), LIF(), []
+    norm.register_full_backward_pre_hook(lambda module, grad: heard.append("backward"))
+    x = sample(4, 6, 5, 3, 3).float().requires_grad_()
+    lif(x, norm=norm).sum().backward()
+    assert heard == ["backward"]
+    norm = nn.BatchNorm2d(5)
+    norm.forward = lambda x: heard.append("forward") or x
+    lif(x, norm=norm)
+    assert heard[-1] == "forward"

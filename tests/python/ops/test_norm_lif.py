@@ -75,6 +75,16 @@ def test_forward_has_the_bits_of_the_reference(dtype, shape, affine):
             assert torch.equal(v, expected_v)
 
 
+def test_statistics_where_the_first_value_is_an_outlier():
+    x = torch.zeros(4, 16, 2, 256, 256)
+    x[0, 0, 0, 0, 0] = 110.3  # a hot pixel
+    for placed in (x, channels_last(x)):
+        mean, variance = channel_statistics(placed)
+        exact = x[:, :, 0].double()
+        torch.testing.assert_close(mean[0].double(), exact.mean(), rtol=1e-6, atol=0)
+        torch.testing.assert_close(variance[0].double(), exact.var(correction=0), rtol=1e-6, atol=0)
+
+
 def test_memory_order_is_kept():
     x = channels_last(torch.randn(2, 3, 8, 4, 5))
     spikes, v = batch_norm_lif(x, *channel_statistics(x))
@@ -257,6 +267,10 @@ C = torch.ones(4)
         ({"variance": 1.0}, ValueError, "variance is float"),
         ({"weight": torch.ones(4, 1)}, ValueError, r"weight is \[4, 1\]"),
         ({"timesteps": 3}, ValueError, "x has 2 timesteps; expected timesteps=3"),
+        ({"x": X[:1], "timesteps": 0}, ValueError, "timesteps=0; expected at least 1"),
+        ({"x": X[:, :, :0], "mean": C[:0], "variance": C[:0]}, ValueError, "at least one channel"),
+        ({"mean": torch.ones(4, requires_grad=True)}, ValueError, r"pass mean.detach\(\)"),
+        ({"variance": torch.ones(4, dtype=torch.int64)}, TypeError, "variance is torch.int64"),
         ({"v_init": torch.zeros(3, 5)}, ValueError, "v_init has shape"),
         ({"tau": 0.5}, ValueError, "tau=0.5"),
     ],
@@ -276,3 +290,20 @@ def test_no_second_derivative():
     spikes, _ = batch_norm_lif(x, *channel_statistics(x), batch_statistics=True)
     with pytest.raises(RuntimeError, match="no second derivative"):
         torch.autograd.grad(spikes.sum(), x, create_graph=True)
+
+
+def test_the_op_refuses_no_channels():
+    nothing = torch.zeros(2, 3, 0)
+    with pytest.raises(RuntimeError, match="at least one channel"):
+        torch.ops.eccsnn.norm_lif_inference(
+            nothing, 2, torch.zeros(0), torch.ones(0), None, None, 1e-5, None, None, 2.0, 1.0, 0.0, "leaky", False, False
+        )
+
+
+def test_a_frozen_tau_gets_no_gradient():
+    x = torch.randn(3, 4, 8, requires_grad=True)
+    statistics = channel_statistics(x.detach())
+    spikes, _ = batch_norm_lif(x, *statistics, tau=torch.tensor(2.0))
+    plain, _ = batch_norm_lif(x, *statistics, tau=2.0)
+    weights = torch.randn_like(x)
+    assert torch.equal(torch.autograd.grad(spikes, x, weights)[0], torch.autograd.grad(plain, x, weights)[0])
