@@ -32,7 +32,7 @@ SIZES: dict[str, tuple[tuple[int, ...], ...]] = {
 }
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
 SURROGATE_ALPHAS = {"atan": 2.0, "sigmoid": 4.0, "rect": 1.0}
-LARGE_BYTES = 32 * 2**20
+LARGE_BYTES = 16 * 2**20
 """Inputs of at least this size count as large: their bandwidth is that of memory."""
 
 _BASE: dict[str, Any] = {"tau": 2.0, "v_threshold": 1.0, "v_reset": 0.0, "decay_input": True}
