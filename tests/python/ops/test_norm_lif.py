@@ -296,7 +296,7 @@ def test_the_op_refuses_no_channels():
     nothing = torch.zeros(2, 3, 0)
     with pytest.raises(RuntimeError, match="at least one channel"):
         torch.ops.eccsnn.norm_lif_inference(
-            nothing, 2, torch.zeros(0), torch.ones(0), None, None, 1e-5, None, None, 2.0, 1.0, 0.0, "leaky", False, False
+            nothing, 2, nothing[0, 0], nothing[0, 0], None, None, 1e-5, None, None, 2.0, 1.0, 0.0, "leaky", False, False
         )
 
 
