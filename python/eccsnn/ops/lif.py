@@ -394,9 +394,9 @@ def _mask_setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor,
 
 
 def _mask_save(ctx: Any, inputs: tuple[Any, ...], mask: Tensor) -> None:
-    x, v_init, tau_tensor, *parameters, need_state, packed = inputs
+    x, v_init, tau_tensor, *parameters, need_state, _ = inputs
     ctx.save_for_backward(mask, tau_tensor)
-    ctx.parameters, ctx.need_state, ctx.packed = parameters, need_state, packed
+    ctx.parameters, ctx.need_state = parameters, need_state
     ctx.shape, ctx.dtype, ctx.stateful = x.shape, x.dtype, v_init is not None
     ctx.set_materialize_grads(False)
 
@@ -424,6 +424,8 @@ torch.library.register_autograd("eccsnn::lif_mask_forward", _mask_backward, setu
 
 
 class _EagerMaskLif(torch.autograd.Function):
+    """As `_EagerLif`, from bits."""
+
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, v_init: Tensor | None, tau_tensor: Tensor | None, rest: tuple[Any, ...]
