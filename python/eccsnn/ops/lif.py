@@ -13,25 +13,21 @@ on every instruction set, thread count and device.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from eccsnn.ops import _library
+from eccsnn.ops._autograd import below_autograd, needs_grad, refuse_forward_mode, refuse_second_derivative
+from eccsnn.ops._layout import memory_order, restore_order
 from eccsnn.ops.reference import membrane_dtype
 from eccsnn.ops.spikes import pack_spikes
 
 SURROGATES = ("atan", "sigmoid", "rect")
 _SEGMENT = 16  # kLifSegment of eccsnn/lif.h
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-
-# An op called within an autograd.Function need not pass by its own registered formula. Not a public name of torch: it
-# saves microseconds and may be missing.
-below_autograd = getattr(torch._C, "_AutoDispatchBelowAutograd", contextlib.nullcontext)
 
 
 def lif(
@@ -90,16 +86,16 @@ def lif(
     """
     check_neuron(x, v_init, tau, v_threshold, v_reset, surrogate, surrogate_alpha, smooth)
     if not torch.compiler.is_compiling():
-        refuse_forward_mode(x, v_init, tau)
+        refuse_forward_mode("lif", x, v_init, tau)
     order = memory_order(x)
     x, v_init, parameters = _arguments(x, v_init, order, tau, v_threshold, v_reset, charge_name(decay_input, leak))
     tau_tensor = parameters[0]
-    needs_grad = torch.is_grad_enabled() and (_needs_grad(x) or _needs_grad(v_init) or _needs_grad(tau_tensor))
-    if needs_grad and surrogate == "rect" and detach_reset and not smooth and not _needs_grad(tau_tensor):
+    trained = needs_grad(x, v_init, tau_tensor)
+    if trained and surrogate == "rect" and detach_reset and not smooth and not needs_grad(tau_tensor):
         spikes, v_final = _mask_forward(
             x, v_init, tau_tensor, (*parameters[1:], float(surrogate_alpha), return_state, False)
         )
-    elif needs_grad or smooth:
+    elif trained or smooth:
         rest = (*parameters[1:], detach_reset, surrogate, float(surrogate_alpha), smooth, return_state)
         spikes, v_final = _forward(x, v_init, tau_tensor, rest)
     else:
@@ -156,10 +152,6 @@ def lif_packed(
     return bits, restore_order(v_final, order, 0) if return_state else v_final
 
 
-def _needs_grad(tensor: Tensor | None) -> bool:
-    return tensor is not None and tensor.requires_grad
-
-
 def charge_name(decay_input: bool, leak: bool) -> str:
     """The charge of csrc/core/charges.inc that the two flags mean."""
     if not leak:
@@ -187,21 +179,6 @@ def _arguments(
     tau_number = 0.0 if isinstance(tau, Tensor) else float(tau)
     reset = None if v_reset is None else float(v_reset)
     return x, v_init, (tau_tensor, tau_number, float(v_threshold), reset, charge)
-
-
-def restore_order(values: Tensor, order: list[int] | None, first: int) -> Tensor:
-    """Undoes the permutation of `_arguments`; `first` dimensions come before those that were permuted."""
-    if order is None:
-        return values
-    inverse = [order.index(d) for d in range(len(order))]
-    return values.permute(*range(first), *(d + first for d in inverse))
-
-
-def refuse_forward_mode(*values: Any) -> None:
-    # Without this a tangent would be lost, as if the spikes did not depend on the input.
-    for value in values:
-        if isinstance(value, Tensor) and forward_ad.unpack_dual(value).tangent is not None:
-            raise NotImplementedError("eccsnn.ops.lif has no forward-mode derivative: use backward.")
 
 
 def check_neuron(
@@ -254,32 +231,6 @@ def check_neuron(
         raise ValueError(f"surrogate_alpha={surrogate_alpha}; expected a finite number above 0.")
     if smooth and x.dtype != torch.float64:
         raise TypeError(f"x is {x.dtype}; smooth=True is for checking gradients and takes float64 alone.")
-
-
-def memory_order(x: Tensor) -> list[int] | None:
-    """Dimensions of one timestep of x from the outermost to the innermost in memory.
-
-    None where they already are in order, or where memory has gaps or overlaps, so that a copy is needed anyway.
-    """
-    sizes, strides = x.shape[1:], x.stride()[1:]
-    if _is_dense(sizes, strides, range(len(sizes))):
-        return None
-    # Insertion sort, because torch cannot compile sorted() over symbolic strides.
-    order = list(range(len(sizes)))
-    for i in range(1, len(order)):
-        while i > 0 and strides[order[i - 1]] < strides[order[i]]:
-            order[i - 1], order[i] = order[i], order[i - 1]
-            i -= 1
-    return order if _is_dense(sizes, strides, order) else None
-
-
-def _is_dense(sizes: Any, strides: Any, order: Any) -> bool:
-    expected = 1
-    for d in reversed(order):
-        if sizes[d] != 1 and strides[d] != expected:
-            return False
-        expected = expected * sizes[d]
-    return True
 
 
 # ---- fakes: shapes and dtypes without arithmetic; all outputs are contiguous ----
@@ -346,9 +297,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], v_kept: Tensor) -> None:
 
 
 def _backward(ctx: Any, grad_spikes: Tensor | None, grad_v_kept: None, grad_v_final: Tensor | None) -> tuple[Any, ...]:
-    if torch.is_grad_enabled():
-        # Without this a second derivative would silently miss what passes through the membrane.
-        raise RuntimeError("eccsnn.ops.lif has no second derivative: call backward or grad without create_graph=True.")
+    refuse_second_derivative("lif")
     x, v_kept, v_init, tau_tensor = ctx.saved_tensors
     no_gradient = (None,) * (len(ctx.parameters) + 1)
     if not ctx.need_state:
@@ -404,8 +353,7 @@ def _mask_save(ctx: Any, inputs: tuple[Any, ...], mask: Tensor) -> None:
 def _mask_backward(
     ctx: Any, grad_spikes: Tensor | None, grad_mask: None, grad_v_final: Tensor | None
 ) -> tuple[Any, ...]:
-    if torch.is_grad_enabled():
-        raise RuntimeError("eccsnn.ops.lif has no second derivative: call backward or grad without create_graph=True.")
+    refuse_second_derivative("lif")
     mask, tau_tensor = ctx.saved_tensors
     if not ctx.need_state:
         grad_v_final = None

@@ -16,15 +16,9 @@ import torch
 from torch import Tensor
 
 from eccsnn.ops import _library
-from eccsnn.ops.lif import (
-    _SEGMENT,
-    below_autograd,
-    charge_name,
-    check_neuron,
-    memory_order,
-    refuse_forward_mode,
-    restore_order,
-)
+from eccsnn.ops._autograd import below_autograd, needs_grad, refuse_forward_mode, refuse_second_derivative
+from eccsnn.ops._layout import memory_order, restore_order
+from eccsnn.ops.lif import _SEGMENT, charge_name, check_neuron
 from eccsnn.ops.reference import membrane_dtype
 
 
@@ -123,7 +117,7 @@ def batch_norm_lif(
         for name, value in (("mean", mean), ("variance", variance), ("weight", weight), ("bias", bias))
     ]
     if not torch.compiler.is_compiling():
-        refuse_forward_mode(x, v_init, tau, weight, bias)
+        refuse_forward_mode("batch_norm_lif", x, v_init, tau, weight, bias)
     order = _channels_last_order(x)
     x = _channels_innermost(x)
     if v_init is not None:
@@ -132,10 +126,7 @@ def batch_norm_lif(
     tau_number = 0.0 if isinstance(tau, Tensor) else float(tau)
     reset = None if v_reset is None else float(v_reset)
     neuron = (tau_number, float(v_threshold), reset, charge_name(decay_input, leak))
-    needs_grad = torch.is_grad_enabled() and any(
-        tensor is not None and tensor.requires_grad for tensor in (x, v_init, tau_tensor, *norm)
-    )
-    if needs_grad or smooth:
+    if needs_grad(x, v_init, tau_tensor, *norm) or smooth:
         rest = (*neuron, detach_reset, surrogate, float(surrogate_alpha), smooth, return_state)
         arguments = (x, steps, *norm, float(eps), batch_statistics, v_init, tau_tensor)
         spikes, v_final = _forward(arguments, rest)
@@ -241,10 +232,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], v_kept: Tensor) -> None:
 
 def _gradients(ctx: Any, grad_spikes: Tensor | None, grad_v_final: Tensor | None) -> tuple[Tensor | None, ...]:
     """Gradients of x, weight, bias, v_init and tau."""
-    if torch.is_grad_enabled():
-        raise RuntimeError(
-            "eccsnn.ops.batch_norm_lif has no second derivative: call backward or grad without create_graph=True."
-        )
+    refuse_second_derivative("batch_norm_lif")
     x, v_kept, mean, variance, weight, bias, v_init, tau_tensor = ctx.saved_tensors
     if not ctx.need_state:
         grad_v_final = None  # a compiled graph hands in zeros for the empty output

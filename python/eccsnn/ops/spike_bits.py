@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from eccsnn.ops.lif import memory_order
+from eccsnn.ops._layout import memory_order
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from eccsnn.ops import _library
+from eccsnn.ops._autograd import needs_grad, refuse_second_derivative
 from eccsnn.ops.spike_bits import Placement, dense, pack_bits, unpack_bits
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -61,7 +62,7 @@ def spike_conv2d(
         [[[[2.0, 1.0], [1.0, 2.0]]]]
     """
     _check("spike_conv2d", spikes)
-    if not _needs_grad(spikes, weight, bias):
+    if not needs_grad(spikes, weight, bias):
         return functional.conv2d(spikes, weight, bias, stride, padding, dilation, groups)
     if spikes.dim() == 3:
         return spike_conv2d(spikes.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
@@ -95,7 +96,7 @@ def spike_linear(spikes: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
         [[1.0, 0.0, 1.0]]
     """
     _check("spike_linear", spikes)
-    if not _needs_grad(spikes, weight, bias) or spikes.dim() == 0:
+    if not needs_grad(spikes, weight, bias) or spikes.dim() == 0:
         return functional.linear(spikes, weight, bias)
     spikes, weight, bias = _as_autocast_would(spikes, weight, bias)
     if spikes.dim() == 2:
@@ -133,7 +134,7 @@ def spike_max_pool2d(spikes: Tensor, kernel_size: _Size, stride: _Size | None = 
         [[[[0.0, 1.0], [0.0, 0.0]]]]
     """
     _check("spike_max_pool2d", spikes)
-    if not _needs_grad(spikes):
+    if not needs_grad(spikes):
         return functional.max_pool2d(spikes, kernel_size, stride, padding)
     if spikes.dim() == 3:
         return spike_max_pool2d(spikes.unsqueeze(0), kernel_size, stride, padding).squeeze(0)
@@ -146,10 +147,6 @@ def _check(name: str, spikes: Tensor) -> None:
         given = spikes.dtype if isinstance(spikes, Tensor) else type(spikes).__name__
         raise TypeError(f"{name}: spikes is {given}; expected a tensor of float32, float64, bfloat16 or float16.")
     _library.require_kernels_for(spikes)
-
-
-def _needs_grad(*tensors: Tensor | None) -> bool:
-    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
 def _pair(size: Any) -> tuple[int, int]:
@@ -191,14 +188,6 @@ def _pad_as_named(
 # ---- autograd: forward and backward call what torch's own formulas call ----
 
 
-def _refuse_second_derivative(name: str) -> None:
-    # While torch compiles, gradients may be on although no graph of them is asked for.
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        raise RuntimeError(
-            f"eccsnn.ops.{name} has no second derivative: call backward or grad without create_graph=True."
-        )
-
-
 class _SpikeConv2d(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -225,7 +214,7 @@ class _SpikeConv2d(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        _refuse_second_derivative("spike_conv2d")
+        refuse_second_derivative("spike_conv2d")
         bits, weight = ctx.saved_tensors
         # Without bits nobody reads the values of the input, but its sizes and memory format count.
         spikes = ctx.placement.empty(grad) if bits is None else unpack_bits(bits, ctx.placement)
@@ -250,7 +239,7 @@ class _SpikeLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        _refuse_second_derivative("spike_linear")
+        refuse_second_derivative("spike_linear")
         bits, weight = ctx.saved_tensors
         grad_spikes = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
@@ -278,7 +267,7 @@ class _SpikeMaxPool2d(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        _refuse_second_derivative("spike_max_pool2d")
+        refuse_second_derivative("spike_max_pool2d")
         (bits,) = ctx.saved_tensors
         if ctx.channels_last and grad.device.type == "cpu":
             height, width = ctx.placement.size[2:]
