@@ -95,10 +95,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         "commits": commits,
         "hardware": {"processor": processor(), "threads": options.threads},
         "runs": runs,
-        "speed_ratio": {
-            "median": statistics.median(ratios("samples_per_second")),
-            "each": ratios("samples_per_second"),
-        },
+        "speed_ratio": ratio("samples_per_second"),
         "cpu_time_ratio": ratio("cpu_seconds"),
         "val_accuracy_difference": {
             "mean": statistics.mean(differences),
