@@ -61,7 +61,10 @@ def _flat(part: dict[str, object], prefix: str = "") -> list[tuple[str, object]]
 
 
 @app.command(name="list")
-def list_(what: Annotated[str, typer.Argument(help="models, datasets, configs, or keys (of a configuration)")]) -> None:
+def list_(
+    what: Annotated[str, typer.Argument(help="models, datasets, configs, or keys (of a configuration)")],
+    system: Annotated[str, typer.Argument(help="for keys: whose configuration")] = "ecc_snn",
+) -> None:
     """Lists what can be named in a configuration."""
     table = Table(title=what, title_justify="left")
     if what == "models":
@@ -86,11 +89,13 @@ def list_(what: Annotated[str, typer.Argument(help="models, datasets, configs, o
         for name in shipped_configs():
             table.add_row(name, load_config(name).description)
     elif what == "keys":
-        from eccsnn.experiments.schema import describe_keys
+        from eccsnn.experiments.schema import SYSTEMS, describe_keys
 
+        if system not in SYSTEMS:
+            raise ConfigError(f"no system {system!r}; expected one of {', '.join(SYSTEMS)}.")
         for column in ("key", "default", "meaning"):
             table.add_column(column, overflow="fold")
-        for row in describe_keys():
+        for row in describe_keys(SYSTEMS[system]):
             table.add_row(*row)
     else:
         raise ConfigError(f"cannot list {what!r}; expected models, datasets, configs or keys.")

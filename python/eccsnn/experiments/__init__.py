@@ -1,7 +1,9 @@
 """Experiments: configuration schema, stages, run directories and the runner."""
 
+from eccsnn.experiments.ecc_snn_schema import EccSnnConfig
 from eccsnn.experiments.load import LoadedRun, load
 from eccsnn.experiments.runner import run_config
-from eccsnn.experiments.schema import EccSnnConfig, load_config
+from eccsnn.experiments.schema import load_config
+from eccsnn.experiments.split_schema import SplitConfig
 
-__all__ = ["EccSnnConfig", "LoadedRun", "load", "load_config", "run_config"]
+__all__ = ["EccSnnConfig", "LoadedRun", "SplitConfig", "load", "load_config", "run_config"]

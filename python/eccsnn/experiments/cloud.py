@@ -7,7 +7,7 @@ from typing import Any
 
 from eccsnn.data import Splits
 from eccsnn.experiments.run import Run, StageProgress
-from eccsnn.experiments.schema import EccSnnConfig
+from eccsnn.experiments.schema import Config
 from eccsnn.experiments.stages import Artefact
 from eccsnn.training import FitOptions, save_model, train_classifier
 
@@ -20,7 +20,7 @@ INFERENCE_CODE = ("ops", "nn", "models", "data", "training")
 
 def cloud_stage(run: Run, splits: Splits) -> Artefact:
     """Trains the cloud's ANN on all classes, or reuses it."""
-    config: EccSnnConfig = run.config
+    config: Config = run.config
 
     def build(folder: Path, progress: StageProgress) -> None:
         model, _ = train_classifier(
@@ -36,12 +36,12 @@ def cloud_stage(run: Run, splits: Splits) -> Artefact:
     return run.stage("cloud", inputs, (*INFERENCE_CODE, "experiments/cloud.py"), build)
 
 
-def training_inputs(config: EccSnnConfig, splits: Splits) -> dict[str, Any]:
+def training_inputs(config: Config, splits: Splits) -> dict[str, Any]:
     """What every training depends on, as inputs of its stage."""
     return {"data": splits.fingerprint, "augment": config.data.augment, "precision": config.precision}
 
 
-def fit_options(config: EccSnnConfig, folder: Path, progress: StageProgress) -> FitOptions:
+def fit_options(config: Config, folder: Path, progress: StageProgress) -> FitOptions:
     """How a stage's training runs; its checkpoint lives in the stage's folder."""
     return FitOptions(
         augment=config.data.augment,

@@ -21,7 +21,7 @@ from eccsnn.experiments import ecc_snn_results as results
 from eccsnn.experiments.cloud import INFERENCE_CODE, MODEL, cloud_stage, training_inputs
 from eccsnn.experiments.live import load_splits, measure_link
 from eccsnn.experiments.run import LOG, Run, StageProgress
-from eccsnn.experiments.schema import EccSnnConfig
+from eccsnn.experiments.ecc_snn_schema import EccSnnConfig
 from eccsnn.experiments.stages import Artefact
 from eccsnn.systems import ecc_snn
 from eccsnn.training.checkpoint import write_json

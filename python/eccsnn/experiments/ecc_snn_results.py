@@ -16,7 +16,7 @@ from eccsnn.costs import ImageCosts, count_macs, count_synops, image_costs, load
 from eccsnn.data import Scenario, Splits, normalize
 from eccsnn.errors import ConfigError
 from eccsnn.experiments.load import Deployment
-from eccsnn.experiments.schema import EccSnnConfig
+from eccsnn.experiments.ecc_snn_schema import EccSnnConfig
 from eccsnn.incremental import metrics
 from eccsnn.models import Model
 from eccsnn.systems.ecc_snn import MEASURES, co_inference

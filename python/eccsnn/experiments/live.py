@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from eccsnn.data import Splits, load_dataset
 from eccsnn.errors import ConfigError
 from eccsnn.experiments.load import LoadedRun, load
-from eccsnn.experiments.schema import EccSnnConfig, validate
+from eccsnn.experiments.schema import Config, validate
 from eccsnn.services.cloud import run_cloud
 from eccsnn.services.edge import EdgeResult, run_edge
 from eccsnn.services.loopback import factory_command
@@ -25,7 +25,7 @@ from eccsnn.transport.images import CODECS
 from eccsnn.transport.shaping import LinkShape
 
 
-def run_configuration(run: Path) -> EccSnnConfig:
+def run_configuration(run: Path) -> Config:
     """The resolved configuration of a run directory."""
     path = run / "config.yaml"
     if not path.is_file():
@@ -39,7 +39,7 @@ def run_configuration(run: Path) -> EccSnnConfig:
     return validate(raw, str(path))
 
 
-def load_splits(config: EccSnnConfig) -> Splits:
+def load_splits(config: Config) -> Splits:
     """The data of a configuration."""
     options = config.data.model_dump(exclude={"augment", "split_seed", "name"})
     return load_dataset(config.data.name, seed=config.data.split_seed, **options)
@@ -170,7 +170,7 @@ def describe(loaded: LoadedRun, name: str, result: EdgeResult) -> dict[str, Any]
     }
 
 
-def sample_test_images(config: EccSnnConfig, count: int) -> tuple[list[NDArray[np.uint8]], list[int], list[str]]:
+def sample_test_images(config: Config, count: int) -> tuple[list[NDArray[np.uint8]], list[int], list[str]]:
     """`count` test images spread evenly over the test part, with labels and names."""
     test = load_splits(config).test
     rows = np.linspace(0, len(test) - 1, min(count, len(test))).astype(np.int64)

@@ -28,14 +28,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from eccsnn.errors import EccsnnError
 from eccsnn.experiments import provenance
-from eccsnn.experiments.schema import EccSnnConfig, dump_config
+from eccsnn.experiments.schema import Config, dump_config
 from eccsnn.experiments.stages import Artefact, StageStore
 from eccsnn.training.checkpoint import write_atomically, write_json
 
 LOG = logging.getLogger("eccsnn")
 
 
-def run_directory(config: EccSnnConfig, runs_dir: Path) -> Path:
+def run_directory(config: Config, runs_dir: Path) -> Path:
     """Folder of a configuration: the same configuration and seed give the same folder, so that a run is resumed."""
     digest = hashlib.sha256(json.dumps(config.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
     return runs_dir / config.name / f"seed{config.seed}-{digest[:8]}"
@@ -59,7 +59,7 @@ class Run:
         console: Where to print; None prints nothing.
     """
 
-    def __init__(self, config: EccSnnConfig, runs_dir: Path, console: Console | None = None) -> None:
+    def __init__(self, config: Config, runs_dir: Path, console: Console | None = None) -> None:
         self.config = config
         self.path = run_directory(config, runs_dir)
         self.console = console or Console(quiet=True)

@@ -8,14 +8,16 @@ import torch
 from rich.console import Console
 
 from eccsnn.experiments.ecc_snn import run_ecc_snn
+from eccsnn.experiments.ecc_snn_schema import EccSnnConfig
 from eccsnn.experiments.run import Run
-from eccsnn.experiments.schema import EccSnnConfig, load_config
+from eccsnn.experiments.schema import Config, load_config
+from eccsnn.experiments.split import run_split
 from eccsnn.training.checkpoint import write_json
 from eccsnn.training.evaluate import check_device
 
 
 def run_config(
-    config: str | EccSnnConfig,
+    config: str | Path | Config,
     overrides: list[str] | None = None,
     *,
     runs_dir: Path | str = "runs",
@@ -36,12 +38,12 @@ def run_config(
         ConfigError: The configuration is not valid, or asks for a GPU that is not there.
         DataError: The data are not where the configuration says, or broken.
     """
-    resolved = config if isinstance(config, EccSnnConfig) else load_config(str(config), overrides)
+    resolved = load_config(str(config), overrides) if isinstance(config, str | Path) else config
     check_device(resolved.device)
     # The same numbers from the same seed and machine, as far as cuDNN can; on a CPU they are the same anyway.
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     with Run(resolved, Path(runs_dir), console) as run:
-        results = run_ecc_snn(run)
+        results = run_ecc_snn(run) if isinstance(resolved, EccSnnConfig) else run_split(run)
         write_json(run.path / "results.json", results)
     return run.path

@@ -30,7 +30,7 @@ def within(curve, **options):
 
 
 def test_the_default_rule_is_the_one_of_configurations():
-    from eccsnn.experiments.schema import Execution
+    from eccsnn.experiments.ecc_snn_schema import Execution
 
     assert Execution().rule == DEFAULT_RULE == inspect.signature(choose_threshold).parameters["rule"].default
 

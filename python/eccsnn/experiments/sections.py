@@ -1,0 +1,97 @@
+"""Parts of a configuration that every system has."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A frozen part of a configuration that knows its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Subset(Section):
+    """Sizes of a stratified part of the data, for debug runs; null keeps everything."""
+
+    train: int | None = Field(None, ge=2, description="training images")
+    val: int | None = Field(None, ge=1, description="validation images")
+    test: int | None = Field(None, ge=1, description="test images")
+
+
+class Data(Section):
+    """Which images, and how they are split. The validation part is cut from the training data."""
+
+    name: str = Field("digits", description="a name of `eccsnn list datasets`")
+    root: str | None = Field(None, description="folder of the data set; not needed for digits")
+    display_name: str | None = Field(None, description="how tables and plots call the data")
+    image_size: int = Field(32, ge=8, description="height and width in pixels; images are cut and scaled to it")
+    val_fraction: Fraction = Field(0.1, description="part of the training data that is kept for validation")
+    test_fraction: Fraction | None = Field(None, description="for data sets that have no test part")
+    subset: Subset | None = None
+    split_seed: int = Field(0, ge=0, description="of the splits and subsets; runs with other seeds share one split")
+    download: bool = Field(False, description="fetches the data into root where torchvision can")
+    augment: Literal["crop_flip", "flip"] | None = None
+
+
+class Neuron(Section):
+    """LIF neuron; the keys are those of `eccsnn.nn.LIF`."""
+
+    tau: float = Field(2.0, ge=1, description="time constant in timesteps")
+    v_threshold: Positive = Field(1.0, description="membrane at which a neuron fires")
+    v_reset: float | None = Field(0.0, description="membrane after a spike; null is soft reset")
+    decay_input: bool = Field(True, description="divides the input by tau, like the membrane")
+    leak: bool = Field(True, description="false: integrate and fire; tau and decay_input then count for nothing")
+    detach_reset: bool = Field(True, description="lets no gradient pass through the reset")
+    surrogate: Literal["atan", "sigmoid", "rect"] = "sigmoid"
+    surrogate_alpha: Positive | None = Field(
+        None,
+        description="steepness (rect: width); null is the surrogate's own: sigmoid 4, atan 2, rect 1",
+    )
+    learn_tau: bool = Field(False, description="a learnable tau for every layer, as in PLIF")
+
+
+class Training(Section):
+    """One training; the keys are those of `eccsnn.training.fit`."""
+
+    epochs: int = Field(10, ge=0, description="passes over the training images")
+    batch_size: int = Field(64, ge=2, description="images a step")
+    optimizer: Literal["adam", "sgd"] = "adam"
+    lr: Positive = Field(1e-3, description="learning rate at the start")
+    weight_decay: float = Field(5e-4, ge=0, description="L2 term of the optimizer")
+    momentum: Fraction = Field(0.9, description="for sgd")
+    schedule: Literal["cosine", "steps", "constant"] = "cosine"
+    milestones: tuple[Fraction, ...] = Field((0.3, 0.6, 0.8), description="for steps: fractions of the training")
+    gamma: Positive = Field(0.2, description="for steps: factor of the learning rate at each milestone")
+    select: Literal["last", "best_validation"] = "last"
+
+
+class Costs(Section):
+    """The model of energy and latency."""
+
+    profile: str = Field("edge_45nm_wifi", description="device profile: constants with their sources")
+    precision: Literal["fp32", "int8"] = Field("fp32", description="of the operations that are priced")
+    memory: bool = Field(
+        False, description="adds the energy of one weight read an operation; not with published edge figures"
+    )
+
+
+class Experiment(Section):
+    """What the configuration of every system begins with."""
+
+    system: str
+    name: str = Field(
+        pattern=r"^\w[\w.+-]*(/\w[\w.+-]*)*$", description="folder of its runs, such as ecc_snn/digits_small"
+    )
+    description: str = Field("", description="a line for lists and reports")
+    seed: int = Field(0, ge=0)
+    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    checkpoint_seconds: Positive = Field(120.0, description="a killed training loses at most about as much")
+    data: Data = Data()
+    costs: Costs = Costs()
