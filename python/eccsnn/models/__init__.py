@@ -1,19 +1,26 @@
 """Edge SNNs and cloud ANNs behind one interface.
 
-All have `forward`, `forward_features`, `head`, `feature_maps` and `spec`; SNNs also have `init_state` and `step`.
+All have `forward`, `forward_features`, `head`, `feature_maps`, `split_points` and `spec`; SNNs also have `init_state`,
+`step` and `forward_timesteps`. `split` cuts a model in two.
 """
 
-from eccsnn.models.base import FeatureMap, Features, Model, scale_channels
-from eccsnn.models.registry import ModelInfo, build_model, list_models
+from eccsnn.models.base import FeatureMap, Features, Model, SplitPoint, scale_channels
+from eccsnn.models.registry import ModelInfo, build_model, insert_bottlenecks, list_models
 from eccsnn.models.spiking import SpikingModel
+from eccsnn.models.split import CloudPart, EdgePart, split
 
 __all__ = [
+    "CloudPart",
+    "EdgePart",
     "FeatureMap",
     "Features",
     "Model",
     "ModelInfo",
     "SpikingModel",
+    "SplitPoint",
     "build_model",
+    "insert_bottlenecks",
     "list_models",
     "scale_channels",
+    "split",
 ]

@@ -1,5 +1,6 @@
 """The models by name."""
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -45,10 +46,13 @@ _BUILT_IN: dict[str, tuple[ModelInfo, _Builder]] = {
             partial(SpikingVGG, depth=9),
         ),
         (ModelInfo("spiking_vgg16", "snn", "13 convolutions and two hidden layers"), partial(SpikingVGG, depth=16)),
-        (ModelInfo("sew_resnet10", "snn", "SEW-ResNet (ADD), one basic block a stage"), partial(SEWResNet, depth=10)),
-        (ModelInfo("sew_resnet18", "snn", "SEW-ResNet (ADD), basic blocks"), partial(SEWResNet, depth=18)),
-        (ModelInfo("sew_resnet34", "snn", "SEW-ResNet (ADD), basic blocks"), partial(SEWResNet, depth=34)),
-        (ModelInfo("sew_resnet50", "snn", "SEW-ResNet (ADD), bottlenecks"), partial(SEWResNet, depth=50)),
+        (
+            ModelInfo("sew_resnet10", "snn", "SEW-ResNet (ADD or IAND), one basic block a stage"),
+            partial(SEWResNet, depth=10),
+        ),
+        (ModelInfo("sew_resnet18", "snn", "SEW-ResNet (ADD or IAND), basic blocks"), partial(SEWResNet, depth=18)),
+        (ModelInfo("sew_resnet34", "snn", "SEW-ResNet (ADD or IAND), basic blocks"), partial(SEWResNet, depth=34)),
+        (ModelInfo("sew_resnet50", "snn", "SEW-ResNet (ADD or IAND), bottlenecks"), partial(SEWResNet, depth=50)),
         (ModelInfo("spikformer", "snn", "Spikformer-4-384, a vision transformer of spikes"), Spikformer),
         (ModelInfo("vgg16", "ann", "VGG-16 with batch norm"), VGG),
         (ModelInfo("resnet18", "ann", "ResNet, basic blocks"), partial(ResNet, depth=18)),
@@ -80,6 +84,7 @@ def build_model(
     timesteps: int = 4,
     neuron: Mapping[str, Any] | None = None,
     pretrained: bool = False,
+    bottlenecks: Mapping[str, Mapping[str, Any]] | None = None,
     **options: Any,
 ) -> Model:
     """Builds a model with fresh weights, drawn from torch's global generator.
@@ -94,8 +99,10 @@ def build_model(
         timesteps: T of an SNN; an ANN has none and ignores it.
         neuron: Keys of `eccsnn.nn.NEURON_KEYS` for the neurons of an SNN; see `eccsnn.nn.complete_neuron_config`.
         pretrained: Whether torchvision or timm downloads the weights of the trunk.
-        options: What single models take besides: `norm_gain` (SNNs); `dropout` (vgg16); `freeze_trunk`, `input_mean`
-            and `input_std` (vit_b16, torchvision/..., timm/...).
+        bottlenecks: Split point -> options of the bottleneck unit that is inserted there; see
+            `eccsnn.models.Model.add_bottlenecks`. They leave the weights of the rest as they would be without.
+        options: What single models take besides: `norm_gain` (SNNs); `connect` (SEW-ResNets); `dropout` (vgg16);
+            `freeze_trunk`, `input_mean` and `input_std` (vit_b16, torchvision/..., timm/...).
 
     Returns:
         The model in training mode, on the CPU.
@@ -138,7 +145,35 @@ def build_model(
                 f"(such as torchvision/resnet18), or pretrained=False"
             )
         options = {**options, "pretrained": True}
-    return builder(spec, **options)
+    model = builder(spec, **options)
+    if bottlenecks:
+        model.add_bottlenecks(bottlenecks)
+    return model
+
+
+def insert_bottlenecks(model: Model, bottlenecks: Mapping[str, Mapping[str, Any]]) -> Model:
+    """Inserts bottleneck units into a copy of a model, such as a trained backbone.
+
+    Args:
+        model: It stays as it is.
+        bottlenecks: As for `build_model`.
+
+    Returns:
+        A model of its own, weights and all: training it does not change the other. The units' weights are drawn from
+        torch's global generator.
+
+    Raises:
+        ValueError: See `eccsnn.models.Model.add_bottlenecks`.
+
+    Example:
+        >>> backbone = build_model("spiking_vgg9", num_classes=10, width=0.125)
+        >>> cut = insert_bottlenecks(backbone, {"pool2": {"channels": 2, "stride": 2, "kernel_size": 2}})
+        >>> cut.feature_maps["bottleneck:pool2"]
+        FeatureMap(channels=2, stride=8, max_count=1)
+    """
+    changed = copy.deepcopy(model)
+    changed.add_bottlenecks(bottlenecks)
+    return changed
 
 
 def _find(name: str) -> tuple[ModelInfo, _Builder]:

@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from eccsnn.models.base import FeatureMap, kaiming_init, scale_channels
-from eccsnn.models.spiking import ConvLIF, Neurons, Pass, SpikingModel, max_pool
+from eccsnn.models.base import kaiming_init, scale_channels
+from eccsnn.models.spiking import SpikingModel
 from eccsnn.nn import TaskHeads
+from eccsnn.nn.layers import ConvLIF, Neurons, Pass, Pool, Stem
 
 DEPTH = 4
 DIM = 384
@@ -50,6 +51,14 @@ class SpikingSelfAttention(nn.Module):
         return self.proj(run.fire(self.lif, attended.reshape(x.shape)), run)
 
 
+class PositionEmbedding(ConvLIF):
+    """A convolution with neurons, added to its input: integers up to 2."""
+
+    def forward(self, x: Tensor, run: Pass) -> Tensor:
+        """Maps spikes [T, N, C, H, W] to sums of spikes."""
+        return x + super().forward(x, run)
+
+
 class EncoderBlock(nn.Module):
     """Self attention and MLP, each added to its input: integers up to the input's bound plus 2."""
 
@@ -69,7 +78,7 @@ class Spikformer(SpikingModel):
 
     Patch splitting halves the image twice up to 32 px, three times up to 64 px and four times above (16 px patches, as
     published for 224 px). Feature maps: `patches` (binary spikes), `embedded` and `block1` ... `block4` (sums of
-    spikes).
+    spikes). Split points besides, within patch splitting: `patch1` ... `patch3`.
 
     Args:
         spec: The resolved arguments of `build_model`.
@@ -85,41 +94,30 @@ class Spikformer(SpikingModel):
                 f"{spec['name']}: image_size is {self.image_size}, expected a multiple of the patch, {2**poolings}"
             )
         dim = scale_channels(DIM, width)
-        size = self.image_size
-        self.stem = ConvLIF(self.in_channels, scale_channels(DIM // 8, width), size, neuron, of_spikes=False)
-        in_channels = scale_channels(DIM // 8, width)
-        self.patch_convs = nn.ModuleList()
-        self.pool_from = 4 - poolings  # the last of the four convolutions are pooled
-        for index, divisor in enumerate((8, 4, 2, 1)):
+        size, in_channels = self.image_size, self.in_channels
+        for index, divisor in enumerate((8, 4, 2, 1), start=1):
             channels = scale_channels(DIM // divisor, width)
-            if index > 0:
-                self.patch_convs.append(ConvLIF(in_channels, channels, size, neuron))
+            layer: ConvLIF
+            if index == 1:
+                layer = self.stem = Stem(in_channels, channels, size, neuron, of_spikes=False)
+                self.patch_convs = nn.ModuleList()
+            else:
+                layer = ConvLIF(in_channels, channels, size, neuron)
+                self.patch_convs.append(layer)
             in_channels = channels
-            if index >= self.pool_from:
-                size //= 2
-        self.position = ConvLIF(dim, dim, size, neuron)
+            layers: tuple[nn.Module, ...] = (layer,)
+            if index > 4 - poolings:  # the last of the four convolutions are pooled
+                layers, size = (layer, Pool(2)), size // 2
+            name = "patches" if index == 4 else f"patch{index}"
+            self.add_section(name, *layers, channels=channels, size=size, max_count=1, is_map=index == 4)
+        self.position = PositionEmbedding(dim, dim, size, neuron)
+        self.add_section("embedded", self.position, channels=dim, size=size, max_count=2)
         self.blocks = nn.ModuleList([EncoderBlock(dim, size, neuron) for _ in range(DEPTH)])
+        for index, block in enumerate(self.blocks):
+            self.add_section(f"block{index + 1}", block, channels=dim, size=size, max_count=2 * index + 4)
         kaiming_init(self, norm_gain)
-        stride = self.image_size // size
-        self.feature_maps["patches"] = FeatureMap(dim, stride, max_count=1)
-        self.feature_maps["embedded"] = FeatureMap(dim, stride, max_count=2)
-        for index in range(DEPTH):
-            self.feature_maps[f"block{index + 1}"] = FeatureMap(dim, stride, max_count=2 * index + 4)
         self.head = TaskHeads(dim, spec["tasks"])
         self.finish()
-
-    def hidden_spikes(self, x: Tensor, run: Pass) -> Tensor:
-        if self.pool_from == 0:
-            x = max_pool(x)
-        for index, layer in enumerate(self.patch_convs, start=1):
-            x = layer(x, run)
-            if index >= self.pool_from:
-                x = max_pool(x)
-        run.keep("patches", x)
-        x = run.keep("embedded", x + self.position(x, run))
-        for index, block in enumerate(self.blocks):
-            x = run.keep(f"block{index + 1}", block(x, run))
-        return x.mean((-2, -1))
 
 
 def attention_heads(dim: int) -> int:

@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from eccsnn.models.base import FeatureMap, kaiming_init, scale_channels
-from eccsnn.models.spiking import ConvLIF, Neurons, Pass, SpikingModel, max_pool
+from eccsnn.models.base import kaiming_init, scale_channels
+from eccsnn.models.spiking import SpikingModel
 from eccsnn.nn import SpikeLinear, TaskHeads, over_time
+from eccsnn.nn.layers import ConvLIF, Neurons, Pass, Pool, Stem
 
 # Channels of the 3x3 convolutions; a row ends with 2x2 max pooling.
 LAYOUTS: dict[int, list[list[int]]] = {
@@ -40,11 +41,24 @@ class HiddenLIF(nn.Module):
         return run.fire(self.lif, over_time(self.linear, x))
 
 
+class HiddenLayers(nn.ModuleList):
+    """Hidden layers on a flattened map."""
+
+    def forward(self, x: Tensor, run: Pass) -> Tensor:
+        """Maps [T, N, C, H, W] to spikes [T, N, D]."""
+        x = x.movedim(2, -1).flatten(2)  # [H, W, C] in that order, as channels-last memory has it: no copy
+        for layer in self:
+            x = layer(x, run)
+        return x
+
+
 class SpikingVGG(SpikingModel):
     """Spiking VGG.
 
     Feature maps are the spikes of every convolution before pooling: `conv1`, `conv2`, ... and `conv_last`, the last one
-    before the hidden layers (VGG-9 at 32 px: 256 channels of 8x8; 2x2 pooling brings it to a VGG-16's `pool3`).
+    before the hidden layers (VGG-9 at 32 px: 256 channels of 8x8; 2x2 pooling brings it to a VGG-16's `pool3`). Split
+    points are what a wire would carry: a convolution's spikes where no pooling follows, else the pooled ones (`pool1`,
+    ...).
 
     Args:
         spec: The resolved arguments of `build_model`.
@@ -61,40 +75,29 @@ class SpikingVGG(SpikingModel):
                 f"{spec['name']}: image_size is {size}, expected a multiple of {2 ** len(layout)} "
                 f"({len(layout)} poolings halve it)"
             )
-        convs: dict[str, ConvLIF] = {}
-        self.pool_after: set[str] = set()
         in_channels, total = self.in_channels, sum(len(row) for row in layout)
-        for row in layout:
-            for base_channels in row:
+        for pool, row in enumerate(layout, start=1):
+            for position, base_channels in enumerate(row, start=1):
                 index = len(self.feature_maps) + 1
                 name = f"conv{index}" if index < total else "conv_last"
                 channels = scale_channels(base_channels, width)
-                layer = ConvLIF(in_channels, channels, size, neuron, of_spikes=index > 1)
+                layer: ConvLIF
                 if index == 1:
-                    self.stem = layer
+                    layer = self.stem = Stem(in_channels, channels, size, neuron, of_spikes=False)
+                    self.convs = nn.ModuleDict()
                 else:
-                    convs[name] = layer
-                self.feature_maps[name] = FeatureMap(channels, self.image_size // size, max_count=1)
+                    layer = self.convs[name] = ConvLIF(in_channels, channels, size, neuron)
+                pooled = position == len(row)
+                self.add_section(name, layer, channels=channels, size=size, max_count=1, is_point=not pooled)
                 in_channels = channels
-            self.pool_after.add(name)
             size //= 2
-        self.convs = nn.ModuleDict(convs)
+            self.add_section(f"pool{pool}", Pool(2), channels=channels, size=size, max_count=1, is_map=False)
         kaiming_init(self, norm_gain)
         features = in_channels * size * size
-        self.hidden = nn.ModuleList()
+        self.hidden = HiddenLayers()
         for _ in range(HIDDEN_LAYERS[depth]):
             self.hidden.append(HiddenLIF(features, scale_channels(HIDDEN_FEATURES, width), neuron))
             features = scale_channels(HIDDEN_FEATURES, width)
+        self.sections["hidden"] = (self.hidden,)
         self.head = TaskHeads(features, spec["tasks"])
         self.finish()
-
-    def hidden_spikes(self, x: Tensor, run: Pass) -> Tensor:
-        run.keep("conv1", x)
-        for name, layer in self.convs.items():
-            x = run.keep(name, layer(x, run))
-            if name in self.pool_after:
-                x = max_pool(x)
-        x = x.movedim(2, -1).flatten(2)  # [H, W, C] in that order, as channels-last memory has it: no copy
-        for layer in self.hidden:
-            x = layer(x, run)
-        return x

@@ -1,6 +1,7 @@
 """Neurons, surrogates, heads and helpers over time. State is explicit: it goes in and comes out."""
 
-from eccsnn.nn.heads import TaskHeads
+from eccsnn.nn.bottleneck import Bottleneck, SpikeBottleneck
+from eccsnn.nn.heads import ExitHead, TaskHeads
 from eccsnn.nn.monitor import FiringRates, firing_rates
 from eccsnn.nn.neurons import IF, LIF, NEURON_KEYS, PLIF, complete_neuron_config
 from eccsnn.nn.spike_layers import SpikeConv2d, SpikeLinear, SpikeMaxPool2d
@@ -14,9 +15,12 @@ __all__ = [
     "NEURON_KEYS",
     "PLIF",
     "ATan",
+    "Bottleneck",
+    "ExitHead",
     "FiringRates",
     "Rect",
     "Sigmoid",
+    "SpikeBottleneck",
     "SpikeConv2d",
     "SpikeLinear",
     "SpikeMaxPool2d",

@@ -91,3 +91,25 @@ class TaskHeads(nn.Module):
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, tasks={[list(task) for task in self.tasks]}"
+
+
+class ExitHead(nn.Module):
+    """A head on spikes at a split point, with which an edge decides by itself whether the answer is clear.
+
+    Args:
+        channels: Channels C of the spikes.
+        tasks: As for `TaskHeads`.
+
+    Example:
+        >>> import torch
+        >>> ExitHead(4, [[0, 1, 2]])(torch.ones(5, 2, 4, 8, 8)).shape
+        torch.Size([5, 2, 3])
+    """
+
+    def __init__(self, channels: int, tasks: Sequence[Sequence[int]]) -> None:
+        super().__init__()
+        self.head = TaskHeads(channels, tasks)
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        """Maps spikes [..., N, C, H, W] to logits [..., N, K]: one for each timestep, from the rates over space."""
+        return self.head(spikes.mean((-2, -1), dtype=torch.promote_types(spikes.dtype, torch.float32)))

@@ -20,7 +20,8 @@ def build():
             nn.init.constant_(norm.bias, 0.3)
             norm.momentum = 1.0  # one pass sets the statistics; without them, deep layers are silent in evaluation
         with torch.no_grad():
-            model(torch.randn(2, model.in_channels, model.image_size, model.image_size))
+            images = torch.randn(2, model.in_channels, model.image_size, model.image_size)
+            model(images, **({"through": model.inserted} if model.inserted else {}))
         for norm in norms:
             norm.momentum = 0.1
         return model

@@ -3,7 +3,7 @@ import torch
 
 from eccsnn.models import build_model
 from eccsnn.models.sew_resnet import SEWBlock
-from eccsnn.models.spiking import Pass
+from eccsnn.nn.layers import Pass
 
 
 def count(name: str, **options) -> int:

@@ -3,8 +3,8 @@ import torch
 
 from eccsnn.models import build_model
 from eccsnn.models.spikformer import SpikingSelfAttention
-from eccsnn.models.spiking import Pass
 from eccsnn.nn import complete_neuron_config
+from eccsnn.nn.layers import Pass
 
 
 def test_attention_is_the_scaled_product_of_queries_keys_and_values():

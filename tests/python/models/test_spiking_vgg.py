@@ -37,7 +37,7 @@ def test_the_last_map_stands_before_the_last_pooling():
     model = build_model("spiking_vgg9", num_classes=2)
     assert list(model.feature_maps) == ["conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "conv_last"]
     assert model.feature_maps["conv_last"] == (256, 4, 1)
-    assert model.pool_after == {"conv2", "conv4", "conv_last"}
+    assert {"pool1", "pool2", "pool3"} <= set(model.split_points)
 
 
 def test_width_scales_every_hidden_layer():
