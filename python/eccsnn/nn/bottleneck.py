@@ -46,9 +46,12 @@ class Bottleneck(nn.Module):
 
     Attributes:
         encoder, decoder: Before the wire and behind it.
+        codec: None, or what the wire does to it between them where that loses something (JPEG): a module of its own, so
+            that a model in two parts leaves it to the wire.
         channels, size: Shape of what is on the wire, [channels, size, size].
     """
 
+    codec: nn.Module | None = None
     encoder: nn.Module
     decoder: nn.Module
     channels: int
