@@ -51,11 +51,14 @@ class Bottleneck(nn.Module):
         channels, size: Shape of what is on the wire, [channels, size, size].
     """
 
-    codec: nn.Module | None = None
     encoder: nn.Module
     decoder: nn.Module
     channels: int
     size: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.codec: nn.Module | None = None
 
 
 class SpikeBottleneck(Bottleneck):
