@@ -13,11 +13,13 @@ MODELS = [
     ("spiking_vgg9", {}),
     ("spiking_vgg16", {}),
     ("sew_resnet10", {}),
+    ("sew_resnet18", {}),
     ("sew_resnet18", {"connect": "iand"}),
     ("sew_resnet50", {"connect": "iand"}),
+    ("spiking_mobilenet", {}),
     ("spikformer", {}),
 ]
-IDS = [name for name, _ in MODELS]
+IDS = ["-".join([name, *options.values()]) for name, options in MODELS]
 
 
 def some(points) -> list[str]:
