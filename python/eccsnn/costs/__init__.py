@@ -10,6 +10,7 @@ from eccsnn.costs.latency import cloud_latency_ms, edge_latency_ms, link_latency
 from eccsnn.costs.profiles import Profile, list_profiles, load_profile
 from eccsnn.costs.quantity import PROVENANCES, Quantity, relative_change
 from eccsnn.costs.table import ImageCosts, cost_row, image_costs
+from eccsnn.costs.timesteps import timestep_costs
 
 __all__ = [
     "PROVENANCES",
@@ -33,4 +34,5 @@ __all__ = [
     "network_latency_ms",
     "radio_energy_mj",
     "relative_change",
+    "timestep_costs",
 ]

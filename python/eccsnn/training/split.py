@@ -42,7 +42,7 @@ def timestep_logits(model: Any, images: Tensor, point: str | None) -> tuple[Tens
         `[T, N, K]`, and `[T, N, c, h, w]`; None for an ANN or an uncut network.
     """
     if model.kind == "ann":
-        return model(images).unsqueeze(0), None
+        return model(images, through=point).unsqueeze(0), None
     if point is None:
         return model.forward_timesteps(images, through=None), None
     edge, cloud = split(model, point)
