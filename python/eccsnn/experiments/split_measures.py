@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from eccsnn._core import SpikeEncoder, SpikeTables
 from eccsnn.costs import count_macs, count_synops
 from eccsnn.data import ImageSet, Splits, normalize
 from eccsnn.experiments.cloud import MODEL
@@ -27,7 +28,6 @@ from eccsnn.training import load_checkpoint, load_model, load_weights, predict_l
 from eccsnn.training.checkpoint import write_atomically, write_json
 from eccsnn.training.evaluate import predict_timesteps
 from eccsnn.transport.images import encode_image
-from eccsnn.transport.spike_codec import SpikeEncoder, SpikeTables
 
 TABLES = "tables.bin"
 _TABLE_IMAGES = 4096  # training images whose spikes the codec's tables are learnt from

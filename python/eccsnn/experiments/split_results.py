@@ -1,5 +1,7 @@
-"""From outputs and counts of a cut network to the numbers of results.json: accuracy with its interval, early exit, bytes
-against every yardstick, costs, and the ablation of compression and early exit."""
+"""From outputs and counts of a cut network to the numbers of results.json.
+
+Accuracy with its interval, early exit, bytes against every yardstick, costs, and the ablation of compression and exit.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How sure is a difference of accuracies? Paired bootstrap over test samples, and over seeds where there are several."""
+"""How sure is a difference of accuracies? Paired bootstrap over test samples and seeds."""
 
 from __future__ import annotations
 

@@ -17,7 +17,6 @@ import torch
 from eccsnn.data import ImageSet, Splits, batches
 from eccsnn.models import ANN, Model, split
 from eccsnn.training import FitOptions, FitResult, predict_logits, train_cut
-from eccsnn.transport.feature_codec import decode_features, encode_features
 from eccsnn.transport.images import decode_image, encode_image
 
 KINDS = {"bottlenet": "bottlenet", "bottlenet_pp": "bottlenet++"}
@@ -81,6 +80,8 @@ def predict_through_features(
     Returns:
         Logits fp32 `[1, N, K]` and payload bytes int64 `[1, N]`: one packet an image.
     """
+    from eccsnn.transport.feature_codec import decode_features, encode_features
+
     edge, cloud = split(model.eval(), point)
     logits, sizes = [], []
     with torch.inference_mode():

@@ -3,8 +3,8 @@
     images -> f_edge -> encoder | wire | decoder -> f_cloud -> logits of every timestep -> stop?
 
 Source: "NeuCODEX: Edge-Cloud Co-Inference with Spike-Driven Compression and Dynamic Early-Exit" (ICMLA 2025, arXiv
-2509.19156). Known from there: after every timestep the accumulated output's confidence is compared with a threshold, and
-inference stops when it is reached; the whole network is fine-tuned after the compression was inserted. Defined here:
+2509.19156). Known from there: after every timestep the accumulated output's confidence is compared with a threshold,
+and inference stops when it is reached; the whole network is fine-tuned after the compression was inserted. Defined here:
 encoder and decoder (`eccsnn.nn.SpikeBottleneck`), the stages (backbone, unit, whole network), the losses
 (`eccsnn.training.split`), the confidence (maximum softmax of the running mean of the logits), the threshold's choice on
 validation data, and the codec between the parts (`eccsnn.transport.spike_codec`).
@@ -50,8 +50,8 @@ def train_unit(
         teacher: For distillation, not changed.
         exit_head: The edge's own head, trained with the unit; changed in place.
         options: Where and how to compute, checkpoints and progress.
-        losses: `exit_weight`, `logit_weight`, `temperature` of `eccsnn.training.split_loss`. The rate has no weight here:
-            first the unit has to carry what the answer needs.
+        losses: `exit_weight`, `logit_weight`, `temperature` of `eccsnn.training.split_loss`. The rate has no weight
+            here: first the unit has to carry what the answer needs.
 
     Returns:
         The network with its unit, and what the training recorded.
@@ -136,8 +136,9 @@ def early_exit(
         tolerance: Validation accuracy given up for fewer timesteps.
 
     Returns:
-        `threshold` (None: never reached), `validation` and `test` (both curves), `chosen` (figures on test data at the
-        threshold), `all_timesteps` (the same without early exit), and `stops` (int64 `[N]`, timesteps of each test image).
+        `threshold` (None: never reached), `rule`, `validation` and `test` (both curves), `chosen` (figures on test data
+        at the threshold), `all_timesteps` (the same without early exit), and `stops` (int64 `[N]`, timesteps of each
+        test image).
     """
     curve = offload.exit_curve(class_ids=class_ids, part="validation", **validation)
     index = offload.choose_exit(curve, tolerance)
