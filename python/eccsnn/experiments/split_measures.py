@@ -21,8 +21,9 @@ from eccsnn.experiments.cloud import MODEL
 from eccsnn.experiments.run import LOG
 from eccsnn.experiments.split_builds import EXIT_HEAD, exit_head
 from eccsnn.experiments.split_schema import SplitConfig
-from eccsnn.models import ANN, SpikingModel, split
-from eccsnn.nn import SpikeRateModel
+from eccsnn.models import SpikingModel, split
+from eccsnn.models.ann import ANN
+from eccsnn.nn.rate_model import SpikeRateModel
 from eccsnn.systems import baselines
 from eccsnn.training import load_checkpoint, load_model, load_weights, predict_logits
 from eccsnn.training.checkpoint import write_atomically, write_json

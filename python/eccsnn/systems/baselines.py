@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from eccsnn.data import ImageSet, Splits, batches
-from eccsnn.models import ANN, Model, split
+from eccsnn.models import Model, split
+from eccsnn.models.ann import ANN
 from eccsnn.training import FitOptions, FitResult, predict_logits, train_cut
 from eccsnn.transport.images import decode_image, encode_image
 

@@ -4,7 +4,7 @@
 
 Source: "NeuCODEX: Edge-Cloud Co-Inference with Spike-Driven Compression and Dynamic Early-Exit" (ICMLA 2025, arXiv
 2509.19156). Known from there: after every timestep the accumulated output's confidence is compared with a threshold,
-and inference stops when it is reached; the whole network is fine-tuned after the compression was inserted. Defined here:
+and inference stops when it is reached; the whole network is fine-tuned after the compression. Defined here:
 encoder and decoder (`eccsnn.nn.SpikeBottleneck`), the stages (backbone, unit, whole network), the losses
 (`eccsnn.training.split`), the confidence (maximum softmax of the running mean of the logits), the threshold's choice on
 validation data, and the codec between the parts (`eccsnn.transport.spike_codec`).
@@ -21,7 +21,8 @@ import torch
 from eccsnn import offload
 from eccsnn.data import Splits
 from eccsnn.models import Model
-from eccsnn.nn import ExitHead, SpikeRateModel
+from eccsnn.nn import ExitHead
+from eccsnn.nn.rate_model import SpikeRateModel
 from eccsnn.training import FitOptions, FitResult, train_cut
 
 
