@@ -110,8 +110,8 @@ def count_macs(model: nn.Module, input_shape: Sequence[int], input_dtype: torch.
     Args:
         model: any module that takes one tensor. It runs once, in eval mode, on zeros; its mode is restored.
         input_shape: shape of one sample without the batch dimension, for example ``(3, 32, 32)``.
-        input_dtype: dtype of the input, such as ``torch.uint8`` for the bytes that a cloud part takes; None: that of the
-            weights.
+        input_dtype: dtype of the input, such as ``torch.uint8`` for the bytes that a cloud part takes; None: that of
+            the weights.
 
     Returns:
         layer name -> multiply-accumulates, in the order of execution; the sum is the model's total.
