@@ -23,7 +23,7 @@ from eccsnn.experiments.live import load_splits
 from eccsnn.experiments.run import Run, StageProgress
 from eccsnn.experiments.split_schema import SplitConfig
 from eccsnn.experiments.stages import Artefact
-from eccsnn.models import split
+from eccsnn.models import list_models, split
 from eccsnn.training.checkpoint import write_json
 from eccsnn.training.classifier import build_seeded
 
@@ -67,15 +67,21 @@ def run_split(run: Run) -> dict[str, Any]:
 
 def _check(config: SplitConfig, splits: Splits) -> None:
     """Finds what would stop the experiment at its end before hours are spent on its beginning."""
+    kind = "snn" if config.spiking else "ann"
+    name = config.network.model.name
+    known = {info.name: info.kind for info in list_models()}
+    if known.get(name, kind) != kind:
+        fitting = ", ".join(other for other, its in known.items() if its == kind and "/" not in other)
+        raise ConfigError(
+            f"{config.name}: network.model.name is {name}, an {known[name]}, but {config.system} takes an {kind}, such as "
+            f"{fitting}."
+        )
     try:
         arguments = config.network_arguments()
         size = splits.image_shape[-1]
         if config.unit is not None:
             arguments["bottlenecks"] = {config.unit.point: builds.unit_options(config)}
         model = build_seeded(0, num_classes=splits.num_classes, image_size=size, **arguments)
-        kind = "snn" if config.spiking else "ann"
-        if model.kind != kind:
-            raise ValueError(f"network.model.name is {config.network.model.name}, but {config.system} cuts an {kind}")
         if config.unit is not None:
             split(model, config.unit.point)  # type: ignore[call-overload]
     except (ValueError, TypeError) as error:

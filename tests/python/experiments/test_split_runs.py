@@ -124,8 +124,11 @@ def test_spikebottlenet_takes_all_timesteps(runs):
     [
         ("neucodex", "unit.point=stage9", "unknown split point 'stage9'"),
         ("neucodex", "network.model.connect=add", "binary spikes"),
-        ("neucodex", "network.model.name=resnet18", "cuts an snn"),
-        ("neucodex", "data.val_fraction=0", "leaves no validation images"),
+        (
+            "neucodex",
+            "network.model.name=resnet18",
+            "resnet18, an ann, but neucodex takes an snn, such as spiking_vgg9",
+        ),
         ("neucodex", "costs.profile=ecc_snn_published", "single timesteps"),
         ("neucodex", "unit=null", "neucodex cuts its network; add a unit"),
         ("neucodex", "unit.chanels=3", "did you mean unit.channels"),
@@ -136,6 +139,11 @@ def test_spikebottlenet_takes_all_timesteps(runs):
 def test_mistakes_are_found_before_anything_is_trained(runs, name, override, message):
     with pytest.raises(ConfigError, match=message):
         run_config(f"{name}/digits_debug", [*CUT, override], runs_dir=runs)
+
+
+def test_thresholds_need_validation_images(runs):
+    with pytest.raises(ConfigError, match="leaves no validation images"):
+        run_config("neucodex/digits_debug", ["data.subset=null", "data.val_fraction=0"], runs_dir=runs)
 
 
 def test_a_broken_run_says_so(finished, tmp_path):
