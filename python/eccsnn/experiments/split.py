@@ -73,7 +73,7 @@ def _check(config: SplitConfig, splits: Splits) -> None:
     if known.get(name, kind) != kind:
         fitting = ", ".join(other for other, its in known.items() if its == kind and "/" not in other)
         raise ConfigError(
-            f"{config.name}: network.model.name is {name}, an {known[name]}, but {config.system} takes an {kind}, such as "
+            f"{config.name}: network.model.name is {name}, an {known[name]}, but {config.system} takes an {kind}, like "
             f"{fitting}."
         )
     try:

@@ -127,7 +127,7 @@ def test_spikebottlenet_takes_all_timesteps(runs):
         (
             "neucodex",
             "network.model.name=resnet18",
-            "resnet18, an ann, but neucodex takes an snn, such as spiking_vgg9",
+            "resnet18, an ann, but neucodex takes an snn, like spiking_vgg9",
         ),
         ("neucodex", "costs.profile=ecc_snn_published", "single timesteps"),
         ("neucodex", "unit=null", "neucodex cuts its network; add a unit"),
