@@ -144,7 +144,7 @@ def main() -> None:
         save(name, model, layer, bottleneck)
     if WIDE_CUT in options.cuts:
         model = build_seeded(options.seed, width=1.0, **spec)
-        train(model, take(splits.train, 0, 2000), splits, 2, 1e-3, options.seed)
+        train(model, take(splits.train, 0, 1500), splits, 1, 1e-3, options.seed)
         save(WIDE_CUT, model, "conv2", None)
 
 

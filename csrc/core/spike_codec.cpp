@@ -1,5 +1,6 @@
 #include "eccsnn/spike_codec.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "checksum.h"
@@ -40,6 +41,7 @@ struct SpikeStream {
   PacketCheck check;
   std::int64_t timestep = 0;
   Bytes dense, best, other;
+  std::vector<std::uint16_t> chances, words;  // of lanes
 };
 
 namespace {
@@ -61,16 +63,57 @@ void check_padding(const SpikeGeometry& geometry, const std::uint8_t* packed) {
   }
 }
 
+constexpr std::size_t kStateBytes = sizeof(std::uint32_t) * kLanes;
+
+void encode_lanes(SpikeStream& stream, Bytes& out) {
+  const LaneArgs args = lane_args(stream.tables->model(), stream.state, stream.history, stream.timestep);
+  const std::size_t most = static_cast<std::size_t>(most_lane_words(args));
+  stream.chances.resize(most);
+  stream.words.resize(most);
+  predict_lanes(args, stream.chances.data());
+  std::uint32_t states[kLanes];
+  std::fill_n(states, kLanes, kLaneLow);
+  std::uint16_t* const end = stream.words.data() + most;
+  const std::uint16_t* const begin = put_lanes(args, stream.chances.data(), states, end);
+  const std::size_t bytes = static_cast<std::size_t>(end - begin) * sizeof(std::uint16_t);
+  out.resize(kStateBytes + bytes);
+  std::memcpy(out.data(), states, kStateBytes);
+  if (bytes) std::memcpy(out.data() + kStateBytes, begin, bytes);
+}
+
+void decode_lanes(SpikeStream& stream, const std::uint8_t* payload, std::size_t size) {
+  if (size < kStateBytes || size % sizeof(std::uint16_t)) {
+    throw SpikePacketError("lanes have " + std::to_string(size) + " bytes, expected an even number from " +
+                           std::to_string(kStateBytes) + ": the packet is truncated");
+  }
+  const LaneArgs args = lane_args(stream.tables->model(), stream.state, stream.history, stream.timestep);
+  std::uint32_t states[kLanes];
+  std::memcpy(states, payload, kStateBytes);
+  const std::size_t count = (size - kStateBytes) / sizeof(std::uint16_t);
+  stream.words.assign(count + kLaneGroup, 0);
+  std::memcpy(stream.words.data(), payload + kStateBytes, size - kStateBytes);
+  const std::int64_t read = get_lanes(args, states, stream.words.data(), static_cast<std::int64_t>(count));
+  // The encoder began with the lowest state in every lane: that is where a packet that it wrote must end.
+  if (read != static_cast<std::int64_t>(count) || std::count(states, states + kLanes, kLaneLow) != kLanes) {
+    throw SpikePacketError("the lanes of " + std::to_string(size) +
+                           " bytes do not end as the encoder began: the packet is corrupt");
+  }
+}
+
 // Tries the forms and leaves the shortest payload in `best`.
 SpikeForm choose(SpikeStream& stream) {
   const SpikeGeometry& geometry = stream.geometry();
   const std::int64_t bits = geometry.bits();
   stream.best.clear();
   stream.kept = stream.state;
-  RangeEncoder coder(stream.best);
-  encode_adaptive(stream.tables->model(), stream.state, stream.history, stream.timestep, coder);
-  coder.finish();
-  SpikeForm form = SpikeForm::kAdaptive;
+  SpikeForm form = fits_lanes(geometry) ? SpikeForm::kLanes : SpikeForm::kAdaptive;
+  if (form == SpikeForm::kLanes) {
+    encode_lanes(stream, stream.best);
+  } else {
+    RangeEncoder coder(stream.best);
+    encode_adaptive(stream.tables->model(), stream.state, stream.history, stream.timestep, coder);
+    coder.finish();
+  }
   const std::int64_t spikes = count_ones(stream.dense.data(), geometry.dense_bytes());
   const auto size = [&] { return static_cast<std::int64_t>(stream.best.size()); };
   const auto take = [&](SpikeForm chosen) {
@@ -91,7 +134,7 @@ SpikeForm choose(SpikeStream& stream) {
     stream.other = stream.dense;
     take(SpikeForm::kRaw);
   }
-  if (form != SpikeForm::kAdaptive) std::swap(stream.state, stream.kept);
+  if (form != SpikeForm::kAdaptive && form != SpikeForm::kLanes) std::swap(stream.state, stream.kept);
   return form;
 }
 
@@ -184,7 +227,19 @@ SpikeForm SpikeDecoder::decode(const std::uint8_t* packet, std::size_t size, std
   }
   const SpikeForm form = static_cast<SpikeForm>(number);
   stream.history.advance();
-  if (form == SpikeForm::kAdaptive) {
+  const bool modelled = form == SpikeForm::kAdaptive || form == SpikeForm::kLanes;
+  if (modelled && (form == SpikeForm::kLanes) != fits_lanes(geometry)) {
+    throw SpikePacketError(where + "the packet has form " + spike_form_name(form) + ", which is not that of " +
+                           std::to_string(geometry.bits()) + " spikes: it is corrupt");
+  }
+  if (form == SpikeForm::kLanes) {
+    try {
+      decode_lanes(stream, payload, size);
+    } catch (const SpikePacketError& error) {
+      throw SpikePacketError(where + error.what());
+    }
+    stream.history.get(packed);
+  } else if (form == SpikeForm::kAdaptive) {
     RangeDecoder coder(payload, size);
     decode_adaptive(stream.tables->model(), stream.state, stream.history, stream.timestep, coder);
     if (!coder.is_exact()) {
@@ -213,7 +268,7 @@ SpikeForm SpikeDecoder::decode(const std::uint8_t* packet, std::size_t size, std
           }
           break;
         default:
-          throw SpikePacketError(std::string("form ") + spike_form_name(form) + " is not one of this geometry");
+          break;
       }
     } catch (const SpikePacketError& error) {
       throw SpikePacketError(where + error.what());
