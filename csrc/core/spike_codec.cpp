@@ -41,7 +41,6 @@ struct SpikeStream {
   PacketCheck check;
   std::int64_t timestep = 0;
   Bytes dense, best, other;
-  std::vector<std::uint16_t> chances, words;  // of lanes
 };
 
 namespace {
@@ -65,16 +64,22 @@ void check_padding(const SpikeGeometry& geometry, const std::uint8_t* packed) {
 
 constexpr std::size_t kStateBytes = sizeof(std::uint32_t) * kLanes;
 
+// Of a thread, so that a stream does not touch fresh memory for what it needs for a moment.
+std::uint16_t* scratch_words(std::size_t count) {
+  thread_local std::vector<std::uint16_t> words;
+  if (words.size() < count) words.resize(count);
+  return words.data();
+}
+
 void encode_lanes(SpikeStream& stream, Bytes& out) {
   const LaneArgs args = lane_args(stream.tables->model(), stream.state, stream.history, stream.timestep);
   const std::size_t most = static_cast<std::size_t>(most_lane_words(args));
-  stream.chances.resize(most);
-  stream.words.resize(most);
-  predict_lanes(args, stream.chances.data());
+  std::uint16_t* const chances = scratch_words(2 * most);
+  predict_lanes(args, chances);
   std::uint32_t states[kLanes];
   std::fill_n(states, kLanes, kLaneLow);
-  std::uint16_t* const end = stream.words.data() + most;
-  const std::uint16_t* const begin = put_lanes(args, stream.chances.data(), states, end);
+  std::uint16_t* const end = chances + 2 * most;
+  const std::uint16_t* const begin = put_lanes(args, chances, states, end);
   const std::size_t bytes = static_cast<std::size_t>(end - begin) * sizeof(std::uint16_t);
   out.resize(kStateBytes + bytes);
   std::memcpy(out.data(), states, kStateBytes);
@@ -90,9 +95,10 @@ void decode_lanes(SpikeStream& stream, const std::uint8_t* payload, std::size_t 
   std::uint32_t states[kLanes];
   std::memcpy(states, payload, kStateBytes);
   const std::size_t count = (size - kStateBytes) / sizeof(std::uint16_t);
-  stream.words.assign(count + kLaneGroup, 0);
-  std::memcpy(stream.words.data(), payload + kStateBytes, size - kStateBytes);
-  const std::int64_t read = get_lanes(args, states, stream.words.data(), static_cast<std::int64_t>(count));
+  std::uint16_t* const words = scratch_words(count + kLaneGroup);
+  std::memcpy(words, payload + kStateBytes, size - kStateBytes);
+  std::fill_n(words + count, kLaneGroup, std::uint16_t{0});
+  const std::int64_t read = get_lanes(args, states, words, static_cast<std::int64_t>(count));
   // The encoder began with the lowest state in every lane: that is where a packet that it wrote must end.
   if (read != static_cast<std::int64_t>(count) || std::count(states, states + kLanes, kLaneLow) != kLanes) {
     throw SpikePacketError("the lanes of " + std::to_string(size) +
@@ -125,10 +131,12 @@ SpikeForm choose(SpikeStream& stream) {
     put_addresses(stream.dense.data(), bits, stream.other);
     take(SpikeForm::kAddresses);
   }
-  if (const int parameter = run_parameter(bits, spikes); (least_run_bits(spikes, parameter) + 7) / 8 < size()) {
+  const int parameter = run_parameter(bits, spikes);
+  if ((least_run_bits(stream.dense.data(), bits, spikes, parameter) + 7) / 8 < size() &&
+      (run_bits(stream.dense.data(), bits, parameter) + 7) / 8 < size()) {
     stream.other.clear();
     put_runs(stream.dense.data(), bits, parameter, stream.other);
-    if (static_cast<std::int64_t>(stream.other.size()) < size()) take(SpikeForm::kRuns);
+    take(SpikeForm::kRuns);
   }
   if (geometry.dense_bytes() < size()) {
     stream.other = stream.dense;

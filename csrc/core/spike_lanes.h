@@ -48,7 +48,8 @@ struct LaneArgs {
 
 // Predicts the spikes at `origin`: chances of a 1, uint16 [H, W, groups, 32].
 void predict_lanes(const LaneArgs& args, std::uint16_t* chances);
-// Writes them backwards, with their chances; returns the first word, below `end`. `states` come out.
+// Writes them backwards, with their chances; returns the first word, below `end`. `states` come out. There is
+// room for most_lane_words() below `end`.
 std::uint16_t* put_lanes(const LaneArgs& args, const std::uint16_t* chances, std::uint32_t* states,
                          std::uint16_t* end);
 // Decodes into `origin`; `words` has 32 words more than `count`. Returns words read, or -1 where they end too
@@ -56,9 +57,9 @@ std::uint16_t* put_lanes(const LaneArgs& args, const std::uint16_t* chances, std
 std::int64_t get_lanes(const LaneArgs& args, std::uint32_t* states, const std::uint16_t* words,
                        std::int64_t count);
 
-// Words that put_lanes writes at most.
+// Words that put_lanes touches at most.
 inline std::int64_t most_lane_words(const LaneArgs& args) {
-  return args.height * args.width * args.groups() * kLaneGroup;
+  return args.height * args.width * args.groups() * kLaneGroup + kLanes;
 }
 
 // Chances in units of 2^-15 for the logits (i - 63.5) / 8.

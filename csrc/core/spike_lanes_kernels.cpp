@@ -1,6 +1,7 @@
 #include "spike_lanes.h"
 
 #if defined(ECCSNN_ISA_avx512)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 warns inside its own header
 #include <immintrin.h>
 #endif
 
@@ -102,8 +103,8 @@ struct Predictor {
 };
 
 ECCSNN_INLINE __m512i half_of(__m512i chance, int half) {
-  return _mm512_maskz_cvtepu16_epi32(
-      0xffff, half ? _mm512_extracti64x4_epi64(chance, 1) : _mm512_castsi512_si256(chance));
+  return _mm512_cvtepu16_epi32(
+      half ? _mm512_extracti64x4_epi64(chance, 1) : _mm512_castsi512_si256(chance));
 }
 
 #else
@@ -179,15 +180,18 @@ struct Putter {
 
   ECCSNN_INLINE void put(const std::uint16_t* chances, std::uint32_t bits, std::uint32_t active) {
     const __mmask16 fired = static_cast<__mmask16>(bits), lanes = static_cast<__mmask16>(active);
-    const __m512i one = _mm512_maskz_cvtepu16_epi32(
-        0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(chances)));
+    const __m512i one = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(chances)));
     const __m512i f = _mm512_mask_mov_epi32(_mm512_sub_epi32(_mm512_set1_epi32(1 << kLaneChanceBits), one), fired, one);
     const __m512i start = _mm512_maskz_mov_epi32(static_cast<__mmask16>(~fired), one);
     const __mmask16 full = _mm512_mask_cmpge_epu32_mask(lanes, x, _mm512_slli_epi32(f, 32 - kLaneChanceBits));
     const int count = __builtin_popcount(full);
+    // The words go to the upper end of what is stored; those below are overwritten by the next. A masked store
+    // would take many times as long on some processors.
+    const __m512i upper = _mm512_add_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                                           _mm512_set1_epi32(count));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(at - kLanes),
+                        _mm512_cvtepi32_epi16(_mm512_permutexvar_epi32(upper, _mm512_maskz_compress_epi32(full, x))));
     at -= count;
-    _mm512_mask_cvtepi32_storeu_epi16(at, static_cast<__mmask16>((1u << count) - 1),
-                                      _mm512_maskz_compress_epi32(full, x));
     const __m512i y = _mm512_mask_srli_epi32(x, full, x, 16);
     // The quotient is below 2^17: floats are off by one at most, which the remainder shows.
     const __m512 quotient = _mm512_div_ps(_mm512_cvtepu32_ps(y), _mm512_cvtepi32_ps(f));
@@ -222,7 +226,7 @@ struct Getter {
     const __m512i rest = _mm512_mask_mov_epi32(_mm512_sub_epi32(slot, one), fired, slot);
     const __m512i y = _mm512_mask_add_epi32(x, lanes, _mm512_mullo_epi32(high, f), rest);
     const __mmask16 low = _mm512_cmplt_epu32_mask(y, _mm512_set1_epi32(kLaneLow));
-    const __m512i words = _mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
+    const __m512i words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
     x = _mm512_mask_or_epi32(y, low, _mm512_slli_epi32(y, 16), _mm512_maskz_expand_epi32(low, words));
     at += __builtin_popcount(low);
     return fired;
