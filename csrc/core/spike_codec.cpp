@@ -31,16 +31,20 @@ const char* spike_form_name(SpikeForm form) {
 // What both ends of a stream keep.
 struct SpikeStream {
   explicit SpikeStream(std::shared_ptr<const SpikeTables> t)
-      : tables(std::move(t)), history(tables->geometry()), state(tables->model()), kept(state) {}
+      : tables(std::move(t)), history(tables->geometry()), state(tables->model()) {}
 
   const SpikeGeometry& geometry() const { return tables->geometry(); }
 
   std::shared_ptr<const SpikeTables> tables;
   SpikeHistory history;
-  SpikeModelState state, kept;  // and as it was before the timestep at hand
+  SpikeModelState state;
   PacketCheck check;
   std::int64_t timestep = 0;
   Bytes dense, best, other;
+  // Of the encoder: the state before the timestep at hand.
+  std::vector<Cell> kept_cells;
+  std::array<std::array<std::int32_t, kMaxSets>, kTimeClasses> kept_weights{};
+  std::vector<LaneWeights> kept_lanes;
 };
 
 namespace {
@@ -61,6 +65,9 @@ void check_padding(const SpikeGeometry& geometry, const std::uint8_t* packed) {
                                 "; expected zeros there, as pack_spikes leaves them");
   }
 }
+
+// Timesteps with fewer than one spike in 25, or more than 24, are not written in lanes.
+constexpr std::int64_t kRareSpikes = 25;
 
 constexpr std::size_t kStateBytes = sizeof(std::uint32_t) * kLanes;
 
@@ -95,9 +102,9 @@ void decode_lanes(SpikeStream& stream, const std::uint8_t* payload, std::size_t 
   std::uint32_t states[kLanes];
   std::memcpy(states, payload, kStateBytes);
   const std::size_t count = (size - kStateBytes) / sizeof(std::uint16_t);
-  std::uint16_t* const words = scratch_words(count + kLaneGroup);
+  std::uint16_t* const words = scratch_words(count + kLanes);
   std::memcpy(words, payload + kStateBytes, size - kStateBytes);
-  std::fill_n(words + count, kLaneGroup, std::uint16_t{0});
+  std::fill_n(words + count, kLanes, std::uint16_t{0});
   const std::int64_t read = get_lanes(args, states, words, static_cast<std::int64_t>(count));
   // The encoder began with the lowest state in every lane: that is where a packet that it wrote must end.
   if (read != static_cast<std::int64_t>(count) || std::count(states, states + kLanes, kLaneLow) != kLanes) {
@@ -106,21 +113,44 @@ void decode_lanes(SpikeStream& stream, const std::uint8_t* payload, std::size_t 
   }
 }
 
+// Writes the timestep in the form with a model that suits it, lanes or adaptive, to `best`.
+SpikeForm encode_modelled(SpikeStream& stream, std::int64_t spikes) {
+  const SpikeGeometry& geometry = stream.geometry();
+  // The states of the lanes weigh too much on few bits, and few bits are soon written.
+  const std::int64_t rare = std::min(spikes, geometry.bits() - spikes);
+  const int time = time_class(stream.timestep);
+  if (fits_lanes(geometry) && rare * kRareSpikes >= geometry.bits()) {
+    stream.kept_lanes = stream.state.lanes[time];
+    encode_lanes(stream, stream.best);
+    return SpikeForm::kLanes;
+  }
+  stream.kept_cells = stream.state.cells;
+  stream.kept_weights = stream.state.weights;
+  RangeEncoder coder(stream.best);
+  encode_adaptive(stream.tables->model(), stream.state, stream.history, stream.timestep, coder);
+  coder.finish();
+  return SpikeForm::kAdaptive;
+}
+
+// Only timesteps that are sent in a modelled form teach the model: the decoder learns from no others.
+void unlearn(SpikeStream& stream, SpikeForm modelled) {
+  if (modelled == SpikeForm::kLanes) {
+    stream.state.lanes[time_class(stream.timestep)].swap(stream.kept_lanes);
+  } else {
+    stream.state.cells.swap(stream.kept_cells);
+    stream.state.weights = stream.kept_weights;
+  }
+}
+
 // Tries the forms and leaves the shortest payload in `best`.
 SpikeForm choose(SpikeStream& stream) {
   const SpikeGeometry& geometry = stream.geometry();
   const std::int64_t bits = geometry.bits();
-  stream.best.clear();
-  stream.kept = stream.state;
-  SpikeForm form = fits_lanes(geometry) ? SpikeForm::kLanes : SpikeForm::kAdaptive;
-  if (form == SpikeForm::kLanes) {
-    encode_lanes(stream, stream.best);
-  } else {
-    RangeEncoder coder(stream.best);
-    encode_adaptive(stream.tables->model(), stream.state, stream.history, stream.timestep, coder);
-    coder.finish();
-  }
   const std::int64_t spikes = count_ones(stream.dense.data(), geometry.dense_bytes());
+  stream.best.clear();
+  if (spikes == 0) return SpikeForm::kAddresses;  // none: no bytes
+  const SpikeForm modelled = encode_modelled(stream, spikes);
+  SpikeForm form = modelled;
   const auto size = [&] { return static_cast<std::int64_t>(stream.best.size()); };
   const auto take = [&](SpikeForm chosen) {
     form = chosen;
@@ -142,7 +172,7 @@ SpikeForm choose(SpikeStream& stream) {
     stream.other = stream.dense;
     take(SpikeForm::kRaw);
   }
-  if (form != SpikeForm::kAdaptive && form != SpikeForm::kLanes) std::swap(stream.state, stream.kept);
+  if (form != modelled) unlearn(stream, modelled);
   return form;
 }
 
@@ -235,9 +265,8 @@ SpikeForm SpikeDecoder::decode(const std::uint8_t* packet, std::size_t size, std
   }
   const SpikeForm form = static_cast<SpikeForm>(number);
   stream.history.advance();
-  const bool modelled = form == SpikeForm::kAdaptive || form == SpikeForm::kLanes;
-  if (modelled && (form == SpikeForm::kLanes) != fits_lanes(geometry)) {
-    throw SpikePacketError(where + "the packet has form " + spike_form_name(form) + ", which is not that of " +
+  if (form == SpikeForm::kLanes && !fits_lanes(geometry)) {
+    throw SpikePacketError(where + "the packet has the form lanes, which is not for timesteps of " +
                            std::to_string(geometry.bits()) + " spikes: it is corrupt");
   }
   if (form == SpikeForm::kLanes) {

@@ -1,9 +1,9 @@
-// The form of large timesteps: sixteen interleaved coders, and a model that predicts 32 channels at a time.
+// The form of large timesteps: 32 interleaved coders, and a model that predicts 32 channels at a time.
 //
 // A spike's logit is a bias of its channel plus a weight for each feature that is set: spikes that both ends
-// know already, as in spike_model.h, and two products of them. What the bit then is corrects bias and weights.
-// Sixteen rANS states (Duda 2013) take turns: channel c belongs to state c mod 16. All integers; each kernel
-// gives the same bytes on every instruction set.
+// know already, as in spike_model.h, and two products of them. What the bit then is corrects the bias and, where the
+// tables ask for it, the weights. Channel c belongs to rANS state (Duda 2013) c mod 32. The results are those of
+// integer arithmetic, the same on every instruction set.
 //
 // Source: interleaved rANS after Giesen (2014), one stream of 16-bit words for all states.
 #pragma once
@@ -17,8 +17,7 @@
 
 namespace eccsnn {
 
-inline constexpr int kLanes = 16;
-inline constexpr int kLaneGroup = 32;     // channels that are predicted together
+inline constexpr int kLanes = 32;  // states, and channels that are predicted together
 inline constexpr int kLaneFeatures = 12;  // before1..3, left, up, up_left, up_right, right_before, down_before,
                                           // left_before, before1 and before2, left and up
 inline constexpr int kLaneNeighbours = 10;
@@ -32,7 +31,7 @@ inline bool fits_lanes(const SpikeGeometry& geometry) {
 }
 
 // One group of channels: row 0 is the bias, then a weight a feature, in units of 2^-12.
-using LaneWeights = std::array<std::int16_t, (1 + kLaneFeatures) * kLaneGroup>;
+using LaneWeights = std::array<std::int16_t, (1 + kLaneFeatures) * kLanes>;
 
 struct LaneArgs {
   std::int64_t channels, height, width;
@@ -40,10 +39,10 @@ struct LaneArgs {
   std::int64_t pitch_bytes, stride;  // from a row, from a position to the next
   std::array<std::int64_t, kLaneNeighbours> from;  // bytes from a position to its neighbour's
   LaneWeights* weights;              // of each group, adapted
-  int bias_shift, weight_shift;      // how slowly they are
+  int bias_shift, weight_shift;      // how slowly they are; weight_shift 0: weights stay
   const std::int16_t* chances;       // of 128 logits
 
-  std::int64_t groups() const { return (channels + kLaneGroup - 1) / kLaneGroup; }
+  std::int64_t groups() const { return (channels + kLanes - 1) / kLanes; }
 };
 
 // Predicts the spikes at `origin`: chances of a 1, uint16 [H, W, groups, 32].
@@ -59,7 +58,7 @@ std::int64_t get_lanes(const LaneArgs& args, std::uint32_t* states, const std::u
 
 // Words that put_lanes touches at most.
 inline std::int64_t most_lane_words(const LaneArgs& args) {
-  return args.height * args.width * args.groups() * kLaneGroup + kLanes;
+  return args.height * args.width * args.groups() * kLanes + kLanes;
 }
 
 // Chances in units of 2^-15 for the logits (i - 63.5) / 8.

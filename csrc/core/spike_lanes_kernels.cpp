@@ -10,8 +10,7 @@ namespace {
 
 #define ECCSNN_INLINE inline __attribute__((always_inline))
 
-constexpr int kGroup = kLaneGroup, kHalf = kLaneGroup / 2;
-static_assert(kHalf == kLanes);
+constexpr int kGroup = kLanes, kHalf = kLanes / 2;
 
 // What every kernel walks over: one group of channels at one position.
 struct Place {
@@ -71,7 +70,7 @@ struct Predictor {
     bias_shift = _mm_cvtsi32_si128(args.bias_shift);
     weight_shift = _mm_cvtsi32_si128(args.weight_shift);
     bias_half = _mm512_set1_epi16(static_cast<short>(1 << (args.bias_shift - 1)));
-    weight_half = _mm512_set1_epi16(static_cast<short>(1 << (args.weight_shift - 1)));
+    weight_half = _mm512_set1_epi16(static_cast<short>(1 << args.weight_shift >> 1));
   }
 
   ECCSNN_INLINE __m512i predict(const std::int16_t* weights, const Features& features) const {
@@ -88,12 +87,14 @@ struct Predictor {
     return _mm512_mask_blend_epi16(_mm512_test_epi16_mask(index, _mm512_set1_epi16(64)), low, high);
   }
 
+  template <bool kWeights>
   ECCSNN_INLINE void adapt(std::int16_t* weights, const Features& features, __m512i chance,
                            std::uint32_t bits) const {
     const __m512i error = _mm512_sub_epi16(_mm512_maskz_mov_epi16(bits, _mm512_set1_epi16(32767)), chance);
     const __m512i bias = _mm512_sra_epi16(_mm512_adds_epi16(error, bias_half), bias_shift);
-    const __m512i weight = _mm512_sra_epi16(_mm512_adds_epi16(error, weight_half), weight_shift);
     _mm512_storeu_si512(weights, _mm512_adds_epi16(_mm512_loadu_si512(weights), bias));
+    if (!kWeights) return;
+    const __m512i weight = _mm512_sra_epi16(_mm512_adds_epi16(error, weight_half), weight_shift);
     for (int f = 0; f < kLaneFeatures; ++f) {
       std::int16_t* row = weights + kGroup * (f + 1);
       const __m512i old = _mm512_loadu_si512(row);
@@ -101,11 +102,6 @@ struct Predictor {
     }
   }
 };
-
-ECCSNN_INLINE __m512i half_of(__m512i chance, int half) {
-  return _mm512_cvtepu16_epi32(
-      half ? _mm512_extracti64x4_epi64(chance, 1) : _mm512_castsi512_si256(chance));
-}
 
 #else
 
@@ -148,6 +144,7 @@ struct Predictor {
     return chance;
   }
 
+  template <bool kWeights>
   ECCSNN_INLINE void adapt(std::int16_t* weights, const Features& features, const Row& chance,
                            std::uint32_t bits) const {
     const Row fired = expand(bits);
@@ -155,8 +152,9 @@ struct Predictor {
     for (int i = 0; i < kGroup; ++i) {
       const int error = (fired.of[i] & 32767) - chance.of[i];
       weights[i] = add(weights[i], add(error, 1 << (bias_shift - 1)) >> bias_shift);
-      weight.of[i] = static_cast<std::int16_t>(add(error, 1 << (weight_shift - 1)) >> weight_shift);
+      weight.of[i] = static_cast<std::int16_t>(add(error, 1 << weight_shift >> 1) >> weight_shift);
     }
+    if (!kWeights) return;
     for (int f = 0; f < kLaneFeatures; ++f) {
       const Row on = expand(features.set[f]);
       std::int16_t* row = weights + kGroup * (f + 1);
@@ -171,65 +169,110 @@ struct Predictor {
 
 #if defined(ECCSNN_ISA_avx512)
 
+using Halfword = const __m256i*;
+
+// Sixteen of the states, and what does not wait for them: only the chain from one spike of a state to the next
+// takes time.
+struct PutHalf {
+  __m512i x, f, rest, start;
+  __m512 reciprocal;
+  __mmask16 lanes;
+
+  ECCSNN_INLINE void prepare(const std::uint16_t* chances, std::uint32_t bits, std::uint32_t active) {
+    const __m512i total = _mm512_set1_epi32(1 << kLaneChanceBits);
+    const __mmask16 fired = static_cast<__mmask16>(bits);
+    lanes = static_cast<__mmask16>(active);
+    const __m512i one = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<Halfword>(chances)));
+    f = _mm512_mask_mov_epi32(_mm512_sub_epi32(total, one), fired, one);
+    rest = _mm512_sub_epi32(total, f);
+    start = _mm512_maskz_mov_epi32(static_cast<__mmask16>(~fired), one);
+    // A little below 1 / f, so that quotients (below 2^17) are exact or one too low.
+    reciprocal = _mm512_div_ps(_mm512_set1_ps(1.0f - 0x1p-21f), _mm512_cvtepi32_ps(f));
+  }
+
+  ECCSNN_INLINE __mmask16 full() const {
+    return _mm512_mask_cmpge_epu32_mask(lanes, x, _mm512_slli_epi32(f, 32 - kLaneChanceBits));
+  }
+
+  // Writes the lower words of full states below `at`. They go to the upper end of what is stored; what is below
+  // is overwritten by the next. (A masked store takes many times as long on some processors.)
+  ECCSNN_INLINE std::uint16_t* spill(__mmask16 full, std::uint16_t* at) const {
+    const int count = __builtin_popcount(full);
+    const __m512i order = _mm512_add_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                                           _mm512_set1_epi32(count));
+    const __m512i words = _mm512_permutexvar_epi32(order, _mm512_maskz_compress_epi32(full, x));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(at - kHalf), _mm512_cvtepi32_epi16(words));
+    return at - count;
+  }
+
+  ECCSNN_INLINE void put(__mmask16 full) {
+    const __m512i y = _mm512_mask_srli_epi32(x, full, x, 16);
+    const __m512i q = _mm512_cvttps_epi32(_mm512_mul_ps(_mm512_cvtepu32_ps(y), reciprocal));
+    // q * 2^15 + (y - q f) + start
+    const __m512i next = _mm512_add_epi32(_mm512_add_epi32(y, start), _mm512_mullo_epi32(q, rest));
+    const __m512i remainder = _mm512_sub_epi32(_mm512_sub_epi32(next, start), _mm512_slli_epi32(q, kLaneChanceBits));
+    const __mmask16 low = _mm512_cmpge_epi32_mask(remainder, f);
+    x = _mm512_mask_mov_epi32(x, lanes, _mm512_mask_add_epi32(next, low, next, rest));
+  }
+};
+
 struct Putter {
-  __m512i x;
+  PutHalf half[2];
   std::uint16_t* at;
 
-  ECCSNN_INLINE Putter(const std::uint32_t* states, std::uint16_t* end) : x(_mm512_loadu_si512(states)), at(end) {}
-  ECCSNN_INLINE void save(std::uint32_t* states) const { _mm512_storeu_si512(states, x); }
+  ECCSNN_INLINE Putter(const std::uint32_t* states, std::uint16_t* end) : at(end) {
+    for (int i = 0; i < 2; ++i) half[i].x = _mm512_loadu_si512(states + kHalf * i);
+  }
+  ECCSNN_INLINE void save(std::uint32_t* states) const {
+    for (int i = 0; i < 2; ++i) _mm512_storeu_si512(states + kHalf * i, half[i].x);
+  }
 
   ECCSNN_INLINE void put(const std::uint16_t* chances, std::uint32_t bits, std::uint32_t active) {
-    const __mmask16 fired = static_cast<__mmask16>(bits), lanes = static_cast<__mmask16>(active);
-    const __m512i one = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(chances)));
-    const __m512i f = _mm512_mask_mov_epi32(_mm512_sub_epi32(_mm512_set1_epi32(1 << kLaneChanceBits), one), fired, one);
-    const __m512i start = _mm512_maskz_mov_epi32(static_cast<__mmask16>(~fired), one);
-    const __mmask16 full = _mm512_mask_cmpge_epu32_mask(lanes, x, _mm512_slli_epi32(f, 32 - kLaneChanceBits));
-    const int count = __builtin_popcount(full);
-    // The words go to the upper end of what is stored; those below are overwritten by the next. A masked store
-    // would take many times as long on some processors.
-    const __m512i upper = _mm512_add_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                                           _mm512_set1_epi32(count));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(at - kLanes),
-                        _mm512_cvtepi32_epi16(_mm512_permutexvar_epi32(upper, _mm512_maskz_compress_epi32(full, x))));
-    at -= count;
-    const __m512i y = _mm512_mask_srli_epi32(x, full, x, 16);
-    // The quotient is below 2^17: floats are off by one at most, which the remainder shows.
-    const __m512 quotient = _mm512_div_ps(_mm512_cvtepu32_ps(y), _mm512_cvtepi32_ps(f));
-    __m512i q = _mm512_cvttps_epi32(quotient);
-    __m512i r = _mm512_sub_epi32(y, _mm512_mullo_epi32(q, f));
-    const __mmask16 below = _mm512_movepi32_mask(r);
-    q = _mm512_mask_sub_epi32(q, below, q, _mm512_set1_epi32(1));
-    r = _mm512_mask_add_epi32(r, below, r, f);
-    const __mmask16 above = _mm512_cmpge_epi32_mask(r, f);
-    q = _mm512_mask_add_epi32(q, above, q, _mm512_set1_epi32(1));
-    r = _mm512_mask_sub_epi32(r, above, r, f);
-    x = _mm512_mask_add_epi32(x, lanes, _mm512_slli_epi32(q, kLaneChanceBits), _mm512_add_epi32(r, start));
+    for (int i = 0; i < 2; ++i) half[i].prepare(chances + kHalf * i, bits >> (kHalf * i), active >> (kHalf * i));
+    for (int i = 1; i >= 0; --i) {
+      const __mmask16 full = half[i].full();
+      at = half[i].spill(full, at);
+      half[i].put(full);
+    }
   }
 };
 
 struct Getter {
-  __m512i x;
+  __m512i x[2];
   const std::uint16_t *at, *end;
 
   ECCSNN_INLINE Getter(const std::uint32_t* states, const std::uint16_t* words, std::int64_t count)
-      : x(_mm512_loadu_si512(states)), at(words), end(words + count) {}
-  ECCSNN_INLINE void save(std::uint32_t* states) const { _mm512_storeu_si512(states, x); }
+      : at(words), end(words + count) {
+    for (int i = 0; i < 2; ++i) x[i] = _mm512_loadu_si512(states + kHalf * i);
+  }
+  ECCSNN_INLINE void save(std::uint32_t* states) const {
+    for (int i = 0; i < 2; ++i) _mm512_storeu_si512(states + kHalf * i, x[i]);
+  }
   ECCSNN_INLINE bool ran_out() const { return at > end; }
 
-  ECCSNN_INLINE std::uint32_t get(__m512i one, std::uint32_t active) {
-    const __mmask16 lanes = static_cast<__mmask16>(active);
+  ECCSNN_INLINE std::uint32_t get(__m512i chance, std::uint32_t active) {
     const __m512i total = _mm512_set1_epi32(1 << kLaneChanceBits);
-    const __m512i slot = _mm512_and_si512(x, _mm512_set1_epi32((1 << kLaneChanceBits) - 1));
-    const __mmask16 fired = _mm512_mask_cmplt_epi32_mask(lanes, slot, one);
-    const __m512i high = _mm512_srli_epi32(x, kLaneChanceBits);
-    const __m512i f = _mm512_mask_mov_epi32(_mm512_sub_epi32(total, one), fired, one);
-    const __m512i rest = _mm512_mask_mov_epi32(_mm512_sub_epi32(slot, one), fired, slot);
-    const __m512i y = _mm512_mask_add_epi32(x, lanes, _mm512_mullo_epi32(high, f), rest);
-    const __mmask16 low = _mm512_cmplt_epu32_mask(y, _mm512_set1_epi32(kLaneLow));
-    const __m512i words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
-    x = _mm512_mask_or_epi32(y, low, _mm512_slli_epi32(y, 16), _mm512_maskz_expand_epi32(low, words));
-    at += __builtin_popcount(low);
-    return fired;
+    std::uint32_t bits = 0;
+    __mmask16 low[2];
+    for (int i = 0; i < 2; ++i) {
+      const __mmask16 lanes = static_cast<__mmask16>(active >> (kHalf * i));
+      const __m512i one =
+          _mm512_cvtepu16_epi32(i ? _mm512_extracti64x4_epi64(chance, 1) : _mm512_castsi512_si256(chance));
+      const __m512i slot = _mm512_and_si512(x[i], _mm512_set1_epi32((1 << kLaneChanceBits) - 1));
+      const __mmask16 fired = _mm512_mask_cmplt_epi32_mask(lanes, slot, one);
+      const __m512i high = _mm512_srli_epi32(x[i], kLaneChanceBits);
+      const __m512i f = _mm512_mask_mov_epi32(_mm512_sub_epi32(total, one), fired, one);
+      const __m512i rest = _mm512_mask_mov_epi32(_mm512_sub_epi32(slot, one), fired, slot);
+      x[i] = _mm512_mask_add_epi32(x[i], lanes, _mm512_mullo_epi32(high, f), rest);
+      low[i] = _mm512_cmplt_epu32_mask(x[i], _mm512_set1_epi32(kLaneLow));
+      bits |= static_cast<std::uint32_t>(fired) << (kHalf * i);
+    }
+    for (int i = 0; i < 2; ++i) {
+      const __m512i words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<Halfword>(at)));
+      x[i] = _mm512_mask_or_epi32(x[i], low[i], _mm512_slli_epi32(x[i], 16), _mm512_maskz_expand_epi32(low[i], words));
+      at += __builtin_popcount(low[i]);
+    }
+    return bits;
   }
 };
 
@@ -274,13 +317,14 @@ struct Getter {
   }
   ECCSNN_INLINE bool ran_out() const { return at > end; }
 
-  ECCSNN_INLINE std::uint32_t get(const std::int16_t* chances, std::uint32_t active) {
+  ECCSNN_INLINE std::uint32_t get(const Row& chance, std::uint32_t active) {
     std::uint32_t bits = 0;
     for (int i = 0; i < kLanes; ++i) {
       if (!(active >> i & 1)) continue;
-      const std::uint32_t one = static_cast<std::uint32_t>(chances[i]), slot = x[i] & ((1u << kLaneChanceBits) - 1);
+      const std::uint32_t one = static_cast<std::uint32_t>(chance.of[i]), slot = x[i] & ((1u << kLaneChanceBits) - 1);
       const bool fired = slot < one;
-      std::uint32_t y = (x[i] >> kLaneChanceBits) * (fired ? one : (1u << kLaneChanceBits) - one) + slot - (fired ? 0 : one);
+      const std::uint32_t f = fired ? one : (1u << kLaneChanceBits) - one;
+      std::uint32_t y = (x[i] >> kLaneChanceBits) * f + slot - (fired ? 0 : one);
       if (y < kLaneLow) y = y << 16 | *at++;
       x[i] = y;
       bits |= static_cast<std::uint32_t>(fired) << i;
@@ -291,9 +335,8 @@ struct Getter {
 
 #endif
 
-}  // namespace
-
-void predict_lanes_kernel(const LaneArgs& args, std::uint16_t* chances) {
+template <bool kWeights>
+void predict(const LaneArgs& args, std::uint16_t* chances) {
   const Predictor predictor(args);
   const std::int64_t groups = args.groups();
   for (std::int64_t row = 0; row < args.height; ++row) {
@@ -305,10 +348,41 @@ void predict_lanes_kernel(const LaneArgs& args, std::uint16_t* chances) {
         std::int16_t* weights = args.weights[group].data();
         const auto chance = predictor.predict(weights, features);
         __builtin_memcpy(chances, &chance, sizeof(chance));
-        predictor.adapt(weights, features, chance, load_bits(place.bytes, place.byte_count));
+        predictor.template adapt<kWeights>(weights, features, chance, load_bits(place.bytes, place.byte_count));
       }
     }
   }
+}
+
+template <bool kWeights>
+std::int64_t get(const LaneArgs& args, std::uint32_t* states, const std::uint16_t* words, std::int64_t count) {
+  const Predictor predictor(args);
+  Getter getter(states, words, count);
+  const std::int64_t groups = args.groups();
+  for (std::int64_t row = 0; row < args.height; ++row) {
+    std::uint8_t* position = args.origin + row * args.pitch_bytes;
+    for (std::int64_t column = 0; column < args.width; ++column, position += args.stride) {
+      for (std::int64_t group = 0; group < groups; ++group) {
+        const Place place = place_of(args, position, group);
+        const Features features = features_of(args, place);
+        std::int16_t* weights = args.weights[group].data();
+        const auto chance = predictor.predict(weights, features);
+        const std::uint32_t bits = getter.get(chance, place.active);
+        // A step reads 32 words at most, as many as follow the last.
+        if (getter.ran_out()) return -1;
+        store_bits(place.bytes, place.byte_count, bits);
+        predictor.template adapt<kWeights>(weights, features, chance, bits);
+      }
+    }
+  }
+  getter.save(states);
+  return getter.at - words;
+}
+
+}  // namespace
+
+void predict_lanes_kernel(const LaneArgs& args, std::uint16_t* chances) {
+  args.weight_shift ? predict<true>(args, chances) : predict<false>(args, chances);
 }
 
 std::uint16_t* put_lanes_kernel(const LaneArgs& args, const std::uint16_t* chances, std::uint32_t* states,
@@ -322,9 +396,7 @@ std::uint16_t* put_lanes_kernel(const LaneArgs& args, const std::uint16_t* chanc
       for (std::int64_t group = groups - 1; group >= 0; --group) {
         chances -= kGroup;
         const Place place = place_of(args, position, group);
-        const std::uint32_t bits = load_bits(place.bytes, place.byte_count);
-        if (place.active >> kHalf) putter.put(chances + kHalf, bits >> kHalf, place.active >> kHalf);
-        putter.put(chances, bits & 0xffff, place.active & 0xffff);
+        putter.put(chances, load_bits(place.bytes, place.byte_count), place.active);
       }
     }
   }
@@ -334,33 +406,7 @@ std::uint16_t* put_lanes_kernel(const LaneArgs& args, const std::uint16_t* chanc
 
 std::int64_t get_lanes_kernel(const LaneArgs& args, std::uint32_t* states, const std::uint16_t* words,
                               std::int64_t count) {
-  const Predictor predictor(args);
-  Getter getter(states, words, count);
-  const std::int64_t groups = args.groups();
-  for (std::int64_t row = 0; row < args.height; ++row) {
-    std::uint8_t* position = args.origin + row * args.pitch_bytes;
-    for (std::int64_t column = 0; column < args.width; ++column, position += args.stride) {
-      for (std::int64_t group = 0; group < groups; ++group) {
-        const Place place = place_of(args, position, group);
-        const Features features = features_of(args, place);
-        std::int16_t* weights = args.weights[group].data();
-        const auto chance = predictor.predict(weights, features);
-#if defined(ECCSNN_ISA_avx512)
-        std::uint32_t bits = getter.get(half_of(chance, 0), place.active & 0xffff);
-        if (place.active >> kHalf) bits |= getter.get(half_of(chance, 1), place.active >> kHalf) << kHalf;
-#else
-        std::uint32_t bits = getter.get(chance.of, place.active & 0xffff);
-        if (place.active >> kHalf) bits |= getter.get(chance.of + kHalf, place.active >> kHalf) << kHalf;
-#endif
-        // Two steps read 32 words at most, as many as follow the last.
-        if (getter.ran_out()) return -1;
-        store_bits(place.bytes, place.byte_count, bits);
-        predictor.adapt(weights, features, chance, bits);
-      }
-    }
-  }
-  getter.save(states);
-  return getter.at - words;
+  return args.weight_shift ? get<true>(args, states, words, count) : get<false>(args, states, words, count);
 }
 
 }  // namespace eccsnn::ECCSNN_ISA_NAMESPACE

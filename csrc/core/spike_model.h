@@ -99,14 +99,14 @@ class SpikeHistory {
   int now_ = 0;
 };
 
-// Cells and weights as a stream has adapted them; a geometry uses either lanes or the rest.
+// Cells and weights as a stream has adapted them.
 struct SpikeModelState {
   std::vector<Cell> cells;
   std::array<std::array<std::int32_t, kMaxSets>, kTimeClasses> weights{};
   std::array<std::vector<LaneWeights>, kTimeClasses> lanes;
 
   explicit SpikeModelState(const SpikeModel& model)
-      : cells(model.lanes[0].empty() ? model.cells : std::vector<Cell>()), weights(model.weights), lanes(model.lanes) {}
+      : cells(model.cells), weights(model.weights), lanes(model.lanes) {}
 };
 
 // What the lanes' kernels need for the current timestep of `history`.

@@ -81,18 +81,17 @@ std::size_t lane_bytes(const SpikeGeometry& geometry) {
 void get_lanes_start(Reader& reader, SpikeModel& model) {
   model.lane_bias_shift = static_cast<int>(reader.get(1));
   model.lane_weight_shift = static_cast<int>(reader.get(1));
-  if (std::min(model.lane_bias_shift, model.lane_weight_shift) < 1 ||
-      std::max(model.lane_bias_shift, model.lane_weight_shift) > 14) {
+  if (model.lane_bias_shift < 1 || std::max(model.lane_bias_shift, model.lane_weight_shift) > 14) {
     throw SpikePacketError("spike tables have lanes adapted by 2^-" + std::to_string(model.lane_bias_shift) +
-                           " and 2^-" + std::to_string(model.lane_weight_shift) + "; expected 1 to 14");
+                           " and 2^-" + std::to_string(model.lane_weight_shift) + "; expected 1 to 14, or 0 for weights that stay");
   }
   const std::size_t channels = static_cast<std::size_t>(model.geometry.channels);
   for (auto& lanes : model.lanes) {
-    lanes.resize((channels + kLaneGroup - 1) / kLaneGroup);
+    lanes.resize((channels + kLanes - 1) / kLanes);
     for (LaneWeights& group : lanes) group.fill(0);
     for (std::size_t row = 0; row < 1 + kLaneFeatures; ++row) {
       for (std::size_t c = 0; c < channels; ++c) {
-        lanes[c / kLaneGroup][row * kLaneGroup + c % kLaneGroup] =
+        lanes[c / kLanes][row * kLanes + c % kLanes] =
             static_cast<std::int16_t>(static_cast<std::uint16_t>(reader.get(2)));
       }
     }
@@ -128,10 +127,10 @@ std::shared_ptr<const SpikeTables> SpikeTables::flat(const SpikeGeometry& geomet
   for (auto& weights : model->weights) weights = {26000, 20000, 26000};
   if (fits_lanes(geometry)) {
     for (auto& lanes : model->lanes) {
-      lanes.resize(static_cast<std::size_t>((geometry.channels + kLaneGroup - 1) / kLaneGroup));
+      lanes.resize(static_cast<std::size_t>((geometry.channels + kLanes - 1) / kLanes));
       for (LaneWeights& group : lanes) {
         group.fill(0);
-        std::fill_n(group.begin(), kLaneGroup, std::int16_t{-8192});
+        std::fill_n(group.begin(), kLanes, std::int16_t{-8192});
       }
     }
   }
