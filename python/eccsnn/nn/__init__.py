@@ -3,6 +3,7 @@
 from eccsnn.nn.heads import TaskHeads
 from eccsnn.nn.monitor import FiringRates, firing_rates
 from eccsnn.nn.neurons import IF, LIF, NEURON_KEYS, PLIF, complete_neuron_config
+from eccsnn.nn.rate_model import ContextSet, SpikeRateModel
 from eccsnn.nn.spike_layers import SpikeConv2d, SpikeLinear, SpikeMaxPool2d
 from eccsnn.nn.state import State, state_from_tensors, state_to_tensors
 from eccsnn.nn.surrogates import ATan, Rect, Sigmoid, Surrogate, make_surrogate
@@ -14,12 +15,14 @@ __all__ = [
     "NEURON_KEYS",
     "PLIF",
     "ATan",
+    "ContextSet",
     "FiringRates",
     "Rect",
     "Sigmoid",
     "SpikeConv2d",
     "SpikeLinear",
     "SpikeMaxPool2d",
+    "SpikeRateModel",
     "State",
     "Surrogate",
     "TaskHeads",
