@@ -55,6 +55,8 @@ class CloudStream:
         try:
             self._outgoing.put(message, timeout=timeout_s)
         except queue.Full:
+            if self._failure is not None:
+                raise self._failure from None
             raise CloudTimeoutError(
                 f"the link to the cloud took nothing within {timeout_s:g} s; {SEND_WINDOW} messages wait"
             ) from None
