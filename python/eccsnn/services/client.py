@@ -14,7 +14,6 @@ from eccsnn.services.cloud_stream import CloudStream, CloudTimeoutError
 from eccsnn.transport import images, messages, tls
 from eccsnn.transport.messages import MESSAGE_SLACK_BYTES, SERVICE, CloudInfo
 
-
 __all__ = ["CloudClient", "CloudTimeoutError", "address_of"]
 
 

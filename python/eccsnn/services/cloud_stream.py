@@ -27,7 +27,8 @@ class CloudStream:
     """One open stream: messages leave on gRPC's thread and arrive on one of this object's own.
 
     Args:
-        start: starts the call with an iterator of messages, and returns the iterator of answers, which can be cancelled.
+        start: starts the call with an iterator of messages, and returns the iterator of answers, which can be
+            cancelled.
         translate: makes an error of the project of one of gRPC.
     """
 

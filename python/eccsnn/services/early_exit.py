@@ -1,4 +1,4 @@
-"""Early exit over a link: the ways to decide when to stop, the edge's part of a split network, and what a sample took."""
+"""Early exit over a link: the ways to decide when to stop, the edge's part of a network, and what a sample took."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class ExitMode(StrEnum):
     logits and waits for them after each timestep. SPECULATIVE: the edge sends on without waiting until the cloud's stop
     reaches it. The other two are for comparison: EDGE_ONLY sends nothing, UPLOAD_IMAGE the image.
 
-    Source: the first two are NeuCODEX's (ICMLA 2025, arXiv 2509.19156) "edge-side termination", which the paper does not
-    define further; speculation is ours.
+    Source: the first two are NeuCODEX's (ICMLA 2025, arXiv 2509.19156) "edge-side termination", which the paper does
+    not define further; speculation is ours.
     """
 
     EDGE_EXIT_HEAD = "edge_exit_head"
@@ -48,15 +48,15 @@ class EdgeSplit:
     """The edge's part of a split network.
 
     Attributes:
-        start: image uint8 `[C, H, W]` to a function that computes and encodes the next timestep, given its number. It is
-            called for 0, 1, 2, ... as far as they are needed.
+        start: image uint8 `[C, H, W]` to a function that computes and encodes the next timestep, given its number. It
+            is called for 0, 1, 2, ... as far as they are needed.
         split_point: where the network is cut.
         timesteps: most of a sample.
         codec: number of the packets' codec.
         class_ids: class of each logit of the exit head and of `local`; empty where there is neither.
         exit_head: whether the steps have logits.
-        local: a network of the edge alone, image uint8 `[C, H, W]` to logits `[K]`: it answers in mode `edge_only`, and when
-            the cloud is gone and there is no exit head.
+        local: a network of the edge alone, image uint8 `[C, H, W]` to logits `[K]`: it answers in mode `edge_only`, and
+            when the cloud is gone and there is no exit head.
 
     Raises:
         ValueError: a value is out of range, or classes are missing.
@@ -99,8 +99,8 @@ class StreamResult:
         payload_bytes_up: packets or the image as sent, in all attempts.
         message_bytes_up: their protobuf messages.
         message_bytes_down: of the answers that came before the edge was done.
-        wasted_payload_bytes: part of the payload that the answer did not need: timesteps after the stop, and all of a lost
-            attempt.
+        wasted_payload_bytes: part of the payload that the answer did not need: timesteps after the stop, and all of a
+            lost attempt.
         wasted_message_bytes: the same for messages; the message that ends a sample is not among them.
         attempts: how often the sample was begun with the cloud.
         reason: why the answer is not the one that was wanted, in one word, or why there was a second attempt; None when

@@ -214,7 +214,8 @@ class CloudHandler:
             name: of the request.
             raw: its bytes.
             time_remaining_s: how long the caller will wait; None: for ever.
-            answer: makes the answer, or None when none is due; is given a function that says whether nobody waits any more.
+            answer: makes the answer, or None when none is due; is given a function that says whether nobody waits any
+                more.
         """
         entry = self._remembered[name] = _Remembered(_digest(raw), _deadline_s(time_remaining_s))
         work = answer(lambda: time.monotonic() > entry.deadline_s)
@@ -224,11 +225,12 @@ class CloudHandler:
             self._remembered.popitem(last=False)
         return entry.task
 
-    def _forget_refusal(self, name: Name, task: asyncio.Task[bytes]) -> None:
+    def _forget_refusal(self, name: Name, task: asyncio.Task[bytes | None]) -> None:
         entry = self._remembered.get(name)
-        if entry is not None and entry.task is task:
-            if task.cancelled() or task.exception() is not None or task.result() is None:
-                del self._remembered[name]
+        # Neither a refusal nor an answer that was not due is kept.
+        refused = task.cancelled() or task.exception() is not None or task.result() is None
+        if refused and entry is not None and entry.task is task:
+            del self._remembered[name]
 
     def check_target(self, request: pb.InferRequest) -> None:
         """Check that a request means the model and the classes that are served.

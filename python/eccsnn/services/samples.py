@@ -26,9 +26,9 @@ class SampleStream:
     """What a cloud does with the requests of one stream; images go to the handler as they are.
 
     A sample belongs to its stream: its state is made with timestep 0 and dropped when the sample or the stream ends. An
-    answer is remembered as every other, so a repeat of a packet gets the same bytes, on any stream; but a sample that was
-    cut off starts again from timestep 0 under a new sequence number. Packets that reach the cloud after their sample has
-    exited or failed are dropped without an answer: the edge sent them before it could know.
+    answer is remembered as every other, so a repeat of a packet gets the same bytes, on any stream; but a sample that
+    was cut off starts again from timestep 0 under a new sequence number. Packets that reach the cloud after their
+    sample has exited or failed are dropped without an answer: the edge sent them before it could know.
 
     Args:
         handler: of the cloud.
@@ -115,12 +115,15 @@ class SampleStream:
         if sample is None:
             if timestep != 0:
                 raise _malformed(
-                    f"timestep {timestep} of a sample that is not under way on this stream; send samples from timestep 0, "
+                    f"timestep {timestep} of a sample that is not under way on this stream; send samples from "
+                    "timestep 0, "
                     "and one that was cut off under a new sequence number"
                 )
             sample = self._start(key, request, split)
         elif timestep != sample.admitted:
-            raise _malformed(f"timestep {timestep} came where {sample.admitted} is next; send each timestep once, in order")
+            raise _malformed(
+                f"timestep {timestep} came where {sample.admitted} is next; send each timestep once, in order"
+            )
         elif (sample.split, sample.codec) != (split, packet.codec) or request.HasField("exit_threshold"):
             raise _malformed("the split point, codec or exit threshold came anew; they are said with timestep 0")
         if timestep >= split.timesteps:

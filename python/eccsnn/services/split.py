@@ -36,9 +36,9 @@ class SplitModel:
         shape: `(C, H, W)` of the spikes, the last two 0 where there are no spatial axes.
         timesteps: most of a sample.
         start: makes the state of a sample that has seen nothing.
-        step: spikes uint8 `[N, C, H, W]` and N states to the logits `[N, K]` of this timestep alone and N new states. It
-            is called from one thread, never concurrently, with samples of any timesteps together; the old states are not
-            used again.
+        step: spikes uint8 `[N, C, H, W]` and N states to the logits `[N, K]` of this timestep alone and N new states.
+            It is called from one thread, never concurrently, with samples of any timesteps together; the old states are
+            not used again.
         exit_threshold: confidence (largest softmax of the running mean of the logits) at which a sample ends, where the
             request says none.
         max_count: largest value of an element.
@@ -63,7 +63,8 @@ class SplitModel:
             raise ValueError(f"shape is {self.shape}; expected (channels, height, width), or (channels, 0, 0)")
         if not 1 <= len(self.split_point) <= MAX_NAME_CHARS or self.timesteps < 1 or np.isnan(self.exit_threshold):
             raise ValueError(
-                f"split_point is {self.split_point!r}, timesteps {self.timesteps}, exit_threshold {self.exit_threshold}; "
+                f"split_point is {self.split_point!r}, timesteps {self.timesteps}, exit_threshold "
+                f"{self.exit_threshold}; "
                 f"expected 1 to {MAX_NAME_CHARS} characters, at least 1, and a number"
             )
         if not 1 <= self.max_count <= MAX_COUNT:
@@ -97,8 +98,8 @@ class Sample:
         admitted: packets let in so far, which is the next timestep; like the next two, written by the event loop.
         complete: a packet with `last` was let in.
         closed: nobody waits for it any more.
-        ended: no further packet is computed: it has exited, failed, or had its last timestep. Like all that follow, written
-            by the model's thread.
+        ended: no further packet is computed: it has exited, failed, or had its last timestep. Like all that follow,
+            written by the model's thread.
         steps: timesteps computed.
         state: after them.
         decoder: of its packets.
@@ -205,9 +206,7 @@ def _advance_batch(
         text = str(error) if isinstance(error, EccsnnError) else "see the cloud's log"
         for index, _ in batch:
             packets[index].sample.ended = True
-            results[index] = RequestError(
-                pb.ERROR_CODE_INTERNAL, f"the model failed ({type(error).__name__}): {text}"
-            )
+            results[index] = RequestError(pb.ERROR_CODE_INTERNAL, f"the model failed ({type(error).__name__}): {text}")
         return
     compute_ms = (time.perf_counter() - start_s) * 1e3
     for row, (index, _) in enumerate(batch):

@@ -6,20 +6,21 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Literal, TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from eccsnn.errors import CloudUnavailableError, EccsnnError, MessageError
+from eccsnn.errors import CloudUnavailableError, MessageError
 from eccsnn.offload.exits import NEVER, confidence
 from eccsnn.services.breaker import CircuitBreaker
 from eccsnn.services.client import CloudClient, CloudTimeoutError
 from eccsnn.services.cloud_stream import CloudStream
-from eccsnn.services.early_exit import EdgeSplit, EdgeStep, ExitMode, StreamResult, pipeline_ms
+from eccsnn.services.early_exit import EdgeSplit, ExitMode, StreamResult
 from eccsnn.services.edge import Source
+from eccsnn.services.stream_sample import Attempt, Decision, Sample
 from eccsnn.transport import images, messages
 from eccsnn.transport.messages import CloudInfo, Name, RequestError, SplitInfo
 from eccsnn.transport.proto.eccsnn.v1 import cloud_pb2 as pb
@@ -34,47 +35,11 @@ class SampleLateError(CloudTimeoutError):
     """The sample's deadline passed; the stream may be well."""
 
 
-@dataclass
-class _Decision:
-    source: Source
-    logits: NDArray[np.float32] | None
-    class_ids: tuple[int, ...]
-    timesteps: int
-    cloud_ms: list[float]
-
-
-@dataclass
-class _Sample:
-    """One image under way."""
-
-    image: NDArray[np.uint8]
-    start_s: float
-    next_step: Callable[[int], EdgeStep] | None = None
-    steps: list[EdgeStep] = field(default_factory=list)
-    edge_ms: list[float] = field(default_factory=list)
-    attempts: int = 0
-    # Of this attempt:
-    sequence: int = 0
-    ending: int | None = None  # timestep that was sent with `last`
-    packets: list[tuple[int, int]] = field(default_factory=list)  # bytes of payload and message
-    cloud_ms: list[float] = field(default_factory=list)
-    # Of all attempts:
-    sent: int = 0
-    answered: int = 0
-    payload_bytes: int = 0
-    message_bytes: int = 0
-    packet_bytes: int = 0  # the same without messages that only end a sample
-    bytes_down: int = 0
-    local_ms: float = 0.0
-    best: _Decision | None = None  # by the cloud's answer to the highest timestep so far
-    reason: str | None = None
-    error: str | None = None
-
-
 class StreamAgent:
     """Answers images one by one over one stream that stays open.
 
-    When the stream breaks in mid-sample, stalls, or carries an answer that cannot be, the sample is finished with what is
+    When the stream breaks in mid-sample, stalls, or carries an answer that cannot be, the sample is finished with what
+    is
     there: the cloud's last running logits (source "cloud_partial"), else the exit head or the local network
     ("edge_fallback"); or it is sent again from timestep 0, without computing anything twice. The result has the reason.
 
@@ -82,9 +47,11 @@ class StreamAgent:
         edge: the edge's part of the network.
         client: connection to the cloud; closed by whoever made it.
         mode: who decides to stop, and what is sent.
-        threshold: confidence at which the cloud's running logits are good enough (alpha); rounded to float32, as it travels.
+        threshold: confidence at which the cloud's running logits are good enough (alpha); rounded to float32, as it
+            travels.
         edge_threshold: the same for the exit head; None: `threshold`.
-        answer_at: with an exit head: "edge" answers with its logits once it is sure; "cloud" only stops, and asks the cloud.
+        answer_at: with an exit head: "edge" answers with its logits once it is sure; "cloud" only stops, and asks the
+            cloud.
         on_break: "finish" or "resend".
         resends: further attempts with "resend".
         timeout_s: how long to wait for anything from the cloud.
@@ -143,7 +110,7 @@ class StreamAgent:
             raise ValueError("mode edge_only needs an edge with a local network or an exit head")
         self._edge, self._client = edge, client
         self._answer_at, self._resends = answer_at, resends if on_break == "resend" else 0
-        self._timeout_s, self._deadline_s = timeout_s, deadline_s
+        self.timeout_s, self._deadline_s = timeout_s, deadline_s
         self._breaker = breaker or CircuitBreaker()
         self._image_codec, self._quality = image_codec, quality
         self._model_id, self._edge_id = model_id, edge_id
@@ -162,7 +129,7 @@ class StreamAgent:
             CloudUnavailableError: the cloud is not there or too slow.
             MessageError: it serves another model, or not this split point, or its answer is not valid.
         """
-        info = self._client.get_info(self._timeout_s)
+        info = self._client.get_info(self.timeout_s)
         if self._model_id not in ("", info.model_id):
             raise MessageError(f"the cloud serves {info.model_id!r}; expected {self._model_id!r}")
         if self.mode is not ExitMode.UPLOAD_IMAGE:
@@ -180,16 +147,16 @@ class StreamAgent:
             EccsnnError: the edge's own network returned a wrong shape, or values that are not finite.
             ValueError: the codec cannot carry this image.
         """
-        sample = _Sample(image, self._clock())
-        decision: _Decision | None = None
+        sample = Sample(self._edge, image, self._clock)
+        decision: Decision | None = None
         if self.mode is ExitMode.EDGE_ONLY:
-            decision = self._local(sample, Source.EDGE)
+            decision = sample.alone(Source.EDGE, self.edge_threshold)
         elif self._breaker.allows():
             decision = self._ask(sample)
         else:
             sample.reason = "circuit_open"
             sample.error = "the cloud failed several times in a row; the edge asks again later"
-        return self._result(sample, decision or self._make_do(sample))
+        return sample.result(self.mode, decision or sample.make_do(self.edge_threshold))
 
     def close(self) -> None:
         """Close the stream."""
@@ -205,7 +172,7 @@ class StreamAgent:
 
     # ---- with the cloud ----
 
-    def _ask(self, sample: _Sample) -> _Decision | None:
+    def _ask(self, sample: Sample) -> Decision | None:
         """Work with the cloud until it has answered, or not."""
         ways = {
             ExitMode.EDGE_EXIT_HEAD: self._with_exit_head,
@@ -214,11 +181,10 @@ class StreamAgent:
             ExitMode.UPLOAD_IMAGE: self._uploading,
         }
         usable = False
-        decision: _Decision | None = None
+        decision: Decision | None = None
         for _ in range(1 if self._breaker.is_open else 1 + self._resends):
-            sample.packets, sample.cloud_ms, sample.ending = [], [], None
-            sample.sequence, self._sequence = self._sequence, self._sequence + 1
-            sample.attempts += 1
+            sample.attempts.append(Attempt(self._sequence))
+            self._sequence += 1
             try:
                 decision = ways[self.mode](sample)
             except SampleLateError as error:
@@ -250,28 +216,28 @@ class StreamAgent:
             self._breaker.failed()
         return decision
 
-    def _failed(self, sample: _Sample, reason: str, error: Exception, *, broken: bool = False) -> None:
+    def _failed(self, sample: Sample, reason: str, error: Exception, *, broken: bool = False) -> None:
         sample.reason, sample.error = reason, str(error)
         if broken:
             self.close()
 
-    def _with_exit_head(self, sample: _Sample) -> _Decision:
+    def _with_exit_head(self, sample: Sample) -> Decision:
         for timestep in range(self._edge.timesteps):
-            self._compute(sample, timestep)
-            sure = bool(confidence(self._head(sample)) >= self.edge_threshold)
+            sample.compute(timestep)
+            sure = sample.sure(self.edge_threshold)
             if sure and self._answer_at == "edge":
-                if sample.packets:
+                if sample.attempt.packets:
                     self._send_end(sample)
-                return self._by_head(sample, Source.EDGE)
+                return sample.by_head(Source.EDGE)
             self._send_step(sample, timestep, last=sure)
             if sure:
                 break
         return self._until_last(sample)
 
-    def _in_lock_step(self, sample: _Sample) -> _Decision:
+    def _in_lock_step(self, sample: Sample) -> Decision:
         while True:
-            timestep = len(sample.packets)
-            self._compute(sample, timestep)
+            timestep = len(sample.attempt.packets)
+            sample.compute(timestep)
             self._send_step(sample, timestep)
             answer = self._wait_step(sample)
             if answer.last:
@@ -280,9 +246,9 @@ class StreamAgent:
                 self._send_end(sample)
                 return self._by_cloud(sample, answer)
 
-    def _speculating(self, sample: _Sample) -> _Decision:
+    def _speculating(self, sample: Sample) -> Decision:
         for timestep in range(self._edge.timesteps):
-            self._compute(sample, timestep)
+            sample.compute(timestep)
             while (raw := self._opened().poll()) is not None:
                 answer = self._take(sample, raw)
                 if answer is not None and answer.last:
@@ -290,9 +256,9 @@ class StreamAgent:
             self._send_step(sample, timestep)
         return self._until_last(sample)
 
-    def _uploading(self, sample: _Sample) -> _Decision:
+    def _uploading(self, sample: Sample) -> Decision:
         data = images.encode_image(sample.image, self._image_codec, quality=self._quality)
-        name = Name(self._edge_id, self._session, sample.sequence)
+        name = Name(self._edge_id, self._session, sample.attempt.sequence)
         shape = (sample.image.shape[0], sample.image.shape[1], sample.image.shape[2])
         cloud, stream = self._known(), self._opened()
         request = messages.image_request(
@@ -305,16 +271,16 @@ class StreamAgent:
         )
         self._send(stream, sample, request, len(data))
         answer = self._wait(sample, lambda raw: self._take_image(sample, name, raw))
-        return _Decision(Source.CLOUD, answer.logits, answer.class_list.class_ids, 0, [answer.compute_ms])
+        return Decision(Source.CLOUD, answer.logits, answer.class_list.class_ids, cloud_ms=(answer.compute_ms,))
 
-    def _until_last(self, sample: _Sample) -> _Decision:
+    def _until_last(self, sample: Sample) -> Decision:
         while not (answer := self._wait_step(sample)).last:
             pass
         return self._by_cloud(sample, answer)
 
-    def _by_cloud(self, sample: _Sample, answer: StepAnswer) -> _Decision:
+    def _by_cloud(self, sample: Sample, answer: StepAnswer) -> Decision:
         classes = self._known().class_list.class_ids
-        return _Decision(Source.CLOUD, answer.logits, classes, answer.timestep + 1, list(sample.cloud_ms))
+        return Decision(Source.CLOUD, answer.logits, classes, answer.timestep + 1, tuple(sample.attempt.cloud_ms))
 
     # ---- messages ----
 
@@ -327,14 +293,14 @@ class StreamAgent:
             self._stream = self._client.open_stream()
         return self._stream
 
-    def _send_step(self, sample: _Sample, timestep: int, *, last: bool = False) -> None:
+    def _send_step(self, sample: Sample, timestep: int, *, last: bool = False) -> None:
         stream, cloud = self._opened(), self._known()
         new = not self._introduced
         packet = sample.steps[timestep].packet
         last = last or timestep == self._edge.timesteps - 1
         request = spike_request(
             # What the stream knows already is not said again.
-            Name(self._edge_id if new else "", self._session if new else "", sample.sequence, timestep),
+            Name(self._edge_id if new else "", self._session if new else "", sample.attempt.sequence, timestep),
             packet,
             codec=self._edge.codec,
             last=last,
@@ -345,57 +311,53 @@ class StreamAgent:
         if timestep == 0:
             request.exit_threshold = self.threshold if self.mode is ExitMode.SPECULATIVE else NEVER
         self._introduced = True
-        sample.ending = timestep if last else None
+        sample.attempt.ending = timestep if last else None
         self._send(stream, sample, request, len(packet))
-        sample.sent += 1
 
-    def _send_end(self, sample: _Sample) -> None:
-        if self._stream is not None and sample.packets and self.mode is not ExitMode.UPLOAD_IMAGE:
-            message = end_request(sample.sequence).SerializeToString()
-            self._stream.send(message, self._timeout_s)
-            sample.message_bytes += len(message)
+    def _send_end(self, sample: Sample) -> None:
+        if self._stream is not None and sample.attempt.packets and self.mode is not ExitMode.UPLOAD_IMAGE:
+            message = end_request(sample.attempt.sequence).SerializeToString()
+            self._stream.send(message, self.timeout_s)
+            sample.end_bytes += len(message)
 
-    def _send(self, stream: CloudStream, sample: _Sample, request: pb.InferRequest, payload_bytes: int) -> None:
+    def _send(self, stream: CloudStream, sample: Sample, request: pb.InferRequest, payload_bytes: int) -> None:
         message = request.SerializeToString()
         stream.send(message, self._time_left(sample))
-        sample.packets.append((payload_bytes, len(message)))
-        sample.payload_bytes += payload_bytes
-        sample.message_bytes += len(message)
-        sample.packet_bytes += len(message)
+        sample.attempt.packets.append((payload_bytes, len(message)))
         self._due += 1
 
-    def _wait_step(self, sample: _Sample) -> StepAnswer:
+    def _wait_step(self, sample: Sample) -> StepAnswer:
         return self._wait(sample, lambda raw: self._take(sample, raw))
 
-    def _wait(self, sample: _Sample, take: Callable[[bytes], Taken | None]) -> Taken:
+    def _wait(self, sample: Sample, take: Callable[[bytes], Taken | None]) -> Taken:
         """The sample's next answer; those to earlier samples are passed over."""
-        until_s = self._clock() + self._timeout_s
+        until_s = self._clock() + self.timeout_s
         while True:
             try:
                 raw = self._opened().wait(min(self._time_left(sample), until_s - self._clock()))
             except CloudTimeoutError:
                 self._time_left(sample)  # was it the sample's own deadline?
-                raise CloudTimeoutError(f"the cloud did not answer within {self._timeout_s:g} s") from None
+                raise CloudTimeoutError(f"the cloud did not answer within {self.timeout_s:g} s") from None
             answer = take(raw)
             if answer is not None:
                 return answer
 
-    def _time_left(self, sample: _Sample) -> float:
+    def _time_left(self, sample: Sample) -> float:
         if self._deadline_s is None:
-            return self._timeout_s
+            return self.timeout_s
         left_s = sample.start_s + self._deadline_s - self._clock()
         if left_s <= 0:
             raise SampleLateError(f"the sample was not answered within its {self._deadline_s:g} s")
-        return min(self._timeout_s, left_s)
+        return min(self.timeout_s, left_s)
 
-    def _count(self, sample: _Sample, raw: bytes) -> None:
+    def _count(self, sample: Sample, raw: bytes) -> None:
         """Count an answer, before anything else is made of it: no more may come than was asked for."""
         sample.bytes_down += len(raw)
         self._due -= 1
         if self._due < 0:
             raise MessageError("the cloud sent more answers than it was asked for")
 
-    def _take(self, sample: _Sample, raw: bytes) -> StepAnswer | None:
+    def _take(self, sample: Sample, raw: bytes) -> StepAnswer | None:
         """An answer to this sample; None for one to an earlier sample, which came too late to be of use.
 
         Raises:
@@ -406,28 +368,28 @@ class StreamAgent:
         try:
             answer = parse_step(raw, self._session, self._known().class_list)
         except SampleRefusedError as error:
-            if error.sequence < sample.sequence:
+            if error.sequence < sample.attempt.sequence:
                 return None
             raise
-        if answer.sequence < sample.sequence:
+        if answer.sequence < sample.attempt.sequence:
             return None
-        sent, due = len(sample.packets), len(sample.cloud_ms)
-        if answer.sequence != sample.sequence or not answer.timestep == due < sent:
+        sent, due = len(sample.attempt.packets), len(sample.attempt.cloud_ms)
+        if answer.sequence != sample.attempt.sequence or not answer.timestep == due < sent:
             raise MessageError(
                 f"the answer is for sequence {answer.sequence}, timestep {answer.timestep}; expected sequence "
-                f"{sample.sequence}, timestep {due} of the {sent} sent"
+                f"{sample.attempt.sequence}, timestep {due} of the {sent} sent"
             )
         if answer.exit and self.mode is not ExitMode.SPECULATIVE:
             raise MessageError(f"the cloud ended the sample at timestep {answer.timestep} although the edge decides")
-        if answer.last != (answer.exit or answer.timestep == sample.ending):
+        if answer.last != (answer.exit or answer.timestep == sample.attempt.ending):
             raise MessageError(f"the answer to timestep {answer.timestep} has last {answer.last}, exit {answer.exit}")
         sample.answered += 1
-        sample.cloud_ms.append(answer.compute_ms)
+        sample.attempt.cloud_ms.append(answer.compute_ms)
         if sample.best is None or sample.best.timesteps <= answer.timestep:
             sample.best = replace(self._by_cloud(sample, answer), source=Source.CLOUD_PARTIAL)
         return answer
 
-    def _take_image(self, sample: _Sample, name: Name, raw: bytes) -> messages.Answer | None:
+    def _take_image(self, sample: Sample, name: Name, raw: bytes) -> messages.Answer | None:
         self._count(sample, raw)
         with contextlib.suppress(DecodeError):
             if pb.InferResponse.FromString(raw).sequence < name.sequence:
@@ -442,96 +404,7 @@ class StreamAgent:
             raise MessageError(f"the cloud does not serve split point {edge.split_point!r}, but {names}")
         if edge.codec not in served.codecs or edge.timesteps > served.timesteps:
             raise MessageError(
-                f"the cloud decodes codecs {list(served.codecs)} and {served.timesteps} timesteps at {edge.split_point!r}; "
+                f"the cloud decodes codecs {list(served.codecs)} and {served.timesteps} timesteps at "
+                f"{edge.split_point!r}; "
                 f"this edge sends codec {edge.codec} and up to {edge.timesteps}"
             )
-
-    # ---- on the edge ----
-
-    def _compute(self, sample: _Sample, timestep: int) -> None:
-        """Compute a timestep, unless a former attempt has."""
-        if timestep < len(sample.steps):
-            return
-        start_s = self._clock()
-        if sample.next_step is None:
-            sample.next_step = self._edge.start(sample.image)
-        step = sample.next_step(timestep)
-        if self._edge.exit_head:
-            self._checked(step.logits, "the exit head")
-        sample.steps.append(step)
-        sample.edge_ms.append((self._clock() - start_s) * 1e3)
-
-    def _head(self, sample: _Sample) -> NDArray[np.float32]:
-        """Running mean of the exit head's logits over all timesteps computed."""
-        every = np.array([step.logits for step in sample.steps], dtype=np.float64)
-        return every.mean(axis=0).astype(np.float32)
-
-    def _by_head(self, sample: _Sample, source: Source) -> _Decision:
-        return _Decision(source, self._head(sample), self._edge.class_ids, len(sample.steps), [])
-
-    def _local(self, sample: _Sample, source: Source) -> _Decision:
-        """What the edge answers alone: its local network, else its exit head, which goes on until it is sure."""
-        if self._edge.local is not None and (source is Source.EDGE or not self._edge.exit_head):
-            start_s = self._clock()
-            logits = self._checked(self._edge.local(sample.image), "the local network")
-            sample.local_ms = (self._clock() - start_s) * 1e3
-            return _Decision(source, logits, self._edge.class_ids, 0, [])
-        while len(sample.steps) < self._edge.timesteps:
-            if sample.steps and confidence(self._head(sample)) >= self.edge_threshold:
-                break
-            self._compute(sample, len(sample.steps))
-        return self._by_head(sample, source)
-
-    def _make_do(self, sample: _Sample) -> _Decision:
-        """An answer from what is there."""
-        if sample.best is not None:
-            return sample.best
-        if self._edge.exit_head or self._edge.local is not None:
-            return self._local(sample, Source.EDGE_FALLBACK)
-        return _Decision(Source.NOBODY, None, (), 0, [])
-
-    def _checked(self, logits: NDArray[np.floating] | None, what: str) -> NDArray[np.float32]:
-        values = np.asarray(logits if logits is not None else [], dtype=np.float32)
-        expected = (len(self._edge.class_ids),)
-        if values.shape != expected or not np.isfinite(values).all():
-            raise EccsnnError(
-                f"{what} returned logits of shape {list(values.shape)}, finite: {bool(np.isfinite(values).all())}; "
-                f"expected finite logits of shape {list(expected)} (classes of the edge)"
-            )
-        return values
-
-    def _result(self, sample: _Sample, decision: _Decision) -> StreamResult:
-        latency_ms = (self._clock() - sample.start_s) * 1e3
-        needed = decision.timesteps
-        by_cloud = decision.source in (Source.CLOUD, Source.CLOUD_PARTIAL)
-        edge_ms = sum(sample.edge_ms) + sample.local_ms
-        if by_cloud and needed:
-            lock_step = self.mode is ExitMode.LOCK_STEP
-            compute_ms = pipeline_ms(sample.edge_ms[:needed], decision.cloud_ms, lock_step=lock_step)
-        else:
-            compute_ms = edge_ms + sum(decision.cloud_ms)
-        # Of the last attempt, what the answer needed was not in vain.
-        used = sample.packets[: needed or 1] if decision.source is Source.CLOUD else []
-        return StreamResult(
-            mode=self.mode,
-            label=decision.class_ids[int(decision.logits.argmax())] if decision.logits is not None else None,
-            logits=decision.logits,
-            class_ids=decision.class_ids,
-            source=decision.source,
-            latency_ms=latency_ms,
-            compute_ms=compute_ms,
-            edge_ms=edge_ms,
-            cloud_ms=sum(decision.cloud_ms),
-            timesteps=needed,
-            edge_timesteps=len(sample.steps),
-            sent_timesteps=sample.sent,
-            answered_timesteps=sample.answered,
-            payload_bytes_up=sample.payload_bytes,
-            message_bytes_up=sample.message_bytes,
-            message_bytes_down=sample.bytes_down,
-            wasted_payload_bytes=sample.payload_bytes - sum(payload for payload, _ in used),
-            wasted_message_bytes=sample.packet_bytes - sum(message for _, message in used),
-            attempts=sample.attempts,
-            reason=sample.reason,
-            error=sample.error,
-        )

@@ -46,7 +46,8 @@ def pack_spikes(spikes: NDArray[np.uint8], max_count: int = 1) -> bytes:
     values = np.asarray(spikes)
     if values.dtype != np.uint8 or values.ndim not in (1, 3) or not 1 <= max_count <= MAX_COUNT:
         raise ValueError(
-            f"spikes are {values.dtype} {list(values.shape)} with max_count {max_count}; expected uint8 [C, H, W] or [C], "
+            f"spikes are {values.dtype} {list(values.shape)} with max_count {max_count}; expected uint8 [C, H, W] "
+            "or [C], "
             f"and max_count from 1 to {MAX_COUNT}"
         )
     if values.size and values.max() > max_count:
@@ -76,7 +77,9 @@ def unpack_spikes(data: bytes, shape: tuple[int, int, int], max_count: int = 1) 
     """
     expected = packed_bytes(shape, max_count)
     if len(data) != expected:
-        raise MessageError(f"{len(data)} bytes of packed spikes; {list(shape)} with max_count {max_count} take {expected}")
+        raise MessageError(
+            f"{len(data)} bytes of packed spikes; {list(shape)} with max_count {max_count} take {expected}"
+        )
     channels, height, width = shape
     places = (height, width) if height else ()
     packed = np.frombuffer(data, dtype=np.uint8).reshape(max_count.bit_length(), *places, -1)

@@ -127,7 +127,8 @@ def complete(request: pb.InferRequest, known: StreamNames) -> StreamNames:
         if not 1 <= len(text) <= MAX_NAME_CHARS:
             raise RequestError(
                 pb.ERROR_CODE_MALFORMED,
-                f"{what} has {len(text)} characters; expected 1 to {MAX_NAME_CHARS} (a stream's first packet has to say it)",
+                f"{what} has {len(text)} characters; expected 1 to {MAX_NAME_CHARS} (a stream's first packet has to "
+                "say it)",
             )
     if len(request.model_id) > MAX_NAME_CHARS:
         raise RequestError(
@@ -203,7 +204,8 @@ def parse_step(raw: bytes, session: str, expected: ClassList) -> StepAnswer:
 
     Raises:
         SampleRefusedError: the cloud refused the sample.
-        MessageError: the bytes are no answer, or one of another session, over other classes, or with impossible numbers.
+        MessageError: the bytes are no answer, or one of another session, over other classes, or with impossible
+            numbers.
     """
     try:
         response = pb.InferResponse.FromString(raw)
