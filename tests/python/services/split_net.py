@@ -55,6 +55,23 @@ def edge_split(computed: list[tuple[int, int]] | None = None, **changes) -> Edge
     return EdgeSplit(start, **(arguments | changes))
 
 
+def predict(batch: np.ndarray) -> np.ndarray:
+    """What the cloud answers to images: the class at (first value) modulo 4."""
+    return np.eye(len(CLASSES))[batch[:, 0, 0, 0] % len(CLASSES)]
+
+
+def cloud() -> dict:
+    """Arguments of `run_cloud`, for a process of its own."""
+    return {"predict": predict, "class_ids": CLASSES, "model_id": "m", "splits": [split_model()]}
+
+
+def image_of(value: int) -> np.ndarray:
+    """The image with this first value."""
+    pixels = np.full((3, 8, 8), 128, dtype=np.uint8)
+    pixels[0, 0, 0] = value
+    return pixels
+
+
 def running_logits(value: int) -> list[np.ndarray]:
     """What the cloud says after each timestep, f32 `[4]` each."""
     state, total, answers = np.zeros(4), np.zeros(4), []
