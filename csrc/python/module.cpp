@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 
 #include "eccsnn/isa.h"
+#include "spike_codec.h"
 
 namespace py = pybind11;
 
@@ -39,4 +40,5 @@ PYBIND11_MODULE(_core, m) {
   m.def("build", &build,
         "How this build was made: version, git commit (empty outside a checkout), compiler, torch that it "
         "was built against, CUDA.");
+  bind_spike_codec(m);
 }

@@ -62,18 +62,32 @@ def _flat(part: dict[str, object], prefix: str = "") -> list[tuple[str, object]]
 
 @app.command(name="list")
 def list_(
-    what: Annotated[str, typer.Argument(help="models, datasets, configs, or keys (of a configuration)")],
-    system: Annotated[str, typer.Argument(help="for keys: whose configuration")] = "ecc_snn",
+    what: Annotated[
+        str,
+        typer.Argument(help="models, splits (of a model), datasets, configs, or keys (of a system's configuration)"),
+    ],
+    of: Annotated[
+        str | None, typer.Argument(help="For splits: a name of `eccsnn list models`. For keys: a system.")
+    ] = None,
+    options: Annotated[
+        list[str] | None, typer.Argument(help="For splits: key=value of build_model, e.g. connect=iand image_size=64.")
+    ] = None,
 ) -> None:
     """Lists what can be named in a configuration."""
+    if of is not None and what not in ("splits", "keys"):
+        raise ConfigError(f"list {what} takes no further arguments, got {of!r}.")
     table = Table(title=what, title_justify="left")
     if what == "models":
         from eccsnn.models import list_models
 
         for column in ("name", "kind", "description"):
             table.add_column(column, overflow="fold")
-        for model in list_models():
-            table.add_row(model.name, model.kind, model.description)
+        for entry in list_models():
+            table.add_row(entry.name, entry.kind, entry.description)
+    elif what == "splits":
+        if of is None:
+            raise ConfigError("list splits needs a model, such as `eccsnn list splits spiking_vgg9`.")
+        _add_splits(table, of, options or [])
     elif what == "datasets":
         from eccsnn.data import list_datasets
 
@@ -89,8 +103,9 @@ def list_(
         for name in shipped_configs():
             table.add_row(name, load_config(name).description)
     elif what == "keys":
-        from eccsnn.experiments.schema import SYSTEMS, describe_keys
+        from eccsnn.experiments.schema import DEFAULT_SYSTEM, SYSTEMS, describe_keys
 
+        system = of or DEFAULT_SYSTEM
         if system not in SYSTEMS:
             raise ConfigError(f"no system {system!r}; expected one of {', '.join(SYSTEMS)}.")
         for column in ("key", "default", "meaning"):
@@ -98,8 +113,29 @@ def list_(
         for row in describe_keys(SYSTEMS[system]):
             table.add_row(*row)
     else:
-        raise ConfigError(f"cannot list {what!r}; expected models, datasets, configs or keys.")
+        raise ConfigError(f"cannot list {what!r}; expected models, splits, datasets, configs or keys.")
     _OUT.print(table)
+
+
+def _add_splits(table: Table, name: str, options: list[str]) -> None:
+    """Adds a row for every split point of a model."""
+    import yaml
+
+    from eccsnn.costs import split_costs
+    from eccsnn.models import build_model
+
+    arguments = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise ConfigError(f"got {option!r}, expected key=value, such as image_size=64.")
+        arguments[key] = yaml.safe_load(value)
+    table.title = f"split points of {name}"
+    for column in ("name", "shape", "largest value", "bits a sample (and timestep)", "MACs before it"):
+        table.add_column(column, overflow="fold")
+    for point, share in split_costs(build_model(name, **{"num_classes": 10, **arguments})):
+        bound = "real" if point.max_count is None else str(point.max_count)
+        table.add_row(point.name, f"{point.channels}x{point.size}x{point.size}", bound, f"{point.bits}", f"{share:.1%}")
 
 
 @app.command()

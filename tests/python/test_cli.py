@@ -59,8 +59,18 @@ def test_list(what, expected):
     assert expected in call("list", what).stdout
 
 
+def test_list_splits():
+    shown = call("list", "splits", "sew_resnet10", "connect=iand", "width=0.125", "image_size=64").stdout
+    (row,) = (line for line in shown.splitlines() if "stage3" in line)
+    assert [cell.strip() for cell in row.strip("│ ").split("│")][:4] == ["stage3", "32x16x16", "1", "8192"]
+    assert "list splits needs a model" in call("list", "splits", code=1).stderr
+    assert "expected key=value" in call("list", "splits", "vgg16", "width", code=1).stderr
+    assert "unknown model 'vg16'" in call("list", "splits", "vg16", code=1).stderr
+    assert "takes no further arguments" in call("list", "models", "vgg16", code=1).stderr
+
+
 def test_list_of_something_else():
-    assert "expected models, datasets, configs or keys" in call("list", "cats", code=1).stderr
+    assert "expected models, splits, datasets, configs or keys" in call("list", "cats", code=1).stderr
 
 
 def test_predict(run, tmp_path):

@@ -9,7 +9,9 @@ from eccsnn.costs.energy import arithmetic_energy_mj, cloud_energy_mj, edge_ener
 from eccsnn.costs.latency import cloud_latency_ms, edge_latency_ms, link_latency_ms, network_latency_ms
 from eccsnn.costs.profiles import Profile, list_profiles, load_profile
 from eccsnn.costs.quantity import PROVENANCES, Quantity, relative_change
+from eccsnn.costs.splits import SplitCosts, split_costs
 from eccsnn.costs.table import ImageCosts, cost_row, image_costs
+from eccsnn.costs.timesteps import timestep_costs
 
 __all__ = [
     "PROVENANCES",
@@ -17,6 +19,7 @@ __all__ = [
     "LayerOps",
     "Profile",
     "Quantity",
+    "SplitCosts",
     "SynopReport",
     "arithmetic_energy_mj",
     "cloud_energy_mj",
@@ -33,4 +36,6 @@ __all__ = [
     "network_latency_ms",
     "radio_energy_mj",
     "relative_change",
+    "split_costs",
+    "timestep_costs",
 ]

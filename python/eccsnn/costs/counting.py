@@ -104,12 +104,14 @@ class SynopReport:
         return sum(layer.dense for layer in self.layers)
 
 
-def count_macs(model: nn.Module, input_shape: Sequence[int]) -> dict[str, int]:
+def count_macs(model: nn.Module, input_shape: Sequence[int], input_dtype: torch.dtype | None = None) -> dict[str, int]:
     """Multiply-accumulates of a model for one sample, by layer (dense: products with padding are included).
 
     Args:
         model: any module that takes one tensor. It runs once, in eval mode, on zeros; its mode is restored.
         input_shape: shape of one sample without the batch dimension, for example ``(3, 32, 32)``.
+        input_dtype: dtype of the input, such as ``torch.uint8`` for the bytes that a cloud part takes; None: that of
+            the weights.
 
     Returns:
         layer name -> multiply-accumulates, in the order of execution; the sum is the model's total.
@@ -130,7 +132,7 @@ def count_macs(model: nn.Module, input_shape: Sequence[int]) -> dict[str, int]:
     device, dtype = _device_and_dtype(model)
     tracer = _Tracer()
     with _prepared(model, tracer, neurons=()):
-        tracer.run(model, torch.zeros((1, *shape), device=device, dtype=dtype))
+        tracer.run(model, torch.zeros((1, *shape), device=device, dtype=input_dtype or dtype))
     if tracer.uncounted:
         warnings.warn(f"not counted: {', '.join(sorted(tracer.uncounted))}", UserWarning, stacklevel=2)
     return {_label(key): round(product.dense) for key, product in tracer.products.items()}

@@ -19,9 +19,9 @@ from eccsnn.errors import ConfigError
 from eccsnn.experiments import ecc_snn_builds as builds
 from eccsnn.experiments import ecc_snn_results as results
 from eccsnn.experiments.cloud import INFERENCE_CODE, MODEL, cloud_stage, training_inputs
+from eccsnn.experiments.ecc_snn_schema import EccSnnConfig
 from eccsnn.experiments.live import load_splits, measure_link
 from eccsnn.experiments.run import LOG, Run, StageProgress
-from eccsnn.experiments.ecc_snn_schema import EccSnnConfig
 from eccsnn.experiments.stages import Artefact
 from eccsnn.systems import ecc_snn
 from eccsnn.training.checkpoint import write_json

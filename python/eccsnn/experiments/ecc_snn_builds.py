@@ -15,8 +15,8 @@ import numpy as np
 from eccsnn.data import ImageSet, Splits
 from eccsnn.experiments import ecc_snn_results as results
 from eccsnn.experiments.cloud import MODEL, fit_options
-from eccsnn.experiments.run import LOG, StageProgress
 from eccsnn.experiments.ecc_snn_schema import EccSnnConfig
+from eccsnn.experiments.run import LOG, StageProgress
 from eccsnn.systems import ecc_snn
 from eccsnn.training import load_model, predict_logits, save_model
 from eccsnn.training.checkpoint import write_atomically, write_json

@@ -15,8 +15,8 @@ from eccsnn import offload
 from eccsnn.costs import ImageCosts, count_macs, count_synops, image_costs, load_profile
 from eccsnn.data import Scenario, Splits, normalize
 from eccsnn.errors import ConfigError
-from eccsnn.experiments.load import Deployment
 from eccsnn.experiments.ecc_snn_schema import EccSnnConfig
+from eccsnn.experiments.load import Deployment
 from eccsnn.incremental import metrics
 from eccsnn.models import Model
 from eccsnn.systems.ecc_snn import MEASURES, co_inference

@@ -53,7 +53,9 @@ class Finetune(Section):
 
     training: Training = Training(epochs=5, lr=3e-4)
     exit_weight: Fraction = Field(0.0, description="of the loss at every timestep, against that at the last")
-    logit_weight: float = Field(0.5, ge=0, description="of the distillation from the teacher's logits; 0 switches it off")
+    logit_weight: float = Field(
+        0.5, ge=0, description="of the distillation from the teacher's logits; 0 switches it off"
+    )
     temperature: Positive = Field(3.0, description="of the teacher's logits")
     teacher: Literal["uncut", "cloud"] = Field("uncut", description="the network before the cut, or the ANN of `cloud`")
     rate_weight: float = Field(0.0, ge=0, description="of the bits a wire element that the codec's model estimates")

@@ -7,9 +7,11 @@ All have `forward`, `forward_features`, `head`, `feature_maps`, `split_points` a
 from eccsnn.models.base import FeatureMap, Features, Model, SplitPoint, scale_channels
 from eccsnn.models.registry import ModelInfo, build_model, insert_bottlenecks, list_models
 from eccsnn.models.spiking import SpikingModel
-from eccsnn.models.split import CloudPart, EdgePart, split
+from eccsnn.models.split import ANNCloudPart, ANNEdgePart, CloudPart, EdgePart, split
 
 __all__ = [
+    "ANNCloudPart",
+    "ANNEdgePart",
     "CloudPart",
     "EdgePart",
     "FeatureMap",

@@ -5,25 +5,27 @@ convolution without pooling, as their CIFAR networks have it. Weights trained on
 `torchvision/resnet18` and so on.
 """
 
+import math
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from eccsnn.models.base import SMALL_IMAGE, FeatureMap, Features, Model, kaiming_init, scale_channels
+from eccsnn.models.ann import ANN, SpatialMean
+from eccsnn.models.base import SMALL_IMAGE, kaiming_init, scale_channels
 from eccsnn.nn import TaskHeads
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
 
-class ResNet(Model):
+class ResNet(ANN):
     """ResNet-18, 34 (basic blocks) or 50 (bottlenecks). Feature maps: `stem` and `stage1` ... `stage4`.
+
+    Split points besides: every block within a stage, `stage2.0` (a stage's last block is the stage's end).
 
     Args:
         spec: The resolved arguments of `build_model`.
         depth: 18, 34 or 50.
     """
-
-    kind = "ann"
 
     def __init__(self, spec: dict[str, Any], depth: int) -> None:
         # Imported here, so that spiking models work where torchvision does not fit the torch that is installed.
@@ -48,7 +50,8 @@ class ResNet(Model):
                 nn.ReLU(inplace=True),
                 nn.MaxPool2d(3, stride=2, padding=1),
             )
-        self.feature_maps["stem"] = FeatureMap(in_channels, stride, max_count=None)
+        size = math.ceil(self.image_size / stride)  # padding makes every halving round up
+        self.add_section("stem", self.stem, channels=in_channels, size=size, max_count=None, stride=stride)
         self.stages = nn.ModuleDict()
         for index, blocks in enumerate(BLOCKS[depth]):
             channels = scale_channels(64 * 2**index, width)
@@ -62,18 +65,14 @@ class ResNet(Model):
                         nn.Conv2d(in_channels, out_channels, 1, stride=step, bias=False), nn.BatchNorm2d(out_channels)
                     )
                 layers.append(block_type(in_channels, channels, step, shortcut))
-                in_channels, stride = out_channels, stride * step
+                in_channels, stride, size = out_channels, stride * step, math.ceil(size / step)
+                last = position == blocks - 1
+                name = f"stage{index + 1}" if last else f"stage{index + 1}.{position}"
+                self.add_section(
+                    name, layers[-1], channels=in_channels, size=size, max_count=None, stride=stride, is_map=last
+                )
             self.stages[f"stage{index + 1}"] = nn.Sequential(*layers)
-            self.feature_maps[f"stage{index + 1}"] = FeatureMap(in_channels, stride, max_count=None)
         kaiming_init(self)
+        self.sections["mean"] = (SpatialMean(),)
         self.head = TaskHeads(in_channels, spec["tasks"])
         self.use_channels_last()
-
-    def forward_features(self, x: Tensor) -> Features:
-        """Returns globally averaged features [N, D] and the maps [N, C, H, W] after the stem and each stage."""
-        self.check_images(x)
-        x = self.stem(self.channels_last(x))
-        maps = {"stem": x}
-        for name, stage in self.stages.items():
-            x = maps[name] = stage(x)
-        return Features(x.mean((-2, -1)), maps)

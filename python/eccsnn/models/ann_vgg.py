@@ -7,24 +7,24 @@ them, which at 32 px leaves the single pixel as it is.
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from eccsnn.models.base import FeatureMap, Features, Model, kaiming_init, scale_channels
+from eccsnn.models.ann import ANN, SpatialMean
+from eccsnn.models.base import kaiming_init, scale_channels
 from eccsnn.nn import TaskHeads
 
 LAYOUT = [[64, 64], [128, 128], [256, 256, 256], [512, 512, 512], [512, 512, 512]]
 HIDDEN_FEATURES = 512
 
 
-class VGG(Model):
-    """VGG-16 with batch norm. Feature maps: `pool1` ... `pool5`, after each pooling.
+class VGG(ANN):
+    """VGG-16 with batch norm. Feature maps: `pool1` ... `pool5`, after each pooling. Split points are those of a
+    `spiking_vgg16`: the convolutions without pooling besides.
 
     Args:
         spec: The resolved arguments of `build_model`.
         dropout: Probability of dropping a feature before each hidden layer, in [0, 1).
     """
-
-    kind = "ann"
 
     def __init__(self, spec: dict[str, Any], dropout: float = 0.0) -> None:
         super().__init__(spec)
@@ -34,6 +34,7 @@ class VGG(Model):
             raise ValueError(f"{spec['name']}: image_size is {self.image_size}, expected at least {2 ** len(LAYOUT)}")
         width, in_channels = spec["width"], self.in_channels
         self.pools = nn.ModuleDict()
+        conv = 0
         for index, row in enumerate(LAYOUT):
             layers: list[nn.Module] = []
             for channels in row:
@@ -44,8 +45,22 @@ class VGG(Model):
                     nn.ReLU(inplace=True),
                 ]
                 in_channels = channels
-            self.pools[f"pool{index + 1}"] = nn.Sequential(*layers, nn.MaxPool2d(2))
-            self.feature_maps[f"pool{index + 1}"] = FeatureMap(in_channels, 2 ** (index + 1), max_count=None)
+            block = nn.Sequential(*layers, nn.MaxPool2d(2))
+            self.pools[f"pool{index + 1}"] = block
+            size = self.image_size // 2**index
+            for position in range(len(row)):
+                conv += 1
+                last = position == len(row) - 1
+                name, end = (f"pool{index + 1}", None) if last else (f"conv{conv}", 3 * position + 3)
+                self.add_section(
+                    name,
+                    *block[3 * position : end],
+                    channels=in_channels,
+                    size=size // 2 if last else size,
+                    max_count=None,
+                    stride=2 ** (index + last),
+                    is_map=last,
+                )
         hidden = scale_channels(HIDDEN_FEATURES, width)
         self.hidden = nn.Sequential(
             nn.Dropout(dropout),
@@ -60,14 +75,6 @@ class VGG(Model):
             if isinstance(layer, nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
+        self.sections["hidden"] = (SpatialMean(), self.hidden)
         self.head = TaskHeads(hidden, spec["tasks"])
         self.use_channels_last()
-
-    def forward_features(self, x: Tensor) -> Features:
-        """Returns the last hidden layer [N, D] and the maps [N, C, H, W] after each pooling."""
-        self.check_images(x)
-        x = self.channels_last(x)
-        maps = {}
-        for name, block in self.pools.items():
-            x = maps[name] = block(x)
-        return Features(self.hidden(x.mean((-2, -1))), maps)

@@ -163,6 +163,7 @@ class Model(nn.Module):
         channels: int,
         size: int,
         max_count: int | None,
+        stride: int | None = None,
         is_map: bool = True,
         is_point: bool = True,
     ) -> None:
@@ -172,12 +173,13 @@ class Model(nn.Module):
             name: Its name, and that of its feature map and split point.
             layers: Modules of this model that run one after the other.
             channels, size, max_count: What comes out: [..., channels, size, size]; see `SplitPoint`.
+            stride: Image pixels a pixel; None: what the size tells, for images that are halved evenly.
             is_map: Whether that is a feature map.
             is_point: Whether the model can be cut there.
         """
         self.sections[name] = layers
         if is_map:
-            self.feature_maps[name] = FeatureMap(channels, self.image_size // size, max_count)
+            self.feature_maps[name] = FeatureMap(channels, stride or self.image_size // size, max_count)
         if is_point:
             self.split_points[name] = SplitPoint(name, channels, size, max_count)
 
@@ -216,7 +218,8 @@ class Model(nn.Module):
 
         Args:
             units: Split point -> the unit's options: for an SNN those of `eccsnn.nn.SpikeBottleneck` (`channels`,
-                `stride`, `kernel_size`, `neuron`, `norm_gain`; the last two are the model's if they are left out).
+                `stride`, `kernel_size`, `neuron`, `norm_gain`; the last two are the model's if they are left out), for
+                an ANN `kind` (`bottlenet` or `bottlenet++`) and those of `eccsnn.nn.BottleNet` or `BottleNetPP`.
 
         Raises:
             ValueError: An unknown point or option, a second unit at a point, or a point whose values are not binary.
@@ -231,7 +234,8 @@ class Model(nn.Module):
             if name not in units:
                 continue
             unit, specs[name] = self.make_bottleneck(place, dict(units[name]))
-            unit.to(device=like.device, dtype=like.dtype, memory_format=torch.channels_last).train(self.training)
+            unit.to(like.device, like.dtype).to(memory_format=torch.channels_last)
+            unit.train(self.training)
             self.bottlenecks[name.replace(".", "_")] = unit
             max_count = 1 if self.kind == "snn" else None
             # A wire's size need not divide the image's: the stride is rounded.
@@ -270,7 +274,7 @@ class Model(nn.Module):
 
     def chain(self, through: Through = INSERTED) -> Chain:
         """The sections of one pass, in order: those of the model, and behind the split points that `through` names
-        `bottleneck:POINT` (the encoder) and `decoder:POINT`.
+        `bottleneck:POINT` (the encoder), `codec:POINT` (what a wire with losses does) and `decoder:POINT`.
 
         Raises:
             ValueError: See `active`.
@@ -282,6 +286,8 @@ class Model(nn.Module):
             if name in active:
                 unit = self.bottleneck(name)
                 chain[f"bottleneck:{name}"] = (unit.encoder,)
+                if unit.codec is not None:
+                    chain[f"codec:{name}"] = (unit.codec,)
                 chain[f"decoder:{name}"] = (unit.decoder,)
         return chain
 

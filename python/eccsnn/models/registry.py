@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from eccsnn.models.ann_mobilenet import MobileNet
 from eccsnn.models.ann_resnet import ResNet
 from eccsnn.models.ann_vgg import VGG
 from eccsnn.models.base import Model
 from eccsnn.models.pretrained import PretrainedANN
 from eccsnn.models.sew_resnet import SEWResNet
 from eccsnn.models.spikformer import Spikformer
+from eccsnn.models.spiking_mobilenet import SpikingMobileNet
 from eccsnn.models.spiking_vgg import SpikingVGG
 from eccsnn.nn import complete_neuron_config
 from eccsnn.nn._hints import nearest
@@ -53,11 +55,16 @@ _BUILT_IN: dict[str, tuple[ModelInfo, _Builder]] = {
         (ModelInfo("sew_resnet18", "snn", "SEW-ResNet (ADD or IAND), basic blocks"), partial(SEWResNet, depth=18)),
         (ModelInfo("sew_resnet34", "snn", "SEW-ResNet (ADD or IAND), basic blocks"), partial(SEWResNet, depth=34)),
         (ModelInfo("sew_resnet50", "snn", "SEW-ResNet (ADD or IAND), bottlenecks"), partial(SEWResNet, depth=50)),
+        (
+            ModelInfo("spiking_mobilenet", "snn", "MobileNet V1: no residual sums, so that every split is binary"),
+            SpikingMobileNet,
+        ),
         (ModelInfo("spikformer", "snn", "Spikformer-4-384, a vision transformer of spikes"), Spikformer),
         (ModelInfo("vgg16", "ann", "VGG-16 with batch norm"), VGG),
         (ModelInfo("resnet18", "ann", "ResNet, basic blocks"), partial(ResNet, depth=18)),
         (ModelInfo("resnet34", "ann", "ResNet, basic blocks"), partial(ResNet, depth=34)),
         (ModelInfo("resnet50", "ann", "ResNet, bottlenecks"), partial(ResNet, depth=50)),
+        (ModelInfo("mobilenet", "ann", "MobileNet V1"), MobileNet),
         (ModelInfo("vit_b16", "ann", "ViT-B/16 at 224 px with a new head", "pretrained"), PretrainedANN),
     )
 }

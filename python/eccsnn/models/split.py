@@ -5,12 +5,13 @@ those parts of the model's. Nothing is computed differently: both run the model'
 and the cloud behind it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
+from typing import overload
 
+import torch
 from torch import Tensor, nn
 
+from eccsnn.models.ann import ANN, run_features
 from eccsnn.models.base import Chain, Model, SplitPoint, Through, check_images
 from eccsnn.models.spiking import (
     SpikingModel,
@@ -21,7 +22,11 @@ from eccsnn.models.spiking import (
     run_sections,
 )
 from eccsnn.nn import ExitHead, State, TaskHeads, over_time
+from eccsnn.nn.ann_bottleneck import LEVELS, from_bytes, to_bytes
 from eccsnn.nn.layers import Pass, check_state, neurons_of, state_at_rest
+
+AT_POINT = "point"
+"""Stands for the unit at the split point itself, where one is inserted."""
 
 
 class Part(nn.Module):
@@ -44,6 +49,13 @@ class Part(nn.Module):
         self.sections = sections
         share(model, self, (layer for layers in sections.values() for layer in layers))
         self.training = model.training
+
+
+class SpikingPart(Part):
+    """A part of a spiking model."""
+
+    def __init__(self, model: SpikingModel, sections: Chain, wire: SplitPoint) -> None:
+        super().__init__(model, sections, wire)
         self._neurons = neurons_of(layer for layers in sections.values() for layer in layers)
 
     def init_state(self, batch: int) -> State:
@@ -51,7 +63,7 @@ class Part(nn.Module):
         return state_at_rest(self._neurons, batch, next(self.parameters()))
 
 
-class EdgePart(Part):
+class EdgePart(SpikingPart):
     """From the images to the wire.
 
     Attributes:
@@ -106,7 +118,7 @@ class EdgePart(Part):
         return spikes.squeeze(0), {key: run.after[key] for key in state}
 
 
-class CloudPart(Part):
+class CloudPart(SpikingPart):
     """From the wire to the logits.
 
     Attributes:
@@ -154,7 +166,65 @@ class CloudPart(Part):
         return run_sections(self.sections, over_time(Model.channels_last, spikes), Pass())
 
 
-def split(model: SpikingModel, point: str, through: Through | None = "point") -> tuple[EdgePart, CloudPart]:
+class ANNEdgePart(Part):
+    """From the images to the wire, of an ANN.
+
+    Attributes:
+        codec: None, or the `eccsnn.nn.JPEGCodec` with which the wire's features travel.
+    """
+
+    def __init__(self, model: ANN, sections: Chain, wire: SplitPoint, codec: nn.Module | None) -> None:
+        super().__init__(model, sections, wire)
+        self.codec = codec
+        self._image = (model.in_channels, model.image_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the features [N, c, h, w] for the wire: uint8 behind an encoder, else real values.
+
+        Raises:
+            ValueError, TypeError: As for the model.
+        """
+        check_images(x, self.owner, self._image, next(self.parameters()))
+        x = run_features(self.sections, Model.channels_last(x))
+        return x if self.wire.max_count is None else to_bytes(x)
+
+
+class ANNCloudPart(Part):
+    """From the wire to the logits, of an ANN.
+
+    Attributes:
+        head: The model's head.
+        codec: As that of the edge; features that travel as they are must not pass it again.
+    """
+
+    def __init__(self, model: ANN, sections: Chain, wire: SplitPoint, codec: nn.Module | None) -> None:
+        super().__init__(model, sections, wire)
+        self.codec = codec
+        self.head: TaskHeads = model.head
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Maps features [N, c, h, w] from the wire to logits [N, K].
+
+        Raises:
+            ValueError: The features have another shape than `wire` says.
+            TypeError: They are not uint8, but the wire carries bytes.
+        """
+        self.wire.check(features, time=False)
+        if self.wire.max_count is not None:
+            if features.dtype != torch.uint8:
+                raise TypeError(
+                    f"{self.wire.name}: features are {features.dtype}, expected uint8 as the edge sends them"
+                )
+            weights = next(self.head.parameters())
+            features = from_bytes(features, torch.promote_types(weights.dtype, torch.float32))
+        return self.head(run_features(self.sections, Model.channels_last(features)))
+
+
+@overload
+def split(model: SpikingModel, point: str, through: Through = ...) -> tuple[EdgePart, CloudPart]: ...
+@overload
+def split(model: ANN, point: str, through: Through = ...) -> tuple[ANNEdgePart, ANNCloudPart]: ...
+def split(model: SpikingModel | ANN, point: str, through: Through = AT_POINT) -> tuple[Part, Part]:
     """Cuts a model at a split point.
 
     Args:
@@ -165,10 +235,12 @@ def split(model: SpikingModel, point: str, through: Through | None = "point") ->
 
     Returns:
         The part before the wire and the part behind it. Where the unit at the point is active, the encoder is the last
-        layer of the edge and the decoder the first of the cloud; else the point's own spikes cross.
+        layer of the edge and the decoder the first of the cloud; else the point's own values cross. What a codec loses
+        (BottleNet's JPEG) belongs to the wire: neither part applies it, while the whole model simulates it.
 
     Raises:
         ValueError: An unknown point, or a point of `through` without a unit.
+        TypeError: The model has no sections (pretrained trunks).
 
     Example:
         >>> import torch
@@ -181,22 +253,24 @@ def split(model: SpikingModel, point: str, through: Through | None = "point") ->
         >>> torch.equal(cloud(edge(x)), model(x))
         True
     """
-    before, behind, wire = cut(model, point, through)
-    return EdgePart(model, before, wire), CloudPart(model, behind, wire)
-
-
-def cut(model: Model, point: str, through: Through) -> tuple[Chain, Chain, SplitPoint]:
-    """The sections before and behind the wire, and the wire; see `split`."""
+    if not isinstance(model, SpikingModel | ANN):
+        raise TypeError(f"split: {type(model).__name__} cannot be cut, expected a model with split points")
     wire = model.split_point(point)
-    if through == "point":
+    if through == AT_POINT:
         through = point if point in model.inserted else None
-    chain = model.chain(through)
+    chain, codec = model.chain(through), None
     if f"bottleneck:{point}" in chain:
         unit = model.bottleneck(point)
-        wire = SplitPoint(f"bottleneck:{point}", unit.channels, unit.size, wire.max_count)
+        max_count = LEVELS if wire.max_count is None else 1
+        wire = SplitPoint(f"bottleneck:{point}", unit.channels, unit.size, max_count)
+        codec = unit.codec
     names = list(chain)
     last = names.index(wire.name) + 1
-    return {name: chain[name] for name in names[:last]}, {name: chain[name] for name in names[last:]}, wire
+    before = {name: chain[name] for name in names[:last]}
+    behind = {name: chain[name] for name in names[last:] if name != f"codec:{point}"}
+    if isinstance(model, SpikingModel):
+        return EdgePart(model, before, wire), CloudPart(model, behind, wire)
+    return ANNEdgePart(model, before, wire, codec), ANNCloudPart(model, behind, wire, codec)
 
 
 def share(model: nn.Module, part: nn.Module, layers: Iterable[nn.Module]) -> None:

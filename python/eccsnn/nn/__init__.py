@@ -1,5 +1,6 @@
 """Neurons, surrogates, heads and helpers over time. State is explicit: it goes in and comes out."""
 
+from eccsnn.nn.ann_bottleneck import ANN_BOTTLENECKS, ANNBottleneck, BottleNet, BottleNetPP, JPEGCodec
 from eccsnn.nn.bottleneck import Bottleneck, SpikeBottleneck
 from eccsnn.nn.heads import ExitHead, TaskHeads
 from eccsnn.nn.monitor import FiringRates, firing_rates
@@ -10,14 +11,19 @@ from eccsnn.nn.surrogates import ATan, Rect, Sigmoid, Surrogate, make_surrogate
 from eccsnn.nn.time import over_time
 
 __all__ = [
+    "ANN_BOTTLENECKS",
     "IF",
     "LIF",
     "NEURON_KEYS",
     "PLIF",
+    "ANNBottleneck",
     "ATan",
+    "BottleNet",
+    "BottleNetPP",
     "Bottleneck",
     "ExitHead",
     "FiringRates",
+    "JPEGCodec",
     "Rect",
     "Sigmoid",
     "SpikeBottleneck",

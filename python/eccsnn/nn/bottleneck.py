@@ -46,6 +46,8 @@ class Bottleneck(nn.Module):
 
     Attributes:
         encoder, decoder: Before the wire and behind it.
+        codec: None, or what the wire does to it between them where that loses something (JPEG): a module of its own, so
+            that a model in two parts leaves it to the wire.
         channels, size: Shape of what is on the wire, [channels, size, size].
     """
 
@@ -53,6 +55,10 @@ class Bottleneck(nn.Module):
     decoder: nn.Module
     channels: int
     size: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.codec: nn.Module | None = None
 
 
 class SpikeBottleneck(Bottleneck):

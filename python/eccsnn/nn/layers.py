@@ -110,7 +110,7 @@ class Stem(ConvLIF):
 
 
 class Pool(nn.Module):
-    """Max pooling of binary spikes: a pooled neuron fires when one of its inputs does; arguments as `SpikeMaxPool2d`."""
+    """Max pooling of binary spikes: a pooled neuron fires when one of its inputs does. Arguments: `SpikeMaxPool2d`."""
 
     def __init__(self, kernel_size: int, stride: int | None = None, padding: int = 0) -> None:
         super().__init__()

@@ -23,6 +23,7 @@ from eccsnn.offload.exits import (
     exit_timesteps,
     running_mean,
 )
+from eccsnn.offload.intervals import Interval, paired_bootstrap
 
 __all__ = [
     "DEFAULT_RULE",
@@ -32,6 +33,7 @@ __all__ = [
     "UPLOAD_ALL",
     "Choice",
     "ExitCurve",
+    "Interval",
     "Measure",
     "OffloadCurve",
     "OperatingPoint",
@@ -47,6 +49,7 @@ __all__ = [
     "exit_timesteps",
     "offload_curve",
     "operating_point",
+    "paired_bootstrap",
     "per_class_upload_rate",
     "running_mean",
     "top1_correct",

@@ -5,6 +5,7 @@ from eccsnn.training.classifier import train_classifier
 from eccsnn.training.evaluate import predict_logits
 from eccsnn.training.loop import FitOptions, FitResult, fit
 from eccsnn.training.losses import FeatureDistillation, cross_entropy, logit_distillation
+from eccsnn.training.split import split_loss, timestep_logits, timesteps_cross_entropy, train_cut
 
 __all__ = [
     "FeatureDistillation",
@@ -19,5 +20,9 @@ __all__ = [
     "predict_logits",
     "save_checkpoint",
     "save_model",
+    "split_loss",
+    "timestep_logits",
+    "timesteps_cross_entropy",
     "train_classifier",
+    "train_cut",
 ]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from eccsnn import ops
 from eccsnn.data import ImageSet, batches
 from eccsnn.errors import ConfigError
-from eccsnn.models import Model
+from eccsnn.models import Model, SpikingModel, split
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -75,6 +78,74 @@ def predict_logits(
     if not parts:
         return np.zeros((0, len(model.head.class_ids)), dtype=np.float32)
     return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class TimestepOutputs:
+    """What a network gives at every timestep for N images.
+
+    Attributes:
+        logits: fp32 `[T, N, K]`, of each timestep alone.
+        wire: Packed spikes on the wire, uint8 `[T, N, h, w, ceil(c / 8)]`; None where nothing is cut.
+        exit_logits: fp32 `[T, N, K]` of the edge's exit head; None without one.
+    """
+
+    logits: np.ndarray
+    wire: np.ndarray | None = None
+    exit_logits: np.ndarray | None = None
+
+
+def predict_timesteps(
+    model: SpikingModel,
+    images: ImageSet,
+    *,
+    point: str | None,
+    mean: Sequence[float],
+    std: Sequence[float],
+    exit_head: Callable[[Tensor], Tensor] | None = None,
+    device: str = "cpu",
+    batch_size: int = 128,
+) -> TimestepOutputs:
+    """Logits of every timestep for every image, in order, in fp32 and evaluation mode.
+
+    Args:
+        model: Spiking network.
+        images: N images.
+        point: Split point with a unit; None runs the network uncut.
+        mean, std: Per channel, for normalisation.
+        exit_head: Maps spikes on the wire `[T, N, c, h, w]` to logits `[T, N, K]`.
+        device: Where to compute.
+        batch_size: Images a step.
+
+    Raises:
+        ValueError: There are no images.
+    """
+    if not len(images):
+        raise ValueError("there are no images to predict; expected at least one")
+    was_training = model.training
+    model.eval()
+    logits: list[Tensor] = []
+    wires: list[Tensor] = []
+    exits: list[Tensor] = []
+    try:
+        with torch.inference_mode():
+            for batch in batches(images, batch_size, mean=mean, std=std, device=device):
+                if point is None:
+                    logits.append(model.forward_timesteps(batch.images, through=None).float().cpu())
+                    continue
+                edge, cloud = split(model, point)
+                wire = edge(batch.images)
+                logits.append(cloud.forward_timesteps(wire).float().cpu())
+                wires.append(ops.pack_spikes(wire).cpu())
+                if exit_head is not None:
+                    exits.append(exit_head(wire).float().cpu())
+    finally:
+        model.train(was_training)
+
+    def joined(parts: list[Tensor]) -> np.ndarray | None:
+        return torch.cat(parts, dim=1).numpy() if parts else None
+
+    return TimestepOutputs(torch.cat(logits, dim=1).numpy(), joined(wires), joined(exits))
 
 
 def predicted_classes(logits: np.ndarray, class_ids: Sequence[int]) -> np.ndarray:

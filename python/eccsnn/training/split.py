@@ -1,9 +1,10 @@
-"""Training of a network that is cut in two: first the bottleneck unit, then the whole network.
+"""Training of a network that is cut in two: first the bottleneck unit, then the whole network; and, to compare with,
+of the same network uncut.
 
-The loss of both stages is
+The loss of all stages is
 
     L = (1 - exit_weight) CE(all timesteps) + exit_weight mean_t CE(timesteps up to t)
-        + logit_weight T^2 KL(teacher || cut network) + rate_weight bits of a wire element
+        + logit_weight T^2 KL(teacher || network) + rate_weight bits of a wire element
 
 and a separate term trains the edge's exit head, where there is one, on spikes that pass no gradient on.
 
@@ -27,6 +28,26 @@ from eccsnn.training.loop import FitOptions, FitResult, LossFunction, fit
 from eccsnn.training.losses import cross_entropy, logit_distillation
 
 Trains = Literal["unit", "all"]
+
+
+def timestep_logits(model: Any, images: Tensor, point: str | None) -> tuple[Tensor, Tensor | None]:
+    """Logits of every timestep, and the spikes that crossed the wire for them.
+
+    Args:
+        model: A `SpikingModel`, or an ANN, which counts as one timestep.
+        images: `[N, C, H, W]`.
+        point: Split point with a bottleneck unit; None runs the network uncut.
+
+    Returns:
+        `[T, N, K]`, and `[T, N, c, h, w]`; None for an ANN or an uncut network.
+    """
+    if model.kind == "ann":
+        return model(images, through=point).unsqueeze(0), None
+    if point is None:
+        return model.forward_timesteps(images, through=None), None
+    edge, cloud = split(model, point)
+    wire = edge(images)
+    return cloud.forward_timesteps(wire), wire
 
 
 def running_mean(logits: Tensor) -> Tensor:
@@ -62,7 +83,7 @@ def timesteps_cross_entropy(
 
 
 def split_loss(
-    point: str,
+    point: str | None,
     *,
     trains: Trains,
     teacher: Model | None = None,
@@ -73,10 +94,10 @@ def split_loss(
     temperature: float = 3.0,
     rate_weight: float = 0.0,
 ) -> LossFunction:
-    """Loss function for `eccsnn.training.fit` of a spiking network with a unit at `point`.
+    """Loss function for `eccsnn.training.fit` of a network with a unit at `point`.
 
     Args:
-        point: Split point.
+        point: Split point; None for an uncut network.
         trains: `unit` keeps everything but the unit as it is, batch norm statistics included.
         teacher: Gives logits for distillation, not changed; needed for a `logit_weight` above 0.
         rate: Spikes on the wire `[T, N, c, h, w]` to bits a sample `[N]`, differentiable; needed for a `rate_weight`
@@ -95,14 +116,12 @@ def split_loss(
         raise ValueError(f"exit_weight is {exit_weight}, expected a fraction in [0, 1]")
 
     def loss_function(model: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        if trains == "unit":  # `fit` puts the whole model into training mode before every epoch
+        if trains == "unit" and point is not None:  # `fit` puts the whole model into training mode before every epoch
             model.eval()
             model.bottleneck(point).train()
-        edge, cloud = split(model, point)
-        wire = edge(batch.images)
-        logits = cloud.forward_timesteps(wire)
+        logits, wire = timestep_logits(model, batch.images, point)
         loss, last = timesteps_cross_entropy(logits, batch.labels, model.head.class_ids, exit_weight)
-        terms = {"cross_entropy": last, "wire_firing_rate": wire.detach().float().mean()}
+        terms = {"cross_entropy": last}
         if teacher is not None and logit_weight > 0:
             with torch.no_grad():
                 taught = teacher(batch.images)
@@ -110,6 +129,9 @@ def split_loss(
                 running_mean(logits)[-1], taught, model.head.class_ids, temperature, teacher.head.class_ids
             )
             loss = loss + logit_weight * terms["logit_distillation"]
+        if wire is None:
+            return loss, terms
+        terms["wire_firing_rate"] = wire.detach().float().mean()
         if rate is not None:
             bits = rate(wire).mean()
             terms["wire_bits"] = bits
@@ -127,7 +149,7 @@ def train_cut(
     model: Model,
     splits: Splits,
     *,
-    point: str,
+    point: str | None,
     trains: Trains,
     training: Mapping[str, Any],
     seed: int,
@@ -137,12 +159,12 @@ def train_cut(
     options: FitOptions = FitOptions(),
     **loss: Any,
 ) -> tuple[Model, FitResult]:
-    """One stage of the training of a cut network.
+    """One stage of the training of a cut network, or of an uncut one.
 
     Args:
         model: Network so far, not changed.
         splits: Data; only its training part is learnt from, its validation part is watched.
-        point: Split point.
+        point: Split point; None leaves the network uncut, and then `trains` is `all`.
         trains: `unit` or `all`.
         training: Keyword arguments of `eccsnn.training.fit`.
         seed: Of a new unit's weights, of order and augmentation.
@@ -157,9 +179,12 @@ def train_cut(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        cut = copy.deepcopy(model) if unit is None else insert_bottlenecks(model, {point: dict(unit)})
+        cut = copy.deepcopy(model) if unit is None or point is None else insert_bottlenecks(model, {point: dict(unit)})
     cut.requires_grad_(trains == "all")
-    cut.bottleneck(point).requires_grad_(True)
+    if trains == "unit":
+        if point is None:
+            raise ValueError("trains is 'unit', but point is None: an uncut network has no unit. Use trains='all'.")
+        cut.bottleneck(point).requires_grad_(True)
     if teacher is not None:
         teacher = copy.deepcopy(teacher).to(options.device).eval().requires_grad_(False)
     modules = dict(extra_modules or {})

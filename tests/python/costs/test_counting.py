@@ -302,13 +302,13 @@ def test_bad_input_shape(shape):
         count_macs(nn.Linear(3, 1), shape)
 
 
-def spiking_model(name: str) -> nn.Module:
+def spiking_model(name: str, **options) -> nn.Module:
     """A small model of the package with batch statistics under which its neurons fire."""
     from eccsnn.models import build_model
 
     torch.manual_seed(0)
     neuron = {"v_threshold": 0.5}
-    model = build_model(name, num_classes=4, image_size=32, width=0.125, timesteps=2, neuron=neuron)
+    model = build_model(name, num_classes=4, image_size=32, width=0.125, timesteps=2, neuron=neuron, **options)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
@@ -317,7 +317,7 @@ def spiking_model(name: str) -> nn.Module:
     return model.eval()
 
 
-@pytest.mark.parametrize("name", ["spiking_vgg9", "sew_resnet10", "spikformer"])
+@pytest.mark.parametrize("name", ["spiking_vgg9", "sew_resnet10", "spiking_mobilenet", "spikformer"])
 def test_models_of_the_package(name):
     model = spiking_model(name)
     report = count_synops(model, torch.randn(3, 3, 32, 32), batch_size=2)
@@ -333,9 +333,20 @@ def test_models_of_the_package(name):
         assert (layer.synops > 0) == (layer.input == "spikes")
 
 
-@pytest.mark.parametrize("name", ["spiking_vgg9", "sew_resnet10"])
-def test_synops_of_a_package_model_equal_a_recount_with_ones(name):
-    model = spiking_model(name)
+CUT = {"stage2": {"channels": 4, "stride": 2, "kernel_size": 3}}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("spiking_vgg9", {}),
+        ("sew_resnet10", {}),
+        ("sew_resnet10", {"connect": "iand", "bottlenecks": CUT}),
+        ("spiking_mobilenet", {}),
+    ],
+)
+def test_synops_of_a_package_model_equal_a_recount_with_ones(name, options):
+    model = spiking_model(name, **options)
     images = torch.randn(2, 3, 32, 32)
     report = count_synops(model, images)
     expected = {}
@@ -343,13 +354,20 @@ def test_synops_of_a_package_model_equal_a_recount_with_ones(name):
     def recount(name):
         def hook(module, args):
             ones = torch.ones_like(module.weight, dtype=torch.float64)
-            reached = nn.functional.conv2d(args[0].double(), ones, stride=module.stride, padding=module.padding)
+            if isinstance(module, nn.ConvTranspose2d):
+                reached = nn.functional.conv_transpose2d(
+                    args[0].double(), ones, None, module.stride, module.padding, module.output_padding
+                )
+            else:
+                reached = nn.functional.conv2d(
+                    args[0].double(), ones, None, module.stride, module.padding, groups=module.groups
+                )
             expected[name] = float(reached.sum()) / 2
 
         return hook
 
     for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             module.register_forward_pre_hook(recount(name))
     with torch.no_grad():
         model(images)
@@ -357,3 +375,43 @@ def test_synops_of_a_package_model_equal_a_recount_with_ones(name):
     assert counted.keys() == expected.keys()
     for name in list(counted)[1:]:  # without the first, which is analog
         assert counted[name] == pytest.approx(expected[name], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "point"),
+    [
+        ("spiking_vgg9", {}, "pool2"),
+        ("spiking_mobilenet", {}, "block3"),
+        ("sew_resnet10", {}, "stage2"),
+        ("sew_resnet10", {"connect": "iand"}, "stage2"),
+        ("sew_resnet10", {"connect": "iand", "bottlenecks": CUT}, "stage2"),
+        ("spiking_vgg9", {"bottlenecks": {"conv3": {"channels": 4}}}, "conv3"),
+    ],
+)
+def test_the_parts_of_a_model_count_what_the_whole_model_counts(name, options, point):
+    from eccsnn.models import split
+
+    model = spiking_model(name, **options)
+    images = torch.randn(3, 3, 32, 32)
+    edge, cloud = split(model, point)
+    with torch.no_grad():
+        spikes = edge(images)
+    whole = count_synops(model, images, batch_size=2)
+    parts = [count_synops(edge, images, batch_size=2), count_synops(cloud, spikes, batch_size=2, spike_input=True)]
+    assert [layer for part in parts for layer in part.layers] == list(whole.layers)
+    assert parts[0].firing_rates | parts[1].firing_rates == whole.firing_rates
+    assert sum(part.neuron_steps for part in parts) == whole.neuron_steps
+    assert all(part.images == 3 and part.synops_per_image > 0 for part in parts)
+    # What the cloud sees is no analog input, so that only the edge's first layer and the head multiply.
+    assert parts[1].macs_per_image == whole.layers[-1].macs
+
+
+@pytest.mark.parametrize("kind", ["bottlenet", "bottlenet++"])
+def test_the_parts_of_an_ann_count_what_the_whole_model_counts(kind):
+    from eccsnn.models import build_model, split
+
+    unit = {"kind": kind, "channels": 4, "stride": 2, "kernel_size": 2}
+    model = build_model("mobilenet", num_classes=4, width=0.125, bottlenecks={"block3": unit})
+    edge, cloud = split(model, "block3")
+    wire = (edge.wire.channels, edge.wire.size, edge.wire.size)
+    assert count_macs(edge, (3, 32, 32)) | count_macs(cloud, wire, torch.uint8) == count_macs(model, (3, 32, 32))

@@ -38,12 +38,24 @@ def train(model, x, *arguments):
     return loss.detach()
 
 
-@pytest.mark.parametrize("name", ["spiking_vgg9", "sew_resnet18", "spikformer"])
-def test_one_graph_without_layout_copies(name):
+CUT = {"bottlenecks": {"stage2": {"channels": 4, "stride": 2, "kernel_size": 2}}}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("spiking_vgg9", {}),
+        ("sew_resnet18", {}),
+        ("sew_resnet10", {"connect": "iand", **CUT}),
+        ("spiking_mobilenet", {}),
+        ("spikformer", {}),
+    ],
+)
+def test_one_graph_without_layout_copies(name, options):
     torch._dynamo.reset()
     torch.manual_seed(0)
-    model = build_model(name, num_classes=5, width=0.125)
-    twin = build_model(name, num_classes=5, width=0.125)
+    model = build_model(name, num_classes=5, width=0.125, **options)
+    twin = build_model(name, num_classes=5, width=0.125, **options)
     twin.load_state_dict(model.state_dict())
     recorder = Recorder()
     compiled = torch.compile(model, fullgraph=True, backend=recorder.backend(), dynamic=False)

@@ -3,6 +3,7 @@ import torch
 
 from eccsnn.models import build_model
 from eccsnn.models.sew_resnet import SEWBlock
+from eccsnn.nn import SpikeConv2d
 from eccsnn.nn.layers import Pass
 
 
@@ -37,6 +38,49 @@ def test_the_bound_of_the_sums_grows_by_one_a_block():
     assert [fmap.max_count for fmap in eighteen.values()] == [1, 3, 3, 3, 3]
     fifty = build_model("sew_resnet50", num_classes=2, width=0.1).feature_maps
     assert [fifty[f"stage{i}"].max_count for i in (1, 2, 3, 4)] == [4, 5, 7, 4]
+
+
+def test_iand_lets_the_residual_silence_spikes():
+    torch.manual_seed(0)
+    block = SEWBlock(8, 8, 4, 1, False, {}, of_spikes=True, connect="iand")
+    torch.nn.init.constant_(block.convs[-1].bn.bias, 0.5)
+    x = torch.randint(0, 2, (3, 2, 8, 4, 4)).float()
+    run = Pass()
+    residual = block.convs[1](block.convs[0](x, run), run)
+    assert residual.any()
+    assert torch.equal(block(x, Pass()), x * (residual == 0))
+    torch.nn.init.zeros_(block.convs[-1].bn.weight)
+    torch.nn.init.zeros_(block.convs[-1].bn.bias)
+    assert torch.equal(block(x, Pass()), x)
+
+
+@pytest.mark.parametrize("depth", [10, 18, 34, 50])
+def test_with_iand_everything_is_binary(depth):
+    torch.manual_seed(0)
+    model = build_model(f"sew_resnet{depth}", num_classes=2, width=0.1, connect="iand")
+    assert {point.max_count for point in model.split_points.values()} == {1}
+    convs = [layer for layer in model.modules() if isinstance(layer, torch.nn.Conv2d)]
+    assert all(isinstance(layer, SpikeConv2d) for layer in convs[1:])
+    assert model.spec["connect"] == "iand"
+    with torch.no_grad():
+        maps = model.forward_features(torch.randn(2, 3, 32, 32)).maps
+    assert all(set(value.unique().tolist()) <= {0.0, 1.0} for value in maps.values())
+    assert maps["stage1"].any()
+
+
+def test_every_block_is_a_split_point():
+    model = build_model("sew_resnet18", num_classes=2, width=0.1)
+    assert list(model.split_points) == [
+        "stem", "stage1.0", "stage1", "stage2.0", "stage2", "stage3.0", "stage3", "stage4.0", "stage4",
+    ]  # fmt: skip
+    assert [point.max_count for point in model.split_points.values()] == [1, 2, 3, 2, 3, 2, 3, 2, 3]
+    large = build_model("sew_resnet18", num_classes=2, width=0.1, image_size=224).split_points
+    assert (large["stem"].size, large["pool"].size, large["stage1.0"].size) == (112, 56, 56)
+
+
+def test_an_unknown_connection_is_refused():
+    with pytest.raises(ValueError, match="unknown connect 'and': did you mean 'iand'"):
+        build_model("sew_resnet18", num_classes=2, connect="and")
 
 
 def test_large_images_take_the_imagenet_stem():

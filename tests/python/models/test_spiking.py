@@ -6,7 +6,15 @@ from torch import nn
 
 from eccsnn.nn import firing_rates, state_from_tensors, state_to_tensors
 
-SNNS = ["spiking_vgg9", "spiking_vgg16", "sew_resnet10", "sew_resnet18", "sew_resnet50", "spikformer"]
+SNNS = [
+    "spiking_vgg9",
+    "spiking_vgg16",
+    "sew_resnet10",
+    "sew_resnet18",
+    "sew_resnet50",
+    "spiking_mobilenet",
+    "spikformer",
+]
 
 
 def run_steps(model, frames):

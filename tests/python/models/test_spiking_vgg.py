@@ -37,7 +37,19 @@ def test_the_last_map_stands_before_the_last_pooling():
     model = build_model("spiking_vgg9", num_classes=2)
     assert list(model.feature_maps) == ["conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "conv_last"]
     assert model.feature_maps["conv_last"] == (256, 4, 1)
-    assert {"pool1", "pool2", "pool3"} <= set(model.split_points)
+
+
+def test_split_points_are_pooled_where_pooling_follows():
+    points = build_model("spiking_vgg9", num_classes=2).split_points
+    assert [tuple(point) for point in points.values()] == [
+        ("conv1", 64, 32, 1),
+        ("pool1", 64, 16, 1),
+        ("conv3", 128, 16, 1),
+        ("pool2", 128, 8, 1),
+        ("conv5", 256, 8, 1),
+        ("conv6", 256, 8, 1),
+        ("pool3", 256, 4, 1),
+    ]
 
 
 def test_width_scales_every_hidden_layer():

@@ -13,11 +13,16 @@ MODELS = [
     ("spiking_vgg9", {}),
     ("spiking_vgg16", {}),
     ("sew_resnet10", {}),
+    ("sew_resnet18", {}),
     ("sew_resnet18", {"connect": "iand"}),
     ("sew_resnet50", {"connect": "iand"}),
+    ("spiking_mobilenet", {}),
     ("spikformer", {}),
 ]
-IDS = [name for name, _ in MODELS]
+IDS = ["-".join([name, *options.values()]) for name, options in MODELS]
+
+
+STEPS = 2
 
 
 def some(points) -> list[str]:
@@ -46,8 +51,8 @@ def run_whole(model, frames, through):
 
 @pytest.mark.parametrize(("name", "options"), MODELS, ids=IDS)
 def test_the_parts_compute_what_the_model_computes(build, images, name, options):
-    model = build(name, **options).eval()
-    frames = torch.randn(4, 2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    model = build(name, **options, timesteps=STEPS).eval()
+    frames = torch.randn(STEPS, 2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         for x in (images, frames):
             expected, each, maps = model(x), model.forward_timesteps(x), model.forward_features(x).maps
@@ -56,7 +61,7 @@ def test_the_parts_compute_what_the_model_computes(build, images, name, options)
                 spikes = edge(x)
                 described = model.split_points[point]
                 assert edge.wire == cloud.wire == described
-                assert spikes.shape == (4, 2, described.channels, described.size, described.size)
+                assert spikes.shape == (STEPS, 2, described.channels, described.size, described.size)
                 assert 0 < spikes.max() <= described.max_count
                 if point in maps:
                     assert torch.equal(spikes, maps[point])
@@ -74,7 +79,7 @@ def test_the_parts_compute_what_the_model_computes(build, images, name, options)
 def test_the_parts_compute_what_the_model_with_bottlenecks_computes(build, images, name, options, unit):
     binary = [point for point, d in build(name, **options).split_points.items() if d.max_count == 1 and d.size > 2]
     points = list(dict.fromkeys([binary[0], binary[-1]]))
-    model = build(name, **options, bottlenecks=dict.fromkeys(points, unit)).eval()
+    model = build(name, **options, bottlenecks=dict.fromkeys(points, unit), timesteps=STEPS).eval()
     with torch.no_grad():
         for point in points:
             edge, cloud = split(model, point)
@@ -88,7 +93,7 @@ def test_the_parts_compute_what_the_model_with_bottlenecks_computes(build, image
             assert torch.equal(cloud(spikes), model(images, through=point))
             assert not torch.equal(cloud(spikes), model(images, through=None))
             assert torch.equal(cloud(edge.wire.unpack(edge.wire.pack(spikes))), cloud(spikes))
-            frames = images.expand(4, -1, -1, -1, -1)
+            frames = images.expand(STEPS, -1, -1, -1, -1)
             assert torch.equal(run_parts(edge, cloud, frames), run_whole(model, frames, point))
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from eccsnn.nn import TaskHeads
+from eccsnn.nn import ExitHead, TaskHeads
 
 
 def test_logits_stand_in_the_order_of_the_tasks():
@@ -62,3 +62,18 @@ def test_wrong_sizes_are_refused():
         heads.split(torch.zeros(2, 3))
     with pytest.raises(ValueError, match="in_features is 0"):
         TaskHeads(0, [[0]])
+
+
+def test_an_exit_head_sees_the_rates_over_space():
+    head = ExitHead(3, [[0, 1], [2]])
+    spikes = (torch.rand(4, 2, 3, 5, 5, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    logits = head(spikes)
+    assert logits.shape == (4, 2, 3)
+    torch.testing.assert_close(logits, head.head(spikes.mean((-2, -1))))
+    torch.testing.assert_close(head(spikes[1]), logits[1])
+    # 121 of 196 is no bfloat16 number.
+    many = torch.zeros(1, 1, 3, 14, 14, dtype=torch.bfloat16)
+    many.view(-1)[:121] = 1
+    with torch.no_grad():
+        rates = torch.tensor([121 / 196, 0, 0])
+        torch.testing.assert_close(head(many)[0, 0], head.head(rates), rtol=1e-6, atol=1e-6)

@@ -1,0 +1,229 @@
+#include "eccsnn/spike_codec.h"
+
+#include <cstring>
+
+#include "checksum.h"
+#include "range_coder.h"
+#include "spike_forms.h"
+#include "spike_model.h"
+
+namespace eccsnn {
+namespace {
+
+using Bytes = std::vector<std::uint8_t>;
+
+void put_header(std::uint32_t tables, std::uint8_t* header) {
+  header[0] = 'E';
+  header[1] = 'S';
+  header[2] = kSpikeCodecVersion;
+  for (int i = 0; i < 4; ++i) header[3 + i] = static_cast<std::uint8_t>(tables >> (8 * i));
+  header[7] = crc8(header, 7);
+}
+
+}  // namespace
+
+const char* spike_form_name(SpikeForm form) {
+  constexpr const char* kNames[] = {"raw", "addresses", "runs", "adaptive", "lanes"};
+  return kNames[static_cast<int>(form)];
+}
+
+// What both ends of a stream keep.
+struct SpikeStream {
+  explicit SpikeStream(std::shared_ptr<const SpikeTables> t)
+      : tables(std::move(t)), history(tables->geometry()), state(tables->model()), kept(state) {}
+
+  const SpikeGeometry& geometry() const { return tables->geometry(); }
+
+  std::shared_ptr<const SpikeTables> tables;
+  SpikeHistory history;
+  SpikeModelState state, kept;  // and as it was before the timestep at hand
+  PacketCheck check;
+  std::int64_t timestep = 0;
+  Bytes dense, best, other;
+};
+
+namespace {
+
+std::shared_ptr<const SpikeTables> checked(std::shared_ptr<const SpikeTables> tables) {
+  if (!tables) throw std::invalid_argument("spike codec: there are no tables; expected SpikeTables");
+  return tables;
+}
+
+void check_padding(const SpikeGeometry& geometry, const std::uint8_t* packed) {
+  if (geometry.channels % 8 == 0) return;
+  const std::int64_t stride = geometry.packed_channels();
+  const unsigned padding = 0xffu << (geometry.channels % 8);
+  unsigned set = 0;
+  for (std::int64_t i = 1; i <= geometry.positions(); ++i) set |= packed[i * stride - 1];
+  if (set & padding & 0xff) {
+    throw std::invalid_argument("packed spikes have bits set past channel " + std::to_string(geometry.channels) +
+                                "; expected zeros there, as pack_spikes leaves them");
+  }
+}
+
+// Tries the forms and leaves the shortest payload in `best`.
+SpikeForm choose(SpikeStream& stream) {
+  const SpikeGeometry& geometry = stream.geometry();
+  const std::int64_t bits = geometry.bits();
+  stream.best.clear();
+  stream.kept = stream.state;
+  RangeEncoder coder(stream.best);
+  encode_adaptive(stream.tables->model(), stream.state, stream.history, stream.timestep, coder);
+  coder.finish();
+  SpikeForm form = SpikeForm::kAdaptive;
+  const std::int64_t spikes = count_ones(stream.dense.data(), geometry.dense_bytes());
+  const auto size = [&] { return static_cast<std::int64_t>(stream.best.size()); };
+  const auto take = [&](SpikeForm chosen) {
+    form = chosen;
+    stream.best.swap(stream.other);
+  };
+  if (bits > 1 && (spikes * address_bits(bits) + 7) / 8 < size()) {
+    stream.other.clear();
+    put_addresses(stream.dense.data(), bits, stream.other);
+    take(SpikeForm::kAddresses);
+  }
+  if (const int parameter = run_parameter(bits, spikes); (least_run_bits(spikes, parameter) + 7) / 8 < size()) {
+    stream.other.clear();
+    put_runs(stream.dense.data(), bits, parameter, stream.other);
+    if (static_cast<std::int64_t>(stream.other.size()) < size()) take(SpikeForm::kRuns);
+  }
+  if (geometry.dense_bytes() < size()) {
+    stream.other = stream.dense;
+    take(SpikeForm::kRaw);
+  }
+  if (form != SpikeForm::kAdaptive) std::swap(stream.state, stream.kept);
+  return form;
+}
+
+}  // namespace
+
+SpikeEncoder::SpikeEncoder(std::shared_ptr<const SpikeTables> tables)
+    : stream_(std::make_unique<SpikeStream>(checked(std::move(tables)))) {}
+SpikeEncoder::SpikeEncoder(SpikeEncoder&&) noexcept = default;
+SpikeEncoder::~SpikeEncoder() = default;
+std::int64_t SpikeEncoder::timesteps() const { return stream_->timestep; }
+
+SpikeForm SpikeEncoder::encode(const std::uint8_t* packed, Bytes& out) {
+  SpikeStream& stream = *stream_;
+  if (stream.timestep >= kMaxTimesteps) {
+    throw std::length_error("spike codec: a stream has at most 2^20 timesteps; begin another");
+  }
+  check_padding(stream.geometry(), packed);
+  stream.dense.resize(static_cast<std::size_t>(stream.geometry().dense_bytes()));
+  packed_to_dense(stream.geometry(), packed, stream.dense.data());
+  stream.history.advance();
+  stream.history.put(packed);
+  const SpikeForm form = choose(stream);
+  if (stream.timestep == 0) {
+    std::uint8_t header[kStreamHeaderBytes];
+    put_header(stream.tables->id(), header);
+    out.insert(out.end(), header, header + sizeof(header));
+  }
+  const unsigned number = static_cast<unsigned>(form);
+  out.push_back(static_cast<std::uint8_t>(number << 5 | stream.check.next(number, stream.best.data(), stream.best.size())));
+  out.insert(out.end(), stream.best.begin(), stream.best.end());
+  ++stream.timestep;
+  return form;
+}
+
+std::uint32_t stream_tables_id(const std::uint8_t* packet, std::size_t size) {
+  if (size < kStreamHeaderBytes + kPacketHeaderBytes) {
+    throw SpikePacketError("the first packet of a stream has " + std::to_string(size) +
+                           " bytes, expected at least 9: it is truncated");
+  }
+  if (packet[0] != 'E' || packet[1] != 'S') {
+    throw SpikePacketError("the first packet does not begin with ES: it is not the beginning of a spike stream");
+  }
+  if (packet[2] != kSpikeCodecVersion) {
+    throw SpikePacketError("the stream has version " + std::to_string(packet[2]) + ", expected " +
+                           std::to_string(kSpikeCodecVersion) + ": both ends need the same version of the codec");
+  }
+  if (crc8(packet, 7) != packet[7]) {
+    throw SpikePacketError("the header of the stream does not have its checksum: the packet is corrupt");
+  }
+  std::uint32_t id = 0;
+  for (int i = 0; i < 4; ++i) id |= static_cast<std::uint32_t>(packet[3 + i]) << (8 * i);
+  return id;
+}
+
+SpikeDecoder::SpikeDecoder(std::shared_ptr<const SpikeTables> tables)
+    : stream_(std::make_unique<SpikeStream>(checked(std::move(tables)))) {}
+SpikeDecoder::SpikeDecoder(SpikeDecoder&&) noexcept = default;
+SpikeDecoder::~SpikeDecoder() = default;
+std::int64_t SpikeDecoder::timesteps() const { return stream_->timestep; }
+
+SpikeForm SpikeDecoder::decode(const std::uint8_t* packet, std::size_t size, std::uint8_t* packed) {
+  SpikeStream& stream = *stream_;
+  const SpikeGeometry& geometry = stream.geometry();
+  const std::string where = "timestep " + std::to_string(stream.timestep) + ": ";
+  if (broken_) throw SpikePacketError(where + "the stream broke at an earlier packet; begin another");
+  broken_ = true;  // until this packet has been read
+  if (stream.timestep >= kMaxTimesteps) throw SpikePacketError(where + "a stream has at most 2^20 timesteps");
+  if (stream.timestep == 0) {
+    if (const std::uint32_t id = stream_tables_id(packet, size); id != stream.tables->id()) {
+      throw SpikePacketError("the stream was written with tables " + std::to_string(id) + ", this decoder has " +
+                             std::to_string(stream.tables->id()) + ": load the tables that the encoder uses");
+    }
+    packet += kStreamHeaderBytes;
+    size -= kStreamHeaderBytes;
+  }
+  if (size < kPacketHeaderBytes) throw SpikePacketError(where + "the packet is empty, expected at least 1 byte");
+  const unsigned number = packet[0] >> 5, check = packet[0] & 31;
+  const std::uint8_t* payload = packet + kPacketHeaderBytes;
+  size -= kPacketHeaderBytes;
+  if (size > static_cast<std::size_t>(geometry.dense_bytes())) {
+    throw SpikePacketError(where + "the payload has " + std::to_string(size) + " bytes, expected at most " +
+                           std::to_string(geometry.dense_bytes()) + ": it is longer than raw spikes");
+  }
+  if (number > static_cast<unsigned>(SpikeForm::kLanes)) {
+    throw SpikePacketError(where + "the packet has form " + std::to_string(number) +
+                           ", expected 0 to 4: it is corrupt or of a later version");
+  }
+  if (stream.check.next(number, payload, size) != check) {
+    throw SpikePacketError(where + "the packet does not have its checksum: it is corrupt, truncated or out of order");
+  }
+  const SpikeForm form = static_cast<SpikeForm>(number);
+  stream.history.advance();
+  if (form == SpikeForm::kAdaptive) {
+    RangeDecoder coder(payload, size);
+    decode_adaptive(stream.tables->model(), stream.state, stream.history, stream.timestep, coder);
+    if (!coder.is_exact()) {
+      throw SpikePacketError(where + "the payload of " + std::to_string(size) +
+                             " bytes is not what its spikes are written as: it is corrupt");
+    }
+    stream.history.get(packed);
+  } else {
+    stream.dense.assign(static_cast<std::size_t>(geometry.dense_bytes()), 0);
+    try {
+      switch (form) {
+        case SpikeForm::kAddresses:
+          get_addresses(payload, size, geometry.bits(), stream.dense.data());
+          break;
+        case SpikeForm::kRuns:
+          get_runs(payload, size, geometry.bits(), stream.dense.data());
+          break;
+        case SpikeForm::kRaw:
+          if (size != stream.dense.size()) {
+            throw SpikePacketError("raw spikes have " + std::to_string(size) + " bytes, expected " +
+                                   std::to_string(stream.dense.size()));
+          }
+          stream.dense.assign(payload, payload + size);
+          if (geometry.bits() % 8 && stream.dense.back() >> (geometry.bits() % 8)) {
+            throw SpikePacketError("raw spikes have bits set past their end: the packet is corrupt");
+          }
+          break;
+        default:
+          throw SpikePacketError(std::string("form ") + spike_form_name(form) + " is not one of this geometry");
+      }
+    } catch (const SpikePacketError& error) {
+      throw SpikePacketError(where + error.what());
+    }
+    dense_to_packed(geometry, stream.dense.data(), packed);
+    stream.history.put(packed);
+  }
+  ++stream.timestep;
+  broken_ = false;
+  return form;
+}
+
+}  // namespace eccsnn

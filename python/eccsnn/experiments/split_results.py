@@ -1,0 +1,302 @@
+"""From outputs and counts of a cut network to the numbers of results.json.
+
+Accuracy with its interval, early exit, bytes against every yardstick, costs, and the ablation of compression and exit.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eccsnn import offload
+from eccsnn.costs import edge_energy_mj, load_profile, radio_energy_mj, timestep_costs
+from eccsnn.data import Splits
+from eccsnn.errors import ConfigError
+from eccsnn.experiments.split_schema import SplitConfig
+from eccsnn.systems import neucodex
+
+_ANSWER_BYTES_A_CLASS = (
+    4  # an answer carries one fp32 logit a class; framing is measured on the link, not modelled here
+)
+COSTS = {
+    "device_energy_mj": ("mJ", "edge operations and radio"),
+    "energy_mj": ("mJ", "the same with the cloud's operations"),
+    "latency_speculative_ms": ("ms", "edge + one round trip + bytes / rate + the cloud's last step"),
+    "latency_lock_step_ms": ("ms", "edge + bytes / rate + a round trip and the cloud's step for every timestep"),
+}
+
+
+def check_costs(config: SplitConfig) -> None:
+    """Finds out before anything is trained whether the cost model applies.
+
+    Raises:
+        ConfigError: There is no such profile, or it says nothing about single timesteps.
+    """
+    try:
+        _costs(config, {"synops": [0.0], "macs": [0.0]})
+    except ValueError as error:
+        raise ConfigError(f"{config.name}: {error}") from error
+
+
+def collect(config: SplitConfig, splits: Splits, outputs: Path, counts: Path) -> dict[str, Any]:
+    """Everything in results.json, for a cut network and for edge only.
+
+    Args:
+        config: The resolved configuration.
+        splits: Data; labels and names are used.
+        outputs, counts: Folders of these stages.
+    """
+    counted = _json(counts / "counts.json")
+    with np.load(outputs / "outputs.npz") as file:
+        arrays = dict(file)
+    ids = list(range(splits.num_classes))
+    summary = _head(config, splits, counted)
+    uncut = _Judged(config, splits, ids, arrays, "uncut", _costs(config, counted["uncut"]))
+    summary["uncut"] = uncut.summary() | {"work": counted["uncut"]}
+    if config.unit is None:
+        return summary
+    sizes = {part: arrays[f"cut_{part}_bytes"] for part in ("val", "test")}
+    costs = {part: _costs(config, counted["edge"], counted["cloud"], sizes[part], len(ids)) for part in sizes}
+    cut = _Judged(config, splits, ids, arrays, "cut", costs)
+    summary["split"] = _split(config, counted)
+    summary["cut"] = cut.summary() | {"work": {"edge": counted["edge"], "cloud": counted["cloud"]}}
+    summary["loss"] = {
+        "all_timesteps": asdict(offload.paired_bootstrap(uncut.right, cut.right)),
+        "chosen": asdict(offload.paired_bootstrap(uncut.right, cut.right_at_stop)),
+        "meaning": "accuracy of the uncut network (all timesteps) less that of the cut one; 95% paired bootstrap over "
+        "test images",
+    }
+    summary["payload"] = _payload(summary["split"], cut, sizes["test"], counted["image_bytes"])
+    if "cut_test_firing_rate" in arrays:
+        summary["payload"]["wire_firing_rate"] = arrays["cut_test_firing_rate"].tolist()
+    if config.spiking:
+        summary["ablation"] = _ablation(config, counted, uncut, cut, summary["split"], len(ids))
+    return summary
+
+
+def collect_cloud_only(config: SplitConfig, splits: Splits, outputs: Path, counts: Path) -> dict[str, Any]:
+    """Everything in results.json for cloud only: the ANN on images as they were uploaded."""
+    counted = _json(counts / "counts.json")
+    with np.load(outputs / "outputs.npz") as file:
+        arrays = dict(file)
+    ids = list(range(splits.num_classes))
+    summary = _head(config, splits, counted)
+    nothing = {"synops": [0.0], "macs": [0.0]}
+    for codec in ("png", "jpeg"):
+        sizes = {part: arrays[f"{codec}_{part}_bytes"] for part in ("val", "test")}
+        costs = {part: _costs(config, nothing, counted["uncut"], sizes[part], len(ids)) for part in sizes}
+        summary[codec] = _Judged(config, splits, ids, arrays, codec, costs).summary()
+    summary["work"] = {"cloud": counted["uncut"]}
+    return summary
+
+
+class _Judged:
+    """One network on test data: at all timesteps, and with early exit where that is on."""
+
+    def __init__(
+        self,
+        config: SplitConfig,
+        splits: Splits,
+        ids: list[int],
+        arrays: Mapping[str, np.ndarray],
+        name: str,
+        costs: Mapping[str, Any],
+    ) -> None:
+        by_part = costs if "test" in costs else {"val": costs, "test": costs}
+        logits = {part: arrays[f"{name}_{part}_logits"] for part in ("val", "test")}
+        running = offload.running_mean(logits["test"])
+        labels = splits.test.labels
+        self.right_by_timestep = np.asarray(ids)[running.argmax(axis=2)] == labels
+        self.right = self.right_by_timestep[-1]
+        self.timesteps = len(running)
+        deciding = {part: arrays.get(f"{name}_{part}_exit") for part in logits}
+
+        def part(name: str, images: Any) -> dict[str, Any]:
+            return {
+                "logits": logits[name],
+                "labels": images.labels,
+                "deciding": deciding[name],
+                "costs": by_part[name],
+            }
+
+        self.exit: dict[str, Any] | None = None
+        stops = np.full(len(labels), self.timesteps)
+        if config.exits:
+            self.exit = neucodex.early_exit(
+                part("val", splits.val), part("test", splits.test), ids, tolerance=config.exit.tolerance
+            )
+            stops = self.exit.pop("stops")
+        self.stops = stops
+        self.right_at_stop = self.right_by_timestep[stops - 1, np.arange(len(stops))]
+        everything = offload.exit_curve(
+            class_ids=ids, thresholds=[offload.NEVER], part="test", **part("test", splits.test)
+        )
+        self.all_timesteps = {key: value for key, value in everything.point(0).items() if key != "threshold"}
+        self.chosen = self.all_timesteps if self.exit is None else self.exit["chosen"]
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "accuracy": float(self.right.mean()),
+            "accuracy_by_timestep": self.right_by_timestep.mean(axis=1).tolist(),
+            "all_timesteps": self.all_timesteps,
+            "chosen": self.chosen,
+            "exit": self.exit,
+            "stops": np.bincount(self.stops, minlength=self.timesteps + 1)[1:].tolist(),
+            "right": _bits(self.right),
+            "right_at_stop": _bits(self.right_at_stop),
+        }
+
+
+def _bits(right: np.ndarray) -> str:
+    """Whether each test answer is right, as base64 of packed bits: intervals over several seeds are made from these."""
+    return base64.b64encode(np.packbits(right).tobytes()).decode()
+
+
+def right_answers(text: str, count: int) -> np.ndarray:
+    """Undoes the packing of `right`: bool `[count]`.
+
+    >>> right_answers(_bits(np.array([True, False, True])), 3).tolist()
+    [True, False, True]
+    """
+    return np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8), count=count).astype(bool)
+
+
+def _costs(
+    config: SplitConfig,
+    edge: Mapping[str, Any],
+    cloud: Mapping[str, Any] | None = None,
+    sizes: np.ndarray | None = None,
+    classes: int = 0,
+) -> dict[str, Any]:
+    return dict(
+        timestep_costs(
+            load_profile(config.costs.profile),
+            edge=edge,
+            cloud=cloud,
+            payload_bytes=sizes,
+            answer_bytes=_ANSWER_BYTES_A_CLASS * classes,
+            precision=config.costs.precision,
+            memory=config.costs.memory,
+        )
+    )
+
+
+def _head(config: SplitConfig, splits: Splits, counted: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "schema": "eccsnn.results/1",
+        "system": config.system,
+        "data": {
+            "name": splits.name,
+            "class_names": list(splits.class_names),
+            "image_size": splits.image_shape[-1],
+            "train": len(splits.train),
+            "val": len(splits.val),
+            "test": len(splits.test),
+            "fingerprint": splits.fingerprint,
+        },
+        "network": config.cloud.model.model_dump(exclude_none=True)
+        if config.system == "cloud_only"
+        else config.network_arguments(),
+        "image_bytes": counted["image_bytes"],
+        "profile": config.costs.profile,
+        "provenance": {
+            "accuracy": "measured on test data; thresholds chosen on validation data",
+            "payload_bytes": "measured: lengths of the codec's packets, stream header included",
+            **{name: f"modelled under profile {config.costs.profile}: {text}" for name, (_, text) in COSTS.items()},
+        },
+        "units": {name: unit for name, (unit, _) in COSTS.items()} | {"payload_bytes": "B"},
+    }
+
+
+def _split(config: SplitConfig, counted: Mapping[str, Any]) -> dict[str, Any]:
+    """The named split point and the sizes of its uncoded spikes over all timesteps."""
+    channels, height, width = counted["point"]["shape"]
+    timesteps = config.network.model.timesteps if config.spiking else 1
+    one_bit = timesteps * height * width * ((channels + 7) // 8)
+    c, h, w = counted["wire"]["shape"]
+    return {
+        "point": counted["point"]["name"],
+        "point_shape": counted["point"]["shape"],
+        "wire_shape": counted["wire"]["shape"],
+        "timesteps": timesteps,
+        "fp32_bytes": 4 * timesteps * channels * height * width,
+        "one_bit_bytes": one_bit if config.spiking else None,
+        "wire_one_bit_bytes": timesteps * h * w * ((c + 7) // 8) if config.spiking else None,
+        "parameters": counted["edge"].get("parameters"),
+    }
+
+
+def _payload(
+    cut_at: Mapping[str, Any], cut: _Judged, sizes: np.ndarray, image_bytes: Mapping[str, float]
+) -> dict[str, Any]:
+    """Bytes an image, and how many times fewer they are than each yardstick's."""
+
+    def against(payload: float) -> dict[str, float | None]:
+        yardsticks = {
+            "fp32": cut_at["fp32_bytes"],
+            "one_bit": cut_at["one_bit_bytes"],
+            "wire_one_bit": cut_at["wire_one_bit_bytes"],
+            "jpeg": image_bytes["jpeg"],
+            "png": image_bytes["png"],
+        }
+        return {name: None if size is None else size / payload for name, size in yardsticks.items()}
+
+    every, chosen = cut.all_timesteps["payload_bytes"], cut.chosen["payload_bytes"]
+    return {
+        "by_timestep": sizes.mean(axis=1).tolist(),
+        "all_timesteps": {"bytes": every, "times_smaller_than": against(every)},
+        "chosen": {"bytes": chosen, "times_smaller_than": against(chosen)},
+    }
+
+
+def _ablation(
+    config: SplitConfig,
+    counted: Mapping[str, Any],
+    uncut: _Judged,
+    cut: _Judged,
+    cut_at: Mapping[str, Any],
+    classes: int,
+) -> list[dict[str, Any]]:
+    """Compression x early exit. Without compression the uncut network is cut at the same point, and its spikes cross
+    packed at one bit."""
+    profile = load_profile(config.costs.profile)
+    options = {"precision": config.costs.precision, "memory": config.costs.memory}
+
+    def plain(judged: _Judged, stops: np.ndarray) -> dict[str, float]:
+        packet = cut_at["one_bit_bytes"] / cut_at["timesteps"]
+        bytes_up = packet * float(stops.mean())
+        work = counted["plain_edge"]
+        energies = [
+            edge_energy_mj(profile, synops=s, macs=m, **options).value  # type: ignore[arg-type]
+            for s, m in zip(work["synops"], work["macs"], strict=True)
+        ]
+        down = _ANSWER_BYTES_A_CLASS * classes * float(stops.mean())
+        radio = radio_energy_mj(profile, bytes_up=bytes_up, bytes_down=down).value
+        right = judged.right_by_timestep[stops - 1, np.arange(len(stops))]
+        return {
+            "accuracy": float(right.mean()),
+            "timesteps": float(stops.mean()),
+            "payload_bytes": bytes_up,
+            "device_energy_mj": float(np.mean(np.asarray(energies)[stops - 1])) + radio,
+        }
+
+    full = np.full(len(uncut.stops), uncut.timesteps)
+    keys = ("accuracy", "timesteps", "payload_bytes", "device_energy_mj")
+    rows = [
+        {"compression": False, "early_exit": False, **plain(uncut, full)},
+        {"compression": False, "early_exit": True, **plain(uncut, uncut.stops)},
+        {"compression": True, "early_exit": False, **{key: cut.all_timesteps[key] for key in keys}},
+        {"compression": True, "early_exit": True, **{key: cut.chosen[key] for key in keys}},
+    ]
+    return [row for row in rows if config.exits or not row["early_exit"]]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
