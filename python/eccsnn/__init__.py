@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from eccsnn.experiments import LoadedRun
+    from eccsnn.experiments import LoadedRun, LoadedSplit
 
 __version__ = "0.1.0"
 
@@ -34,8 +34,8 @@ _PARTS = (
 )
 
 
-def load(run: Path | str, *, device: str | None = None, precision: str | None = None) -> LoadedRun:
-    """Opens a finished run: `model` (the edge), `cloud`, `predict(images)`, `init_state` and `step`.
+def load(run: Path | str, *, device: str | None = None, precision: str | None = None) -> LoadedRun | LoadedSplit:
+    """Opens a finished run: `model`, `predict(images)`, `init_state` and `step`; see `LoadedRun` and `LoadedSplit`.
 
     Args:
         run: Run directory, as printed by `eccsnn run`.

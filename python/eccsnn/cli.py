@@ -181,7 +181,7 @@ def predict(
     precision: Precision = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
 ) -> None:
-    """Labels images with a run's edge model, and says which it would upload to the cloud."""
+    """Labels images with a run's models: ECC-SNN says which it would upload, a cut network what it took and sent."""
     import eccsnn
 
     keep_freed_memory()
@@ -191,16 +191,9 @@ def predict(
         for row in rows:
             print(json.dumps(row))
         return
-    table = Table("image", "label", "confidence", "ambiguity", "decision", "cloud's label")
+    table = Table(*(name.replace("_", " ") for name in rows[0]))
     for row in rows:
-        cells = (
-            row["image"],
-            row["label"],
-            f"{row['confidence']:.3f}",
-            f"{row['ambiguity']:.3f}",
-            row["decision"],
-            row["cloud_label"] or "-",
-        )
+        cells = (f"{value:.3f}" if isinstance(value, float) else str(value or "-") for value in row.values())
         table.add_row(*cells)
     _OUT.print(table)
 

@@ -4,6 +4,7 @@ from eccsnn.experiments.ecc_snn_schema import EccSnnConfig
 from eccsnn.experiments.load import LoadedRun, load
 from eccsnn.experiments.runner import run_config
 from eccsnn.experiments.schema import load_config
+from eccsnn.experiments.split_load import LoadedSplit
 from eccsnn.experiments.split_schema import SplitConfig
 
-__all__ = ["EccSnnConfig", "LoadedRun", "SplitConfig", "load", "load_config", "run_config"]
+__all__ = ["EccSnnConfig", "LoadedRun", "LoadedSplit", "SplitConfig", "load", "load_config", "run_config"]

@@ -10,13 +10,15 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from eccsnn import offload
 from eccsnn.data import ImageSet
 from eccsnn.data.decode import decode_image
-from eccsnn.errors import CheckpointError
+from eccsnn.experiments.deployment import deployment_schema, read_deployment
+from eccsnn.experiments.split_load import SCHEMA as SPLIT_SCHEMA
+from eccsnn.experiments.split_load import LoadedSplit
 from eccsnn.models import Model
 from eccsnn.training import load_model, predict_logits
 from eccsnn.training.evaluate import autocast, check_device, predicted_classes
@@ -76,13 +78,7 @@ class LoadedRun:
     """
 
     def __init__(self, path: Path, device: str | None = None, precision: str | None = None) -> None:
-        description = path / "deployment.json"
-        if not description.is_file():
-            raise CheckpointError(
-                f"{path} is not a finished run: it has no deployment.json. Give the folder that `eccsnn run` printed, "
-                "or start the same `eccsnn run` again to finish it."
-            )
-        settings = _read_deployment(description)
+        settings = read_deployment(path / "deployment.json", Deployment)
         self.path = path
         self.class_names = settings.class_names
         self.image_size = settings.image_size
@@ -191,19 +187,8 @@ class LoadedRun:
         )
 
 
-def _read_deployment(path: Path) -> Deployment:
-    again = "Start the same `eccsnn run` again: it reuses what is finished and writes this file anew."
-    try:
-        return Deployment.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'file'}: {p['msg']}" for p in error.errors())
-        raise CheckpointError(f"{path} is not what a run writes: {problems}. {again}") from error
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error}. {again}") from error
-
-
-def load(path: Path | str, *, device: str | None = None, precision: str | None = None) -> LoadedRun:
-    """Opens a finished run.
+def load(path: Path | str, *, device: str | None = None, precision: str | None = None) -> LoadedRun | LoadedSplit:
+    """Opens a finished run: a `LoadedRun` of ECC-SNN, a `LoadedSplit` of all other systems.
 
     Args:
         path: Run directory.
@@ -215,4 +200,5 @@ def load(path: Path | str, *, device: str | None = None, precision: str | None =
         ValueError: The precision is unknown.
         CheckpointError: It is no run, is not finished, or a file of it is broken.
     """
-    return LoadedRun(Path(path), device, precision)
+    split = deployment_schema(Path(path) / "deployment.json") == SPLIT_SCHEMA
+    return (LoadedSplit if split else LoadedRun)(Path(path), device, precision)

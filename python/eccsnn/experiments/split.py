@@ -20,7 +20,7 @@ from eccsnn.experiments import split_measures as measures
 from eccsnn.experiments import split_results as results
 from eccsnn.experiments.cloud import INFERENCE_CODE, MODEL, cloud_stage, training_inputs
 from eccsnn.experiments.live import load_splits
-from eccsnn.experiments.run import LOG, Run, StageProgress
+from eccsnn.experiments.run import Run, StageProgress
 from eccsnn.experiments.split_schema import SplitConfig
 from eccsnn.experiments.stages import Artefact
 from eccsnn.models import split
@@ -61,7 +61,7 @@ def run_split(run: Run) -> dict[str, Any]:
     outputs = _outputs(run, splits, cut, uncut, tables)
     counts = _counts(run, splits, cut, uncut)
     summary = results.collect(config, splits, outputs.path, counts.path)
-    write_json(run.path / "results.json", summary)
+    write_json(run.path / "deployment.json", results.deployment(config, splits, summary))
     return summary
 
 
@@ -194,5 +194,6 @@ def _cloud_only(run: Run, splits: Splits) -> dict[str, Any]:
 
     answers = run.stage("cloud_outputs", inputs, _OUTPUTS_CODE, outputs)
     work = run.stage("cloud_counts", inputs, _COUNTS_CODE, counts)
-    LOG.info("collecting results")
-    return results.collect_cloud_only(config, splits, answers.path, work.path)
+    summary = results.collect_cloud_only(config, splits, answers.path, work.path)
+    write_json(run.path / "deployment.json", results.deployment(config, splits, summary))
+    return summary

@@ -18,6 +18,7 @@ from eccsnn import offload
 from eccsnn.costs import edge_energy_mj, load_profile, radio_energy_mj, timestep_costs
 from eccsnn.data import Splits
 from eccsnn.errors import ConfigError
+from eccsnn.experiments.split_load import SplitDeployment
 from eccsnn.experiments.split_schema import SplitConfig
 from eccsnn.systems import neucodex
 
@@ -94,6 +95,23 @@ def collect_cloud_only(config: SplitConfig, splits: Splits, outputs: Path, count
         summary[codec] = _Judged(config, splits, ids, arrays, codec, costs).summary()
     summary["work"] = {"cloud": counted["uncut"]}
     return summary
+
+
+def deployment(config: SplitConfig, splits: Splits, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What an edge and a cloud need to know beside their weights (deployment.json)."""
+    network = summary.get("cut") or summary.get("uncut") or {}
+    chosen = network.get("exit")
+    settings = SplitDeployment(
+        system=config.system,
+        class_names=tuple(splits.class_names),
+        image_size=splits.image_shape[-1],
+        mean=tuple(splits.mean),
+        std=tuple(splits.std),
+        point=None if config.unit is None else config.unit.point,
+        threshold=None if chosen is None else chosen["threshold"],
+        exit_head=config.exits and config.exit.decide == "edge_head",
+    )
+    return settings.model_dump(mode="json", by_alias=True)
 
 
 class _Judged:
