@@ -25,19 +25,19 @@ from eccsnn.transport.shaping import LinkShape
 
 CLASSES = 10
 TIMESTEPS = 4
-SHAPE = (32, 8, 8)
+SIZE = 8  # height and width of the spikes
 BAR = 1.2  # round trips that a speculative exit may take besides computing, at an RTT of 20 ms and more
 
 
-def cloud(compute_ms: float) -> dict[str, Any]:
-    """Arguments of `run_cloud`: sure after as many timesteps as the first eight channels of the first pixel say."""
+def cloud(compute_ms: float, channels: int) -> dict[str, Any]:
+    """Arguments of `run_cloud`: sure after as many timesteps as the first row of the first channel says."""
 
     def step(spikes: np.ndarray, states: Sequence[int]) -> tuple[np.ndarray, list[int]]:
         time.sleep(compute_ms / 1e3)
         after = [state + 1 for state in states]
         logits = np.zeros((len(spikes), CLASSES))
         for row, (sample, timestep) in enumerate(zip(spikes, after, strict=True)):
-            value = int(np.packbits(sample[:8, 0, 0], bitorder="little")[0])
+            value = int(np.packbits(sample[0, 0], bitorder="little")[0])
             logits[row, value % CLASSES] = 100.0 if timestep > value % TIMESTEPS else 0.01
         return logits, after
 
@@ -45,11 +45,11 @@ def cloud(compute_ms: float) -> dict[str, Any]:
         time.sleep(compute_ms / 1e3)
         return np.eye(CLASSES)[images[:, 0, 0, 0] % CLASSES]
 
-    split = SplitModel("synthetic", SHAPE, TIMESTEPS, start=int, step=step)
+    split = SplitModel("synthetic", (channels, SIZE, SIZE), TIMESTEPS, start=int, step=step)
     return {"predict": predict, "class_ids": list(range(CLASSES)), "model_id": "synthetic", "splits": [split]}
 
 
-def edge(compute_ms: float, density: float) -> EdgeSplit:
+def edge(compute_ms: float, channels: int, density: float = 0.1) -> EdgeSplit:
     """The edge's part: random spikes, with the image's value where the cloud looks for it."""
 
     def start(image: np.ndarray) -> Any:
@@ -58,8 +58,8 @@ def edge(compute_ms: float, density: float) -> EdgeSplit:
 
         def step(timestep: int) -> EdgeStep:
             time.sleep(compute_ms / 1e3)
-            spikes = (rng.random(SHAPE) < density).astype(np.uint8)
-            spikes[:8, 0, 0] = np.unpackbits(value, bitorder="little")
+            spikes = (rng.random((channels, SIZE, SIZE)) < density).astype(np.uint8)
+            spikes[0, 0] = np.unpackbits(value, bitorder="little")
             logits = np.zeros(CLASSES, dtype=np.float32)
             logits[value % CLASSES] = 100.0 if timestep >= value % TIMESTEPS else 0.01
             return EdgeStep(pack_spikes(spikes), logits)
@@ -76,6 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--mbit-s", type=float, nargs="+", default=[1, 10, 100])
     parser.add_argument("--edge-ms", type=float, default=4.0, help="computing of a timestep on the edge")
     parser.add_argument("--cloud-ms", type=float, default=1.0, help="computing of a timestep in the cloud")
+    parser.add_argument(
+        "--channels", type=int, default=8, help="of the 8 x 8 spikes on the wire; 8 are 64 bytes packed"
+    )
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--modes", nargs="+", choices=list(ExitMode), default=list(ExitMode))
     parser.add_argument("--quick", action="store_true", help="a few images over one link")
@@ -92,9 +95,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     here = str(Path(__file__).resolve().parent)
     runs = measure_stream(
         images,
-        cloud=factory_command("early_exit:cloud", compute_ms=given.cloud_ms),
+        cloud=factory_command("early_exit:cloud", compute_ms=given.cloud_ms, channels=given.channels),
         env={"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))},
-        edge=edge(given.edge_ms, density=0.1),
+        edge=edge(given.edge_ms, given.channels),
         modes=[ExitMode(mode) for mode in given.modes],
         shapes=[LinkShape(rtt, rate, rate) for rtt in given.rtt_ms for rate in given.mbit_s],
         threshold=0.9,
@@ -102,8 +105,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         timeout_s=10.0,
     )
     print(
-        f"{'link':48} {'mode':15} {'latency ms':>13} {'compute':>8} {'round trips':>12} {'timesteps':>15} {'bytes up':>16}"
-        f" {'down':>5} {'wasted steps e/s/c':>20}"
+        "medians and 95th percentiles of latency (ms) and round trips; means of timesteps needed/edge/sent, bytes up as"
+    )
+    print("payload/message/wire, bytes down on the wire, timesteps wasted on edge/link/cloud")
+    print(
+        f"{'link':48} {'mode':15} {'latency':>13} {'compute':>8} {'round trips':>12} {'timesteps':>14} {'bytes up':>15}"
+        f" {'down':>5} {'wasted':>14}"
     )
     missed = 0
     for run in runs:

@@ -91,8 +91,7 @@ def test_more_answers_than_fit_end_the_stream(opened) -> None:
         call.answers.put(b"flood")
     assert call.cancelled.wait(WAIT_S)
     with pytest.raises(MessageError, match="nobody asked for"):
-        while True:
-            stream.wait(WAIT_S)
+        list(iter(lambda: stream.wait(WAIT_S), None))
 
 
 def test_closing_ends_both_directions(opened) -> None:

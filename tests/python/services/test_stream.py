@@ -5,7 +5,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from split_net import CLASSES, TIMESTEPS, cloud_step, edge_split, expected, image_of, predict, split_model
+from split_net import (
+    CLASSES,
+    TIMESTEPS,
+    cloud_step,
+    edge_split,
+    expected,
+    image_of,
+    predict,
+    running_logits,
+    spikes_of,
+    split_model,
+)
 
 from eccsnn.errors import EccsnnError
 from eccsnn.offload.exits import NEVER
@@ -16,7 +27,10 @@ from eccsnn.services.edge import Source
 from eccsnn.services.loopback import CloudProcess, factory_command, measure_stream
 from eccsnn.services.stream_edge import StreamAgent
 from eccsnn.services.stream_run import run_stream
+from eccsnn.transport.messages import Name
+from eccsnn.transport.packed_spikes import pack_spikes
 from eccsnn.transport.shaping import LinkShape, shaped_link
+from eccsnn.transport.spike_messages import spike_request
 
 WAIT_S = 30.0
 CLOUD_MODES = (ExitMode.LOCK_STEP, ExitMode.SPECULATIVE)
@@ -131,9 +145,24 @@ def test_a_cloud_that_is_killed_in_mid_sample(child_env) -> None:
 
 
 def expected_after(value: int, timesteps: int) -> int:
-    from split_net import running_logits
-
     return CLASSES[int(running_logits(value)[timesteps - 1].argmax())]
+
+
+def test_samples_of_an_edge_that_vanishes_are_dropped() -> None:
+    with serving() as bound, CloudClient(bound.host, bound.port) as observer:
+        client = CloudClient(bound.host, bound.port)
+        stream = client.open_stream()
+        for sequence in range(3):
+            name = Name("edge", "s", sequence)
+            packet = pack_spikes(spikes_of(1, 0))
+            stream.send(spike_request(name, packet, split_point="pool1").SerializeToString(), WAIT_S)
+        for _ in range(3):
+            stream.wait(WAIT_S)
+        client.close()
+        while (counts := observer.get_info(WAIT_S).counts).samples_abandoned < 3:
+            pass
+        assert counts.samples == 3
+        stream.close()
 
 
 def test_a_cloud_that_stalls_is_left_and_found_again() -> None:

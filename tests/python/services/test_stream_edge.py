@@ -1,4 +1,4 @@
-"""The edge of a split network in virtual time: latency, what is sent, and what becomes of a broken or hostile stream."""
+"""The edge of a split network in virtual time: latency, what is sent, and broken or hostile streams."""
 
 import re
 from dataclasses import replace
