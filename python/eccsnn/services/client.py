@@ -10,12 +10,11 @@ from typing import Any
 import grpc
 
 from eccsnn.errors import CloudUnavailableError, MessageError
+from eccsnn.services.cloud_stream import CloudStream, CloudTimeoutError
 from eccsnn.transport import images, messages, tls
 from eccsnn.transport.messages import MESSAGE_SLACK_BYTES, SERVICE, CloudInfo
 
-
-class CloudTimeoutError(CloudUnavailableError):
-    """The cloud did not answer in time."""
+__all__ = ["CloudClient", "CloudTimeoutError", "address_of"]
 
 
 def address_of(host: str, port: int) -> str:
@@ -97,6 +96,10 @@ class CloudClient:
             yield from self._infer_stream(iter(requests), timeout=timeout_s)
         except grpc.RpcError as error:
             raise self._translate(error, timeout_s) from error
+
+    def open_stream(self) -> CloudStream:
+        """Open a stream for requests that depend on the answers to earlier ones; it stays open until it is closed."""
+        return CloudStream(lambda requests: self._infer_stream(requests), lambda error: self._translate(error, None))
 
     def get_info(self, timeout_s: float) -> CloudInfo:
         """Ask what the cloud serves.

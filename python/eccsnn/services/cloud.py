@@ -24,6 +24,8 @@ import grpc.aio
 
 from eccsnn.errors import EccsnnError, MessageError
 from eccsnn.services.handler import CloudHandler, CloudLimits, CloudModel, Predict, class_list
+from eccsnn.services.samples import SampleStream
+from eccsnn.services.split import SplitModel
 from eccsnn.transport import tls
 from eccsnn.transport.messages import MESSAGE_SLACK_BYTES, SERVICE
 
@@ -118,6 +120,9 @@ class CloudServer:
             options=[
                 ("grpc.max_receive_message_length", limits.max_message_bytes + MESSAGE_SLACK_BYTES),
                 ("grpc.max_send_message_length", limits.max_message_bytes + MESSAGE_SLACK_BYTES),
+                # An edge that vanishes without a word would keep its stream's samples for ever.
+                ("grpc.keepalive_time_ms", 60_000),
+                ("grpc.keepalive_timeout_ms", 20_000),
                 ("grpc.so_reuseport", 0),  # a second server on the same port is an error, not a lottery
             ],
         )
@@ -166,20 +171,25 @@ class CloudServer:
         self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[bytes]:
         """Answers in the order of the requests, which are worked on together."""
-        under_way: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue(STREAM_WINDOW)
+        under_way: asyncio.Queue[asyncio.Task[bytes | None] | None] = asyncio.Queue(STREAM_WINDOW)
+        samples = SampleStream(self._handler)
 
         async def read() -> None:
             async for raw in requests:
-                answer = self._handler.answer(raw, context.time_remaining())
-                await under_way.put(asyncio.create_task(answer))
+                answer = samples.submit(raw, context.time_remaining())
+                if answer is not None:
+                    await under_way.put(answer)
             await under_way.put(None)
 
         reader = asyncio.create_task(read())
         try:
-            while (answer := await under_way.get()) is not None:
-                yield await answer
+            while (task := await under_way.get()) is not None:
+                answer = await task
+                if answer is not None:
+                    yield answer
         finally:
             reader.cancel()
+            samples.close()
             while not under_way.empty():
                 left = under_way.get_nowait()
                 if left is not None:
@@ -242,6 +252,7 @@ def run_cloud(
     class_names: Sequence[str] = (),
     class_list_version: int = 1,
     image_shape: tuple[int, int, int] | None = None,
+    splits: Sequence[SplitModel] = (),
     limits: CloudLimits | None = None,
     tls_cert: str | Path | None = None,
     tls_key: str | Path | None = None,
@@ -260,6 +271,7 @@ def run_cloud(
         class_names: names of the classes, or nothing.
         class_list_version: version of this list of classes, from 1.
         image_shape: `(C, H, W)` that the model takes; None: any.
+        splits: what is served at split points besides.
         limits: bounds on what is accepted, held and remembered.
         tls_cert: PEM file with the server's certificate; None: no TLS.
         tls_key: PEM file with its key.
@@ -272,7 +284,8 @@ def run_cloud(
         EccsnnError: the address cannot be bound.
         ValueError: class ids, names or shapes contradict each other.
     """
-    model = CloudModel(predict, class_list(class_ids, class_names, class_list_version), model_id, image_shape)
+    classes = class_list(class_ids, class_names, class_list_version)
+    model = CloudModel(predict, classes, model_id, image_shape, tuple(splits))
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

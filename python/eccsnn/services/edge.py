@@ -40,6 +40,8 @@ class Source(StrEnum):
     EDGE = "edge"
     CLOUD = "cloud"
     EDGE_FALLBACK = "edge_fallback"
+    CLOUD_PARTIAL = "cloud_partial"  # its last answer before it went away in mid-sample
+    NOBODY = "nobody"
 
 
 @dataclass(frozen=True)

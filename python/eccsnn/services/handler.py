@@ -7,8 +7,10 @@ import hashlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +18,18 @@ from numpy.typing import NDArray
 import eccsnn
 from eccsnn.errors import EccsnnError
 from eccsnn.services.batching import Batched, ItemExpiredError, MicroBatcher, QueueFullError
+from eccsnn.services.split import Packet, SplitModel, Step, advance
 from eccsnn.transport import images, messages
-from eccsnn.transport.messages import ClassList, CloudInfo, Name, RequestError
+from eccsnn.transport.messages import ClassList, CloudInfo, Name, RequestError, StreamCounts
 from eccsnn.transport.proto.eccsnn.v1 import cloud_pb2 as pb
 
 _LOG = logging.getLogger(__name__)
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 """uint8 images `[N, C, H, W]` to logits `[N, K]`."""
+
+Result = NDArray[np.float32] | Step | RequestError | None
+"""Logits of an image; a step of a sample, or None when it is not needed any more; or why there is neither."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +41,23 @@ class CloudModel:
         classes: class of each logit, with the version of the list.
         model_id: name of the model, 1 to 128 characters.
         image_shape: `(C, H, W)` that the model takes; None: any, and images of one shape are batched together.
+        splits: what is served at split points besides.
     """
 
     predict: Predict
     classes: ClassList
     model_id: str
     image_shape: tuple[int, int, int] | None = None
+    splits: tuple[SplitModel, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.model_id) <= messages.MAX_NAME_CHARS:
             raise ValueError(f"model_id is {self.model_id!r}; expected 1 to {messages.MAX_NAME_CHARS} characters")
         if self.image_shape is not None and (len(self.image_shape) != 3 or min(self.image_shape) < 1):
             raise ValueError(f"image_shape is {self.image_shape}; expected (channels, height, width)")
+        names = [split.split_point for split in self.splits]
+        if len(set(names)) != len(names) or messages.INPUT_SPLIT_POINT in names:
+            raise ValueError(f"split points are {names}; expected different names, none of them 'input'")
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,8 @@ class CloudLimits:
         max_message_bytes: largest message in either direction.
         max_image_pixels: largest height x width that is decoded.
         remembered_answers: answers kept for repeated requests; the oldest goes first.
+        max_samples: most samples under way timestep by timestep, each with its state, on all streams together.
+        max_stream_samples: most of them on one stream.
     """
 
     max_batch: int = 32
@@ -68,9 +81,11 @@ class CloudLimits:
     max_message_bytes: int = images.MAX_BYTES
     max_image_pixels: int = images.MAX_PIXELS
     remembered_answers: int = 4096
+    max_samples: int = 1024
+    max_stream_samples: int = 8
 
     def __post_init__(self) -> None:
-        for name in ("max_batch", "max_queue", "max_message_bytes", "max_image_pixels", "remembered_answers"):
+        for name in (field.name for field in fields(self) if field.name != "max_wait_ms"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
 
@@ -79,7 +94,7 @@ class CloudLimits:
 class _Remembered:
     digest: bytes
     deadline_s: float  # monotonic time until which somebody waits
-    task: asyncio.Task[bytes] | None = None
+    task: asyncio.Task[bytes | None] | None = None
 
 
 class CloudHandler:
@@ -88,19 +103,29 @@ class CloudHandler:
     A request is named by edge id, session, sequence and timestep. Its answer is computed once and remembered: a repeat
     gets the same bytes, also while the first is still being computed. Refusals are not remembered, so a repeat may
     succeed where its first attempt met a full queue.
+
+    Attributes:
+        counts: work on samples that come timestep by timestep (see `SampleStream`), so far.
+        samples: how many of them are under way.
     """
 
     def __init__(self, model: CloudModel, limits: CloudLimits | None = None) -> None:
         self.model = model
         self.limits = limits or CloudLimits()
         self.closing = False
+        self.counts = StreamCounts()
+        self.samples = 0
         self._remembered: OrderedDict[Name, _Remembered] = OrderedDict()
-        self._batcher: MicroBatcher[pb.InferRequest, NDArray[np.float32] | RequestError] = MicroBatcher(
-            self._predict,
+        self._batcher: MicroBatcher[pb.InferRequest | Packet, Result] = MicroBatcher(
+            self._process,
             max_batch=self.limits.max_batch,
             max_wait_ms=self.limits.max_wait_ms,
             max_queue=self.limits.max_queue,
         )
+
+    def count(self, **more: int) -> None:
+        """Add to `counts`."""
+        self.counts = replace(self.counts, **{name: getattr(self.counts, name) + n for name, n in more.items()})
 
     def start(self) -> None:
         """Start to work, in the running event loop."""
@@ -122,6 +147,8 @@ class CloudHandler:
             image_shape=self.model.image_shape,
             max_message_bytes=self.limits.max_message_bytes,
             max_image_pixels=self.limits.max_image_pixels,
+            splits=tuple(split.info for split in self.model.splits),
+            counts=self.counts,
         )
         return messages.info_response(info).SerializeToString()
 
@@ -139,43 +166,78 @@ class CloudHandler:
         try:
             request = messages.parse_request(raw)
             messages.check_request(request)
-            return await self._remember(request, raw, time_remaining_s)
+            self.check_target(request)
+            name = messages.name_of(request)
+            task = self.recall(name, raw, time_remaining_s)
+            if task is None:
+                task = self.remember(name, raw, time_remaining_s, partial(self._answer_image, request))
+            # Shielded: when this caller gives up, a repeat of the request still finds the work going on.
+            answer = await asyncio.shield(task)
+            assert answer is not None  # only packets of spikes go without an answer
+            return answer
         except RequestError as error:
             return messages.error_response(request, error, self.model.model_id).SerializeToString()
 
-    async def _remember(self, request: pb.InferRequest, raw: bytes, time_remaining_s: float | None) -> bytes:
+    def recall(
+        self, name: Name, raw: bytes, time_remaining_s: float | None = None
+    ) -> asyncio.Task[bytes | None] | None:
+        """The work on a request that came before, done or not; None when it is new.
+
+        Raises:
+            RequestError: its name was used for other bytes, or the cloud is stopping.
+        """
         if self.closing:
             raise RequestError(pb.ERROR_CODE_SHUTTING_DOWN, "the cloud is stopping; try again later or elsewhere")
-        self._check_target(request)
-        name = messages.name_of(request)
-        digest = hashlib.blake2b(raw, digest_size=16).digest()
-        deadline_s = time.monotonic() + time_remaining_s if time_remaining_s is not None else float("inf")
         entry = self._remembered.get(name)
         if entry is None:
-            entry = self._remembered[name] = _Remembered(digest, deadline_s)
-            entry.task = asyncio.get_running_loop().create_task(self._compute(request, entry))
-            entry.task.add_done_callback(lambda done: self._forget_refusal(name, done))
-            while len(self._remembered) > self.limits.remembered_answers:
-                self._remembered.popitem(last=False)
-        elif entry.digest != digest:
+            return None
+        if entry.digest != _digest(raw):
             raise RequestError(
                 pb.ERROR_CODE_SEQUENCE_CONFLICT,
                 f"{name} was used for a different request; use a new sequence number, and a new session when the edge "
                 "starts again",
             )
-        else:
-            entry.deadline_s = max(entry.deadline_s, deadline_s)
-            self._remembered.move_to_end(name)
-        assert entry.task is not None
-        # Shielded: when this caller gives up, a repeat of the request still finds the work going on.
-        return await asyncio.shield(entry.task)
+        entry.deadline_s = max(entry.deadline_s, _deadline_s(time_remaining_s))
+        self._remembered.move_to_end(name)
+        return entry.task
 
-    def _forget_refusal(self, name: Name, task: asyncio.Task[bytes]) -> None:
+    def remember(
+        self,
+        name: Name,
+        raw: bytes,
+        time_remaining_s: float | None,
+        answer: Callable[[Callable[[], bool]], Coroutine[Any, Any, bytes | None]],
+    ) -> asyncio.Task[bytes | None]:
+        """Start to work on a new request.
+
+        Args:
+            name: of the request.
+            raw: its bytes.
+            time_remaining_s: how long the caller will wait; None: for ever.
+            answer: makes the answer, or None when none is due; is given a function that says whether nobody waits any
+                more.
+        """
+        entry = self._remembered[name] = _Remembered(_digest(raw), _deadline_s(time_remaining_s))
+        work = answer(lambda: time.monotonic() > entry.deadline_s)
+        entry.task = asyncio.get_running_loop().create_task(work)
+        entry.task.add_done_callback(lambda done: self._forget_refusal(name, done))
+        while len(self._remembered) > self.limits.remembered_answers:
+            self._remembered.popitem(last=False)
+        return entry.task
+
+    def _forget_refusal(self, name: Name, task: asyncio.Task[bytes | None]) -> None:
         entry = self._remembered.get(name)
-        if entry is not None and entry.task is task and (task.cancelled() or task.exception() is not None):
+        # Neither a refusal nor an answer that was not due is kept.
+        refused = task.cancelled() or task.exception() is not None or task.result() is None
+        if refused and entry is not None and entry.task is task:
             del self._remembered[name]
 
-    def _check_target(self, request: pb.InferRequest) -> None:
+    def check_target(self, request: pb.InferRequest) -> None:
+        """Check that a request means the model and the classes that are served.
+
+        Raises:
+            RequestError: it means others.
+        """
         if request.model_id not in ("", self.model.model_id):
             raise RequestError(
                 pb.ERROR_CODE_MODEL_MISMATCH,
@@ -188,11 +250,14 @@ class CloudHandler:
                 "is served: fetch it with GetInfo",
             )
 
-    async def _compute(self, request: pb.InferRequest, entry: _Remembered) -> bytes:
+    async def compute(self, item: pb.InferRequest | Packet, expired: Callable[[], bool]) -> Batched[Result]:
+        """Queue work for the model and wait for it; items are worked on in the order of these calls.
+
+        Raises:
+            RequestError: the queue is full, the item has expired, the cloud is stopping, or the work failed.
+        """
         try:
-            done: Batched[NDArray[np.float32] | RequestError] = await self._batcher.submit(
-                request, lambda: time.monotonic() > entry.deadline_s
-            )
+            done = await self._batcher.submit(item, expired)
         except QueueFullError as error:
             raise RequestError(pb.ERROR_CODE_OVERLOADED, str(error)) from error
         except ItemExpiredError as error:
@@ -206,6 +271,11 @@ class CloudHandler:
             raise RequestError(pb.ERROR_CODE_INTERNAL, f"the batch failed ({type(error).__name__})") from error
         if isinstance(done.result, RequestError):
             raise done.result
+        return done
+
+    async def _answer_image(self, request: pb.InferRequest, expired: Callable[[], bool]) -> bytes:
+        done = await self.compute(request, expired)
+        assert isinstance(done.result, np.ndarray)
         response = pb.InferResponse(
             session=request.session,
             sequence=request.sequence,
@@ -223,8 +293,16 @@ class CloudHandler:
         )
         return response.SerializeToString()
 
+    def _process(self, items: list[pb.InferRequest | Packet]) -> list[Result]:
+        """Work on a batch, on the batcher's thread."""
+        packets = [item for item in items if isinstance(item, Packet)]
+        images = [item for item in items if not isinstance(item, Packet)]
+        steps = iter(advance(packets, len(self.model.classes.class_ids)))
+        logits = iter(self._predict(images))
+        return [next(steps) if isinstance(item, Packet) else next(logits) for item in items]
+
     def _predict(self, requests: list[pb.InferRequest]) -> list[NDArray[np.float32] | RequestError]:
-        """Decode a batch and run the model, on the batcher's thread; a broken image fails alone."""
+        """Decode images and run the model; a broken image fails alone."""
         results: list[NDArray[np.float32] | RequestError | None] = [None] * len(requests)
         by_shape: dict[tuple[int, ...], list[tuple[int, NDArray[np.uint8]]]] = {}
         shape = self.model.image_shape
@@ -255,6 +333,14 @@ class CloudHandler:
                 for row, (index, _) in enumerate(group):
                     results[index] = logits[row]
         return [result for result in results if result is not None]
+
+
+def _digest(raw: bytes) -> bytes:
+    return hashlib.blake2b(raw, digest_size=16).digest()
+
+
+def _deadline_s(time_remaining_s: float | None) -> float:
+    return time.monotonic() + time_remaining_s if time_remaining_s is not None else float("inf")
 
 
 def _logits(model: CloudModel, batch: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -25,7 +25,10 @@ from numpy.typing import NDArray
 
 from eccsnn.errors import CloudUnavailableError, ConfigError, MessageError
 from eccsnn.services.cloud import READY_PREFIX, Bound, run_cloud
+from eccsnn.services.early_exit import ExitMode
 from eccsnn.services.edge import EdgeRun, run_edge
+from eccsnn.services.stream_run import StreamRun, run_stream
+from eccsnn.transport.shaping import LinkShape
 
 _LOG = logging.getLogger(__name__)
 
@@ -188,6 +191,42 @@ def measure_link(
     """
     with CloudProcess(cloud, env=env, start_timeout_s=start_timeout_s) as bound:
         return run_edge(images, host=bound.host, port=bound.port, **edge)
+
+
+def measure_stream(
+    images: Sequence[NDArray[np.uint8]],
+    *,
+    cloud: Sequence[str],
+    modes: Sequence[ExitMode] = tuple(ExitMode),
+    shapes: Sequence[LinkShape] = (LinkShape(),),
+    env: Mapping[str, str] | None = None,
+    start_timeout_s: float = 120.0,
+    **run: Any,
+) -> list[StreamRun]:
+    """Start a cloud in a process of its own, and answer the same images in every mode over every link.
+
+    Args:
+        images: uint8 `[C, H, W]` each.
+        cloud: command that serves a split model and prints the ready line, such as `factory_command(...)`.
+        modes: to compare.
+        shapes: links to compare them over.
+        env: variables for that process on top of this one's.
+        start_timeout_s: how long it may take to listen.
+        run: further arguments of `run_stream`, without `host` and `port`.
+
+    Returns:
+        One run a shape and mode, the modes of a shape together.
+
+    Raises:
+        CloudUnavailableError: the cloud process did not start.
+        EccsnnError: as `run_stream`.
+    """
+    with CloudProcess(cloud, env=env, start_timeout_s=start_timeout_s) as bound:
+        return [
+            run_stream(images, mode=mode, shape=shape, host=bound.host, port=bound.port, **run)
+            for shape in shapes
+            for mode in modes
+        ]
 
 
 def load_factory(factory: str, arguments: str) -> dict[str, Any]:

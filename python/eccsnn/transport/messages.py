@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -104,6 +104,43 @@ class Name:
 
 
 @dataclass(frozen=True)
+class SplitInfo:
+    """A split point that is served.
+
+    Attributes:
+        split_point: its name.
+        shape: `(C, H, W)` of the spikes, the last two 0 where there are no spatial axes.
+        timesteps: most of a sample.
+        max_count: largest value of an element.
+        codecs: numbers of the spike codecs that are decoded.
+        exit_threshold: confidence at which the cloud ends a sample whose request says none.
+    """
+
+    split_point: str
+    shape: tuple[int, int, int]
+    timesteps: int
+    max_count: int = 1
+    codecs: tuple[int, ...] = (0,)
+    exit_threshold: float = float("inf")
+
+
+@dataclass(frozen=True)
+class StreamCounts:
+    """Work of a cloud on samples that came timestep by timestep, since it started; see the protocol."""
+
+    samples: int = 0
+    packets: int = 0
+    timesteps_computed: int = 0
+    packets_dropped: int = 0
+    samples_abandoned: int = 0
+
+    def __sub__(self, earlier: StreamCounts) -> StreamCounts:
+        """What was done between two readings."""
+        ours, theirs = asdict(self), asdict(earlier)
+        return StreamCounts(**{name: ours[name] - theirs[name] for name in ours})
+
+
+@dataclass(frozen=True)
 class CloudInfo:
     """What a cloud serves."""
 
@@ -114,6 +151,8 @@ class CloudInfo:
     max_message_bytes: int = 0
     max_image_pixels: int = 0
     image_codecs: tuple[str, ...] = field(default=images.CODECS)
+    splits: tuple[SplitInfo, ...] = ()
+    counts: StreamCounts = StreamCounts()
 
 
 def image_request(
@@ -193,7 +232,8 @@ def check_request(request: pb.InferRequest) -> None:
         raise RequestError(pb.ERROR_CODE_MALFORMED, "the request has no payload this server knows; expected an image")
     if kind != "image":
         raise RequestError(
-            pb.ERROR_CODE_UNSUPPORTED_PAYLOAD, f"payload {kind!r} is not served; send the raw input as an image"
+            pb.ERROR_CODE_UNSUPPORTED_PAYLOAD,
+            f"payload {kind!r} is not served here; send the raw input as an image, or spikes on InferStream",
         )
     if request.split_point not in ("", INPUT_SPLIT_POINT):
         raise RequestError(
@@ -318,6 +358,22 @@ def info_response(info: CloudInfo) -> pb.GetInfoResponse:
         image_codecs=[_CODEC_TO_WIRE[name] for name in info.image_codecs],
         max_message_bytes=info.max_message_bytes,
         max_image_pixels=info.max_image_pixels,
+        split_points=[split.split_point for split in info.splits],
+        max_timesteps=max((split.timesteps for split in info.splits), default=0),
+        splits=[
+            pb.SplitInfo(
+                split_point=split.split_point,
+                channels=split.shape[0],
+                height=split.shape[1],
+                width=split.shape[2],
+                max_count=split.max_count,
+                timesteps=split.timesteps,
+                codecs=split.codecs,
+                exit_threshold=split.exit_threshold,
+            )
+            for split in info.splits
+        ],
+        stream_counts=pb.StreamCounts(**asdict(info.counts)),
     )
 
 
@@ -344,6 +400,18 @@ def parse_info(raw: bytes) -> CloudInfo:
         max_message_bytes=response.max_message_bytes,
         max_image_pixels=response.max_image_pixels,
         image_codecs=tuple(_CODEC_FROM_WIRE[codec] for codec in response.image_codecs if codec in _CODEC_FROM_WIRE),
+        splits=tuple(
+            SplitInfo(
+                split.split_point,
+                (split.channels, split.height, split.width),
+                split.timesteps,
+                split.max_count,
+                tuple(split.codecs),
+                split.exit_threshold,
+            )
+            for split in response.splits
+        ),
+        counts=StreamCounts(**{name: getattr(response.stream_counts, name) for name in asdict(StreamCounts())}),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import selectors
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -231,7 +232,8 @@ def shaped_link(target_host: str, target_port: int, shape: LinkShape | None = No
     Raises:
         ConfigError: no port to listen on could be opened.
     """
-    loop = asyncio.new_event_loop()
+    # The default loop rounds waits up to a millisecond, once in each direction; select() counts microseconds.
+    loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
     thread = threading.Thread(target=loop.run_forever, name="eccsnn-link", daemon=True)
     shaper = LinkShaper(target_host, target_port, shape)
     thread.start()

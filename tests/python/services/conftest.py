@@ -12,6 +12,8 @@ import trustme
 
 import eccsnn
 
+sys.path.insert(0, str(Path(__file__).parent))  # for the helpers beside the tests
+
 SHAPE = (3, 8, 8)
 CLASSES = (10, 11, 12, 13)
 

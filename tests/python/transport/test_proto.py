@@ -20,6 +20,7 @@ FIELDS = {
         "class_list_version": 6,
         "timestep": 7,
         "last": 8,
+        "exit_threshold": 9,
         "image": 16,
         "spikes": 17,
         "features": 18,
@@ -64,6 +65,25 @@ FIELDS = {
         "max_timesteps": 7,
         "max_message_bytes": 8,
         "max_image_pixels": 9,
+        "splits": 10,
+        "stream_counts": 11,
+    },
+    "SplitInfo": {
+        "split_point": 1,
+        "channels": 2,
+        "height": 3,
+        "width": 4,
+        "max_count": 5,
+        "timesteps": 6,
+        "codecs": 7,
+        "exit_threshold": 8,
+    },
+    "StreamCounts": {
+        "samples": 1,
+        "packets": 2,
+        "timesteps_computed": 3,
+        "packets_dropped": 4,
+        "samples_abandoned": 5,
     },
 }
 

@@ -24,41 +24,45 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x65\x63\x63snn/v1/cloud.proto\x12\teccsnn.v1\"\xd7\x02\n\x0cInferRequest\x12\x0f\n\x07\x65\x64ge_id\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x10\n\x08model_id\x18\x04 \x01(\t\x12\x13\n\x0bsplit_point\x18\x05 \x01(\t\x12\x1a\n\x12\x63lass_list_version\x18\x06 \x01(\r\x12\x10\n\x08timestep\x18\x07 \x01(\r\x12\x0c\n\x04last\x18\x08 \x01(\x08\x12(\n\x05image\x18\x10 \x01(\x0b\x32\x17.eccsnn.v1.ImagePayloadH\x00\x12(\n\x06spikes\x18\x11 \x01(\x0b\x32\x16.eccsnn.v1.SpikePacketH\x00\x12,\n\x08\x66\x65\x61tures\x18\x12 \x01(\x0b\x32\x18.eccsnn.v1.FeaturePacketH\x00\x12#\n\x03\x65nd\x18\x13 \x01(\x0b\x32\x14.eccsnn.v1.EndSampleH\x00\x42\t\n\x07payload\"s\n\x0cImagePayload\x12$\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x15.eccsnn.v1.ImageCodec\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x10\n\x08\x63hannels\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\x12\r\n\x05width\x18\x05 \x01(\r\"\x81\x01\n\x0bSpikePacket\x12\r\n\x05\x63odec\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x11\n\ttimesteps\x18\x03 \x01(\r\x12\x10\n\x08\x63hannels\x18\x04 \x01(\r\x12\x0e\n\x06height\x18\x05 \x01(\r\x12\r\n\x05width\x18\x06 \x01(\r\x12\x11\n\tmax_count\x18\x07 \x01(\r\"\x8c\x01\n\rFeaturePacket\x12\r\n\x05\x63odec\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12,\n\x0c\x65lement_type\x18\x03 \x01(\x0e\x32\x16.eccsnn.v1.ElementType\x12\r\n\x05shape\x18\x04 \x03(\r\x12\r\n\x05scale\x18\x05 \x01(\x02\x12\x12\n\nzero_point\x18\x06 \x01(\x05\"\x0b\n\tEndSample\"\x85\x02\n\rInferResponse\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x08timestep\x18\x03 \x01(\r\x12\x0c\n\x04last\x18\x04 \x01(\x08\x12\x0c\n\x04\x65xit\x18\x05 \x01(\x08\x12\x10\n\x08model_id\x18\x06 \x01(\t\x12\x10\n\x08queue_ms\x18\x07 \x01(\x02\x12\x12\n\ncompute_ms\x18\x08 \x01(\x02\x12\x12\n\nbatch_size\x18\t \x01(\r\x12#\n\x06\x61nswer\x18\x10 \x01(\x0b\x32\x11.eccsnn.v1.AnswerH\x00\x12\'\n\x05\x65rror\x18\x11 \x01(\x0b\x32\x16.eccsnn.v1.ErrorDetailH\x00\x42\t\n\x07outcome\"G\n\x06\x41nswer\x12\x0e\n\x06logits\x18\x01 \x03(\x02\x12\x11\n\tclass_ids\x18\x02 \x03(\r\x12\x1a\n\x12\x63lass_list_version\x18\x03 \x01(\r\"U\n\x0b\x45rrorDetail\x12\"\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x14.eccsnn.v1.ErrorCode\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tretryable\x18\x03 \x01(\x08\"\x10\n\x0eGetInfoRequest\"D\n\tClassList\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x11\n\tclass_ids\x18\x02 \x03(\r\x12\x13\n\x0b\x63lass_names\x18\x03 \x03(\t\"\x81\x02\n\x0fGetInfoResponse\x12\x0e\n\x06server\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12(\n\nclass_list\x18\x03 \x01(\x0b\x32\x14.eccsnn.v1.ClassList\x12\x13\n\x0bimage_shape\x18\x04 \x03(\r\x12+\n\x0cimage_codecs\x18\x05 \x03(\x0e\x32\x15.eccsnn.v1.ImageCodec\x12\x14\n\x0csplit_points\x18\x06 \x03(\t\x12\x15\n\rmax_timesteps\x18\x07 \x01(\r\x12\x19\n\x11max_message_bytes\x18\x08 \x01(\x04\x12\x18\n\x10max_image_pixels\x18\t \x01(\x04*i\n\nImageCodec\x12\x1b\n\x17IMAGE_CODEC_UNSPECIFIED\x10\x00\x12\x13\n\x0fIMAGE_CODEC_PNG\x10\x01\x12\x14\n\x10IMAGE_CODEC_JPEG\x10\x02\x12\x13\n\x0fIMAGE_CODEC_RAW\x10\x03*\x92\x01\n\x0b\x45lementType\x12\x1c\n\x18\x45LEMENT_TYPE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45LEMENT_TYPE_FLOAT32\x10\x01\x12\x18\n\x14\x45LEMENT_TYPE_FLOAT16\x10\x02\x12\x19\n\x15\x45LEMENT_TYPE_BFLOAT16\x10\x03\x12\x16\n\x12\x45LEMENT_TYPE_UINT8\x10\x04*\xf9\x02\n\tErrorCode\x12\x1a\n\x16\x45RROR_CODE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45RROR_CODE_MALFORMED\x10\x01\x12\x1a\n\x16\x45RROR_CODE_BAD_PAYLOAD\x10\x02\x12\"\n\x1e\x45RROR_CODE_UNSUPPORTED_PAYLOAD\x10\x03\x12\x1d\n\x19\x45RROR_CODE_SHAPE_MISMATCH\x10\x04\x12\x1d\n\x19\x45RROR_CODE_MODEL_MISMATCH\x10\x05\x12\"\n\x1e\x45RROR_CODE_CLASS_LIST_MISMATCH\x10\x06\x12 \n\x1c\x45RROR_CODE_SEQUENCE_CONFLICT\x10\x07\x12\x19\n\x15\x45RROR_CODE_OVERLOADED\x10\x08\x12 \n\x1c\x45RROR_CODE_DEADLINE_EXCEEDED\x10\t\x12\x1c\n\x18\x45RROR_CODE_SHUTTING_DOWN\x10\n\x12\x17\n\x13\x45RROR_CODE_INTERNAL\x10\x0b\x32\xcb\x01\n\x05\x43loud\x12:\n\x05Infer\x12\x17.eccsnn.v1.InferRequest\x1a\x18.eccsnn.v1.InferResponse\x12\x44\n\x0bInferStream\x12\x17.eccsnn.v1.InferRequest\x1a\x18.eccsnn.v1.InferResponse(\x01\x30\x01\x12@\n\x07GetInfo\x12\x19.eccsnn.v1.GetInfoRequest\x1a\x1a.eccsnn.v1.GetInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x65\x63\x63snn/v1/cloud.proto\x12\teccsnn.v1\"\x87\x03\n\x0cInferRequest\x12\x0f\n\x07\x65\x64ge_id\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x10\n\x08model_id\x18\x04 \x01(\t\x12\x13\n\x0bsplit_point\x18\x05 \x01(\t\x12\x1a\n\x12\x63lass_list_version\x18\x06 \x01(\r\x12\x10\n\x08timestep\x18\x07 \x01(\r\x12\x0c\n\x04last\x18\x08 \x01(\x08\x12\x1b\n\x0e\x65xit_threshold\x18\t \x01(\x02H\x01\x88\x01\x01\x12(\n\x05image\x18\x10 \x01(\x0b\x32\x17.eccsnn.v1.ImagePayloadH\x00\x12(\n\x06spikes\x18\x11 \x01(\x0b\x32\x16.eccsnn.v1.SpikePacketH\x00\x12,\n\x08\x66\x65\x61tures\x18\x12 \x01(\x0b\x32\x18.eccsnn.v1.FeaturePacketH\x00\x12#\n\x03\x65nd\x18\x13 \x01(\x0b\x32\x14.eccsnn.v1.EndSampleH\x00\x42\t\n\x07payloadB\x11\n\x0f_exit_threshold\"s\n\x0cImagePayload\x12$\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x15.eccsnn.v1.ImageCodec\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x10\n\x08\x63hannels\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\x12\r\n\x05width\x18\x05 \x01(\r\"\x81\x01\n\x0bSpikePacket\x12\r\n\x05\x63odec\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x11\n\ttimesteps\x18\x03 \x01(\r\x12\x10\n\x08\x63hannels\x18\x04 \x01(\r\x12\x0e\n\x06height\x18\x05 \x01(\r\x12\r\n\x05width\x18\x06 \x01(\r\x12\x11\n\tmax_count\x18\x07 \x01(\r\"\x8c\x01\n\rFeaturePacket\x12\r\n\x05\x63odec\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12,\n\x0c\x65lement_type\x18\x03 \x01(\x0e\x32\x16.eccsnn.v1.ElementType\x12\r\n\x05shape\x18\x04 \x03(\r\x12\r\n\x05scale\x18\x05 \x01(\x02\x12\x12\n\nzero_point\x18\x06 \x01(\x05\"\x0b\n\tEndSample\"\x85\x02\n\rInferResponse\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x08timestep\x18\x03 \x01(\r\x12\x0c\n\x04last\x18\x04 \x01(\x08\x12\x0c\n\x04\x65xit\x18\x05 \x01(\x08\x12\x10\n\x08model_id\x18\x06 \x01(\t\x12\x10\n\x08queue_ms\x18\x07 \x01(\x02\x12\x12\n\ncompute_ms\x18\x08 \x01(\x02\x12\x12\n\nbatch_size\x18\t \x01(\r\x12#\n\x06\x61nswer\x18\x10 \x01(\x0b\x32\x11.eccsnn.v1.AnswerH\x00\x12\'\n\x05\x65rror\x18\x11 \x01(\x0b\x32\x16.eccsnn.v1.ErrorDetailH\x00\x42\t\n\x07outcome\"G\n\x06\x41nswer\x12\x0e\n\x06logits\x18\x01 \x03(\x02\x12\x11\n\tclass_ids\x18\x02 \x03(\r\x12\x1a\n\x12\x63lass_list_version\x18\x03 \x01(\r\"U\n\x0b\x45rrorDetail\x12\"\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x14.eccsnn.v1.ErrorCode\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tretryable\x18\x03 \x01(\x08\"\x10\n\x0eGetInfoRequest\"D\n\tClassList\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x11\n\tclass_ids\x18\x02 \x03(\r\x12\x13\n\x0b\x63lass_names\x18\x03 \x03(\t\"\xd7\x02\n\x0fGetInfoResponse\x12\x0e\n\x06server\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12(\n\nclass_list\x18\x03 \x01(\x0b\x32\x14.eccsnn.v1.ClassList\x12\x13\n\x0bimage_shape\x18\x04 \x03(\r\x12+\n\x0cimage_codecs\x18\x05 \x03(\x0e\x32\x15.eccsnn.v1.ImageCodec\x12\x14\n\x0csplit_points\x18\x06 \x03(\t\x12\x15\n\rmax_timesteps\x18\x07 \x01(\r\x12\x19\n\x11max_message_bytes\x18\x08 \x01(\x04\x12\x18\n\x10max_image_pixels\x18\t \x01(\x04\x12$\n\x06splits\x18\n \x03(\x0b\x32\x14.eccsnn.v1.SplitInfo\x12.\n\rstream_counts\x18\x0b \x01(\x0b\x32\x17.eccsnn.v1.StreamCounts\"\x9f\x01\n\tSplitInfo\x12\x13\n\x0bsplit_point\x18\x01 \x01(\t\x12\x10\n\x08\x63hannels\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\r\n\x05width\x18\x04 \x01(\r\x12\x11\n\tmax_count\x18\x05 \x01(\r\x12\x11\n\ttimesteps\x18\x06 \x01(\r\x12\x0e\n\x06\x63odecs\x18\x07 \x03(\r\x12\x16\n\x0e\x65xit_threshold\x18\x08 \x01(\x02\"\x80\x01\n\x0cStreamCounts\x12\x0f\n\x07samples\x18\x01 \x01(\x04\x12\x0f\n\x07packets\x18\x02 \x01(\x04\x12\x1a\n\x12timesteps_computed\x18\x03 \x01(\x04\x12\x17\n\x0fpackets_dropped\x18\x04 \x01(\x04\x12\x19\n\x11samples_abandoned\x18\x05 \x01(\x04*i\n\nImageCodec\x12\x1b\n\x17IMAGE_CODEC_UNSPECIFIED\x10\x00\x12\x13\n\x0fIMAGE_CODEC_PNG\x10\x01\x12\x14\n\x10IMAGE_CODEC_JPEG\x10\x02\x12\x13\n\x0fIMAGE_CODEC_RAW\x10\x03*\x92\x01\n\x0b\x45lementType\x12\x1c\n\x18\x45LEMENT_TYPE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45LEMENT_TYPE_FLOAT32\x10\x01\x12\x18\n\x14\x45LEMENT_TYPE_FLOAT16\x10\x02\x12\x19\n\x15\x45LEMENT_TYPE_BFLOAT16\x10\x03\x12\x16\n\x12\x45LEMENT_TYPE_UINT8\x10\x04*\xf9\x02\n\tErrorCode\x12\x1a\n\x16\x45RROR_CODE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45RROR_CODE_MALFORMED\x10\x01\x12\x1a\n\x16\x45RROR_CODE_BAD_PAYLOAD\x10\x02\x12\"\n\x1e\x45RROR_CODE_UNSUPPORTED_PAYLOAD\x10\x03\x12\x1d\n\x19\x45RROR_CODE_SHAPE_MISMATCH\x10\x04\x12\x1d\n\x19\x45RROR_CODE_MODEL_MISMATCH\x10\x05\x12\"\n\x1e\x45RROR_CODE_CLASS_LIST_MISMATCH\x10\x06\x12 \n\x1c\x45RROR_CODE_SEQUENCE_CONFLICT\x10\x07\x12\x19\n\x15\x45RROR_CODE_OVERLOADED\x10\x08\x12 \n\x1c\x45RROR_CODE_DEADLINE_EXCEEDED\x10\t\x12\x1c\n\x18\x45RROR_CODE_SHUTTING_DOWN\x10\n\x12\x17\n\x13\x45RROR_CODE_INTERNAL\x10\x0b\x32\xcb\x01\n\x05\x43loud\x12:\n\x05Infer\x12\x17.eccsnn.v1.InferRequest\x1a\x18.eccsnn.v1.InferResponse\x12\x44\n\x0bInferStream\x12\x17.eccsnn.v1.InferRequest\x1a\x18.eccsnn.v1.InferResponse(\x01\x30\x01\x12@\n\x07GetInfo\x12\x19.eccsnn.v1.GetInfoRequest\x1a\x1a.eccsnn.v1.GetInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'eccsnn.v1.cloud_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_IMAGECODEC']._serialized_start=1559
-  _globals['_IMAGECODEC']._serialized_end=1664
-  _globals['_ELEMENTTYPE']._serialized_start=1667
-  _globals['_ELEMENTTYPE']._serialized_end=1813
-  _globals['_ERRORCODE']._serialized_start=1816
-  _globals['_ERRORCODE']._serialized_end=2193
+  _globals['_IMAGECODEC']._serialized_start=1986
+  _globals['_IMAGECODEC']._serialized_end=2091
+  _globals['_ELEMENTTYPE']._serialized_start=2094
+  _globals['_ELEMENTTYPE']._serialized_end=2240
+  _globals['_ERRORCODE']._serialized_start=2243
+  _globals['_ERRORCODE']._serialized_end=2620
   _globals['_INFERREQUEST']._serialized_start=37
-  _globals['_INFERREQUEST']._serialized_end=380
-  _globals['_IMAGEPAYLOAD']._serialized_start=382
-  _globals['_IMAGEPAYLOAD']._serialized_end=497
-  _globals['_SPIKEPACKET']._serialized_start=500
-  _globals['_SPIKEPACKET']._serialized_end=629
-  _globals['_FEATUREPACKET']._serialized_start=632
-  _globals['_FEATUREPACKET']._serialized_end=772
-  _globals['_ENDSAMPLE']._serialized_start=774
-  _globals['_ENDSAMPLE']._serialized_end=785
-  _globals['_INFERRESPONSE']._serialized_start=788
-  _globals['_INFERRESPONSE']._serialized_end=1049
-  _globals['_ANSWER']._serialized_start=1051
-  _globals['_ANSWER']._serialized_end=1122
-  _globals['_ERRORDETAIL']._serialized_start=1124
-  _globals['_ERRORDETAIL']._serialized_end=1209
-  _globals['_GETINFOREQUEST']._serialized_start=1211
-  _globals['_GETINFOREQUEST']._serialized_end=1227
-  _globals['_CLASSLIST']._serialized_start=1229
-  _globals['_CLASSLIST']._serialized_end=1297
-  _globals['_GETINFORESPONSE']._serialized_start=1300
-  _globals['_GETINFORESPONSE']._serialized_end=1557
-  _globals['_CLOUD']._serialized_start=2196
-  _globals['_CLOUD']._serialized_end=2399
+  _globals['_INFERREQUEST']._serialized_end=428
+  _globals['_IMAGEPAYLOAD']._serialized_start=430
+  _globals['_IMAGEPAYLOAD']._serialized_end=545
+  _globals['_SPIKEPACKET']._serialized_start=548
+  _globals['_SPIKEPACKET']._serialized_end=677
+  _globals['_FEATUREPACKET']._serialized_start=680
+  _globals['_FEATUREPACKET']._serialized_end=820
+  _globals['_ENDSAMPLE']._serialized_start=822
+  _globals['_ENDSAMPLE']._serialized_end=833
+  _globals['_INFERRESPONSE']._serialized_start=836
+  _globals['_INFERRESPONSE']._serialized_end=1097
+  _globals['_ANSWER']._serialized_start=1099
+  _globals['_ANSWER']._serialized_end=1170
+  _globals['_ERRORDETAIL']._serialized_start=1172
+  _globals['_ERRORDETAIL']._serialized_end=1257
+  _globals['_GETINFOREQUEST']._serialized_start=1259
+  _globals['_GETINFOREQUEST']._serialized_end=1275
+  _globals['_CLASSLIST']._serialized_start=1277
+  _globals['_CLASSLIST']._serialized_end=1345
+  _globals['_GETINFORESPONSE']._serialized_start=1348
+  _globals['_GETINFORESPONSE']._serialized_end=1691
+  _globals['_SPLITINFO']._serialized_start=1694
+  _globals['_SPLITINFO']._serialized_end=1853
+  _globals['_STREAMCOUNTS']._serialized_start=1856
+  _globals['_STREAMCOUNTS']._serialized_end=1984
+  _globals['_CLOUD']._serialized_start=2623
+  _globals['_CLOUD']._serialized_end=2826
 # @@protoc_insertion_point(module_scope)

@@ -59,7 +59,7 @@ ERROR_CODE_SHUTTING_DOWN: ErrorCode
 ERROR_CODE_INTERNAL: ErrorCode
 
 class InferRequest(_message.Message):
-    __slots__ = ("edge_id", "session", "sequence", "model_id", "split_point", "class_list_version", "timestep", "last", "image", "spikes", "features", "end")
+    __slots__ = ("edge_id", "session", "sequence", "model_id", "split_point", "class_list_version", "timestep", "last", "exit_threshold", "image", "spikes", "features", "end")
     EDGE_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +68,7 @@ class InferRequest(_message.Message):
     CLASS_LIST_VERSION_FIELD_NUMBER: _ClassVar[int]
     TIMESTEP_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
+    EXIT_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     SPIKES_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
@@ -80,11 +81,12 @@ class InferRequest(_message.Message):
     class_list_version: int
     timestep: int
     last: bool
+    exit_threshold: float
     image: ImagePayload
     spikes: SpikePacket
     features: FeaturePacket
     end: EndSample
-    def __init__(self, edge_id: _Optional[str] = ..., session: _Optional[str] = ..., sequence: _Optional[int] = ..., model_id: _Optional[str] = ..., split_point: _Optional[str] = ..., class_list_version: _Optional[int] = ..., timestep: _Optional[int] = ..., last: bool = ..., image: _Optional[_Union[ImagePayload, _Mapping]] = ..., spikes: _Optional[_Union[SpikePacket, _Mapping]] = ..., features: _Optional[_Union[FeaturePacket, _Mapping]] = ..., end: _Optional[_Union[EndSample, _Mapping]] = ...) -> None: ...
+    def __init__(self, edge_id: _Optional[str] = ..., session: _Optional[str] = ..., sequence: _Optional[int] = ..., model_id: _Optional[str] = ..., split_point: _Optional[str] = ..., class_list_version: _Optional[int] = ..., timestep: _Optional[int] = ..., last: bool = ..., exit_threshold: _Optional[float] = ..., image: _Optional[_Union[ImagePayload, _Mapping]] = ..., spikes: _Optional[_Union[SpikePacket, _Mapping]] = ..., features: _Optional[_Union[FeaturePacket, _Mapping]] = ..., end: _Optional[_Union[EndSample, _Mapping]] = ...) -> None: ...
 
 class ImagePayload(_message.Message):
     __slots__ = ("codec", "data", "channels", "height", "width")
@@ -199,7 +201,7 @@ class ClassList(_message.Message):
     def __init__(self, version: _Optional[int] = ..., class_ids: _Optional[_Iterable[int]] = ..., class_names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetInfoResponse(_message.Message):
-    __slots__ = ("server", "model_id", "class_list", "image_shape", "image_codecs", "split_points", "max_timesteps", "max_message_bytes", "max_image_pixels")
+    __slots__ = ("server", "model_id", "class_list", "image_shape", "image_codecs", "split_points", "max_timesteps", "max_message_bytes", "max_image_pixels", "splits", "stream_counts")
     SERVER_FIELD_NUMBER: _ClassVar[int]
     MODEL_ID_FIELD_NUMBER: _ClassVar[int]
     CLASS_LIST_FIELD_NUMBER: _ClassVar[int]
@@ -209,6 +211,8 @@ class GetInfoResponse(_message.Message):
     MAX_TIMESTEPS_FIELD_NUMBER: _ClassVar[int]
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_IMAGE_PIXELS_FIELD_NUMBER: _ClassVar[int]
+    SPLITS_FIELD_NUMBER: _ClassVar[int]
+    STREAM_COUNTS_FIELD_NUMBER: _ClassVar[int]
     server: str
     model_id: str
     class_list: ClassList
@@ -218,4 +222,40 @@ class GetInfoResponse(_message.Message):
     max_timesteps: int
     max_message_bytes: int
     max_image_pixels: int
-    def __init__(self, server: _Optional[str] = ..., model_id: _Optional[str] = ..., class_list: _Optional[_Union[ClassList, _Mapping]] = ..., image_shape: _Optional[_Iterable[int]] = ..., image_codecs: _Optional[_Iterable[_Union[ImageCodec, str]]] = ..., split_points: _Optional[_Iterable[str]] = ..., max_timesteps: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_image_pixels: _Optional[int] = ...) -> None: ...
+    splits: _containers.RepeatedCompositeFieldContainer[SplitInfo]
+    stream_counts: StreamCounts
+    def __init__(self, server: _Optional[str] = ..., model_id: _Optional[str] = ..., class_list: _Optional[_Union[ClassList, _Mapping]] = ..., image_shape: _Optional[_Iterable[int]] = ..., image_codecs: _Optional[_Iterable[_Union[ImageCodec, str]]] = ..., split_points: _Optional[_Iterable[str]] = ..., max_timesteps: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., splits: _Optional[_Iterable[_Union[SplitInfo, _Mapping]]] = ..., stream_counts: _Optional[_Union[StreamCounts, _Mapping]] = ...) -> None: ...
+
+class SplitInfo(_message.Message):
+    __slots__ = ("split_point", "channels", "height", "width", "max_count", "timesteps", "codecs", "exit_threshold")
+    SPLIT_POINT_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    MAX_COUNT_FIELD_NUMBER: _ClassVar[int]
+    TIMESTEPS_FIELD_NUMBER: _ClassVar[int]
+    CODECS_FIELD_NUMBER: _ClassVar[int]
+    EXIT_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    split_point: str
+    channels: int
+    height: int
+    width: int
+    max_count: int
+    timesteps: int
+    codecs: _containers.RepeatedScalarFieldContainer[int]
+    exit_threshold: float
+    def __init__(self, split_point: _Optional[str] = ..., channels: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., max_count: _Optional[int] = ..., timesteps: _Optional[int] = ..., codecs: _Optional[_Iterable[int]] = ..., exit_threshold: _Optional[float] = ...) -> None: ...
+
+class StreamCounts(_message.Message):
+    __slots__ = ("samples", "packets", "timesteps_computed", "packets_dropped", "samples_abandoned")
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    PACKETS_FIELD_NUMBER: _ClassVar[int]
+    TIMESTEPS_COMPUTED_FIELD_NUMBER: _ClassVar[int]
+    PACKETS_DROPPED_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_ABANDONED_FIELD_NUMBER: _ClassVar[int]
+    samples: int
+    packets: int
+    timesteps_computed: int
+    packets_dropped: int
+    samples_abandoned: int
+    def __init__(self, samples: _Optional[int] = ..., packets: _Optional[int] = ..., timesteps_computed: _Optional[int] = ..., packets_dropped: _Optional[int] = ..., samples_abandoned: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,140 @@
+"""Early exit over shaped links: round trips, bytes and waste of every mode, with a model whose time is known.
+
+`python benchmarks/early_exit.py` starts a cloud in a process of its own and answers the same images in every mode over
+every link. The model computes nothing: both ends sleep for a set time a timestep, and the image says after how many
+timesteps the cloud is sure. So what is measured is the protocol, not a network. `--quick` takes seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eccsnn.services.early_exit import EdgeSplit, EdgeStep, ExitMode
+from eccsnn.services.loopback import factory_command, measure_stream
+from eccsnn.services.split import SplitModel
+from eccsnn.transport.packed_spikes import pack_spikes
+from eccsnn.transport.shaping import LinkShape
+
+CLASSES = 10
+TIMESTEPS = 4
+SIZE = 8  # height and width of the spikes
+BAR = 1.2  # round trips that a speculative exit may take besides computing, at an RTT of 20 ms and more
+
+
+def cloud(compute_ms: float, channels: int) -> dict[str, Any]:
+    """Arguments of `run_cloud`: sure after as many timesteps as the first row of the first channel says."""
+
+    def step(spikes: np.ndarray, states: Sequence[int]) -> tuple[np.ndarray, list[int]]:
+        time.sleep(compute_ms / 1e3)
+        after = [state + 1 for state in states]
+        logits = np.zeros((len(spikes), CLASSES))
+        for row, (sample, timestep) in enumerate(zip(spikes, after, strict=True)):
+            value = int(np.packbits(sample[0, 0], bitorder="little")[0])
+            logits[row, value % CLASSES] = 100.0 if timestep > value % TIMESTEPS else 0.01
+        return logits, after
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        time.sleep(compute_ms / 1e3)
+        return np.eye(CLASSES)[images[:, 0, 0, 0] % CLASSES]
+
+    split = SplitModel("synthetic", (channels, SIZE, SIZE), TIMESTEPS, start=int, step=step)
+    return {"predict": predict, "class_ids": list(range(CLASSES)), "model_id": "synthetic", "splits": [split]}
+
+
+def edge(compute_ms: float, channels: int, density: float = 0.1) -> EdgeSplit:
+    """The edge's part: random spikes, with the image's value where the cloud looks for it."""
+
+    def start(image: np.ndarray) -> Any:
+        value = image[0, 0, 0]
+        rng = np.random.default_rng(int(value))
+
+        def step(timestep: int) -> EdgeStep:
+            time.sleep(compute_ms / 1e3)
+            spikes = (rng.random((channels, SIZE, SIZE)) < density).astype(np.uint8)
+            spikes[0, 0] = np.unpackbits(value, bitorder="little")
+            logits = np.zeros(CLASSES, dtype=np.float32)
+            logits[value % CLASSES] = 100.0 if timestep >= value % TIMESTEPS else 0.01
+            return EdgeStep(pack_spikes(spikes), logits)
+
+        return step
+
+    return EdgeSplit(start, "synthetic", TIMESTEPS, class_ids=tuple(range(CLASSES)), exit_head=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print a table, and write the summaries as JSON."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--rtt-ms", type=float, nargs="+", default=[1, 20, 50, 100])
+    parser.add_argument("--mbit-s", type=float, nargs="+", default=[1, 10, 100])
+    parser.add_argument("--edge-ms", type=float, default=4.0, help="computing of a timestep on the edge")
+    parser.add_argument("--cloud-ms", type=float, default=1.0, help="computing of a timestep in the cloud")
+    parser.add_argument(
+        "--channels", type=int, default=8, help="of the 8 x 8 spikes on the wire; 8 are 64 bytes packed"
+    )
+    parser.add_argument("--images", type=int, default=40)
+    parser.add_argument("--modes", nargs="+", choices=list(ExitMode), default=list(ExitMode))
+    parser.add_argument("--quick", action="store_true", help="a few images over one link")
+    parser.add_argument("--out", type=Path, help="JSON file with all summaries")
+    given = parser.parse_args(argv)
+    if given.quick:
+        given.rtt_ms, given.mbit_s, given.images = [20], [10], 8
+    values = np.random.default_rng(0).permutation(256)[: given.images].astype(np.uint8)
+    images = []
+    for value in values:
+        image = np.random.default_rng(int(value)).integers(0, 256, (3, 32, 32), dtype=np.uint8)
+        image[0, 0, 0] = value
+        images.append(image)
+    here = str(Path(__file__).resolve().parent)
+    runs = measure_stream(
+        images,
+        cloud=factory_command("early_exit:cloud", compute_ms=given.cloud_ms, channels=given.channels),
+        env={"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))},
+        edge=edge(given.edge_ms, given.channels),
+        modes=[ExitMode(mode) for mode in given.modes],
+        shapes=[LinkShape(rtt, rate, rate) for rtt in given.rtt_ms for rate in given.mbit_s],
+        threshold=0.9,
+        labels=[int(value % CLASSES) for value in values],
+        timeout_s=10.0,
+    )
+    print(
+        "medians and 95th percentiles of latency (ms) and round trips; means of timesteps needed/edge/sent, bytes up as"
+    )
+    print("payload/message/wire, bytes down on the wire, timesteps wasted on edge/link/cloud")
+    print(
+        f"{'link':48} {'mode':15} {'latency':>13} {'compute':>8} {'round trips':>12} {'timesteps':>14} {'bytes up':>15}"
+        f" {'down':>5} {'wasted':>14}"
+    )
+    missed = 0
+    for run in runs:
+        row = run.summary
+        trips = row["round_trips"]
+        steps, size, wasted = row["timesteps"], row["bytes"], row["wasted"]
+        over = row["mode"] == ExitMode.SPECULATIVE and trips["median"] > BAR and "RTT 1 " not in row["shape"]
+        missed += over
+        wire = f"{size['wire_up']:.0f}" if size["wire_up"] is not None else "-"
+        down = f"{size['wire_down']:.0f}" if size["wire_down"] is not None else "-"
+        in_cloud = wasted["cloud_timesteps"] if wasted["cloud_timesteps"] is not None else 0.0
+        print(
+            f"{row['shape']:48} {row['mode']:15} {row['latency_ms']['median']:6.1f} {row['latency_ms']['p95']:6.1f}"
+            f" {row['compute_ms']['median']:8.1f} {trips['median']:5.2f} {trips['p95']:6.2f}"
+            f" {steps['needed']:4.2f}/{steps['edge']:4.2f}/{steps['sent']:4.2f}"
+            f" {size['payload_up']:5.0f}/{size['message_up']:4.0f}/{wire:>4}  {down:>4}"
+            f" {wasted['edge_timesteps']:5.2f}/{wasted['sent_timesteps']:5.2f}/{in_cloud:5.2f}"
+            + (f"  above {BAR:g}" if over else "")
+            + (f"  lost {row['lost']}: {row['failures']}" if row["lost"] else "")
+        )
+    if given.out is not None:
+        given.out.write_text(json.dumps([run.summary for run in runs], indent=1) + "\n", encoding="utf-8")
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
