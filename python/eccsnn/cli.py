@@ -1,4 +1,4 @@
-"""The command line: `eccsnn info | list | run | sweep | predict | report | serve | edge | bench`; `eccsnn COMMAND --help`."""
+"""The command line of eccsnn: see `eccsnn --help` and `eccsnn COMMAND --help`."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def test_all_combinations_in_order():
 
 @pytest.mark.parametrize("entry", ["a", "a=", "=1", "a=[", "a={b: 1"])
 def test_malformed_entries_are_named(entry):
-    with pytest.raises(ConfigError, match="a|=1"):
+    with pytest.raises(ConfigError, match=r"a|=1"):
         combinations([entry])
 
 
