@@ -141,6 +141,24 @@ def write(path: Path, argv: Sequence[str] | None, rows: list[dict[str, Any]]) ->
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
+def table(synthetic: dict[str, Any], network: dict[str, Any]) -> str:
+    """Round trips (median, 95th percentile) by link, from two files of `write`, in Markdown.
+
+    The columns are the modes of the synthetic model, then those of the small network.
+    """
+    columns = [(synthetic, mode) for mode in ("edge_exit_head", "lock_step", "speculative", "upload_image")]
+    columns += [(network, mode) for mode in ("lock_step", "speculative")]
+    found = [
+        {row["shape"]: row["round_trips"] for row in record["rows"] if row["mode"] == mode} for record, mode in columns
+    ]
+    names = [mode if record is synthetic else f"network: {mode}" for record, mode in columns]
+    lines = [f"| link | {' | '.join(names)} |", "| --- |" + " --- |" * len(names)]
+    for shape in found[0]:
+        cells = [f"{trips[shape]['median']:.2f} ({trips[shape]['p95']:.2f})" for trips in found]
+        lines.append(f"| {shape.removesuffix(' down').rsplit(',', 1)[0].removesuffix(' up')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print a table, and write the summaries as JSON."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -156,7 +174,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--network", action="store_true", help="a small network, in lock-step and speculating")
     parser.add_argument("--quick", action="store_true", help="a few images over one link")
     parser.add_argument("--out", type=Path, help="JSON file with all summaries")
+    parser.add_argument("--table", type=Path, nargs=2, metavar="FILE", help="print the page's table of two such files")
     given = parser.parse_args(argv)
+    if given.table is not None:
+        print(table(*(json.loads(path.read_text(encoding="utf-8")) for path in given.table)))
+        return 0
     if given.quick:
         given.rtt_ms, given.mbit_s, given.images = [20], [10], 8
     values = np.random.default_rng(0).permutation(256)[: given.images].astype(np.uint8)
