@@ -1,4 +1,4 @@
-"""Makes the golden spikes of the codec's tests: trains small spiking nets on CIFAR-10 and keeps what crosses their cuts.
+"""Makes the golden spikes of the codec's tests: trains small spiking nets and keeps what crosses their cuts.
 
     python tools/golden_spikes.py --root /path/to/cifar10 --out tests/golden/spikes
 
@@ -124,8 +124,10 @@ def main() -> None:
         channels = shape[0] if shape else model.feature_maps[layer].channels
         rate = float(np.unpackbits(parts[1]).sum()) / (parts[1][..., 0].size * channels)
         np.savez_compressed(options.out / f"{name}.npz", learn=parts[0], judged=parts[1], channels=channels)
-        print(f"{name}: {parts[1].shape} C={channels} rate {rate:.3f} accuracy {accuracy(model, held_out, splits):.3f}",
-              flush=True)
+        print(
+            f"{name}: {parts[1].shape} C={channels} rate {rate:.3f} accuracy {accuracy(model, held_out, splits):.3f}",
+            flush=True,
+        )
 
     spec = {"name": "spiking_vgg9", "timesteps": 4, "num_classes": 10, "image_size": 32, "norm_gain": 2.0}
     backbone = build_seeded(options.seed, width=0.25, **spec)
@@ -144,7 +146,7 @@ def main() -> None:
         save(name, model, layer, bottleneck)
     if WIDE_CUT in options.cuts:
         model = build_seeded(options.seed, width=1.0, **spec)
-        train(model, take(splits.train, 0, 2000), splits, 2, 1e-3, options.seed)
+        train(model, take(splits.train, 0, 1500), splits, 1, 1e-3, options.seed)
         save(WIDE_CUT, model, "conv2", None)
 
 

@@ -1,5 +1,6 @@
 #include "eccsnn/spike_codec.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "checksum.h"
@@ -30,16 +31,20 @@ const char* spike_form_name(SpikeForm form) {
 // What both ends of a stream keep.
 struct SpikeStream {
   explicit SpikeStream(std::shared_ptr<const SpikeTables> t)
-      : tables(std::move(t)), history(tables->geometry()), state(tables->model()), kept(state) {}
+      : tables(std::move(t)), history(tables->geometry()), state(tables->model()) {}
 
   const SpikeGeometry& geometry() const { return tables->geometry(); }
 
   std::shared_ptr<const SpikeTables> tables;
   SpikeHistory history;
-  SpikeModelState state, kept;  // and as it was before the timestep at hand
+  SpikeModelState state;
   PacketCheck check;
   std::int64_t timestep = 0;
   Bytes dense, best, other;
+  // Of the encoder: the state before the timestep at hand.
+  std::vector<Cell> kept_cells;
+  std::array<std::array<std::int32_t, kMaxSets>, kTimeClasses> kept_weights{};
+  std::vector<LaneWeights> kept_lanes;
 };
 
 namespace {
@@ -61,17 +66,91 @@ void check_padding(const SpikeGeometry& geometry, const std::uint8_t* packed) {
   }
 }
 
+// Timesteps with fewer than one spike in 25, or more than 24, are not written in lanes.
+constexpr std::int64_t kRareSpikes = 25;
+
+constexpr std::size_t kStateBytes = sizeof(std::uint32_t) * kLanes;
+
+// Of a thread, so that a stream does not touch fresh memory for what it needs for a moment.
+std::uint16_t* scratch_words(std::size_t count) {
+  thread_local std::vector<std::uint16_t> words;
+  if (words.size() < count) words.resize(count);
+  return words.data();
+}
+
+void encode_lanes(SpikeStream& stream, Bytes& out) {
+  const LaneArgs args = lane_args(stream.tables->model(), stream.state, stream.history, stream.timestep);
+  const std::size_t most = static_cast<std::size_t>(most_lane_words(args));
+  std::uint16_t* const chances = scratch_words(2 * most);
+  predict_lanes(args, chances);
+  std::uint32_t states[kLanes];
+  std::fill_n(states, kLanes, kLaneLow);
+  std::uint16_t* const end = chances + 2 * most;
+  const std::uint16_t* const begin = put_lanes(args, chances, states, end);
+  const std::size_t bytes = static_cast<std::size_t>(end - begin) * sizeof(std::uint16_t);
+  out.resize(kStateBytes + bytes);
+  std::memcpy(out.data(), states, kStateBytes);
+  if (bytes) std::memcpy(out.data() + kStateBytes, begin, bytes);
+}
+
+void decode_lanes(SpikeStream& stream, const std::uint8_t* payload, std::size_t size) {
+  if (size < kStateBytes || size % sizeof(std::uint16_t)) {
+    throw SpikePacketError("lanes have " + std::to_string(size) + " bytes, expected an even number from " +
+                           std::to_string(kStateBytes) + ": the packet is truncated");
+  }
+  const LaneArgs args = lane_args(stream.tables->model(), stream.state, stream.history, stream.timestep);
+  std::uint32_t states[kLanes];
+  std::memcpy(states, payload, kStateBytes);
+  const std::size_t count = (size - kStateBytes) / sizeof(std::uint16_t);
+  std::uint16_t* const words = scratch_words(count + kLanes);
+  std::memcpy(words, payload + kStateBytes, size - kStateBytes);
+  std::fill_n(words + count, kLanes, std::uint16_t{0});
+  const std::int64_t read = get_lanes(args, states, words, static_cast<std::int64_t>(count));
+  // The encoder began with the lowest state in every lane: that is where a packet that it wrote must end.
+  if (read != static_cast<std::int64_t>(count) || std::count(states, states + kLanes, kLaneLow) != kLanes) {
+    throw SpikePacketError("the lanes of " + std::to_string(size) +
+                           " bytes do not end as the encoder began: the packet is corrupt");
+  }
+}
+
+// Writes the timestep in the form with a model that suits it, lanes or adaptive, to `best`.
+SpikeForm encode_modelled(SpikeStream& stream, std::int64_t spikes) {
+  const SpikeGeometry& geometry = stream.geometry();
+  // The states of the lanes weigh too much on few bits, and few bits are soon written.
+  const std::int64_t rare = std::min(spikes, geometry.bits() - spikes);
+  const int time = time_class(stream.timestep);
+  if (fits_lanes(geometry) && rare * kRareSpikes >= geometry.bits()) {
+    stream.kept_lanes = stream.state.lanes[time];
+    encode_lanes(stream, stream.best);
+    return SpikeForm::kLanes;
+  }
+  stream.kept_cells = stream.state.cells;
+  stream.kept_weights = stream.state.weights;
+  RangeEncoder coder(stream.best);
+  encode_adaptive(stream.tables->model(), stream.state, stream.history, stream.timestep, coder);
+  coder.finish();
+  return SpikeForm::kAdaptive;
+}
+
+// Only timesteps that are sent in a modelled form teach the model: the decoder learns from no others.
+void unlearn(SpikeStream& stream, SpikeForm modelled) {
+  if (modelled == SpikeForm::kLanes) {
+    stream.state.lanes[time_class(stream.timestep)].swap(stream.kept_lanes);
+  } else {
+    stream.state.cells.swap(stream.kept_cells);
+    stream.state.weights = stream.kept_weights;
+  }
+}
+
 // Tries the forms and leaves the shortest payload in `best`.
 SpikeForm choose(SpikeStream& stream) {
   const SpikeGeometry& geometry = stream.geometry();
   const std::int64_t bits = geometry.bits();
-  stream.best.clear();
-  stream.kept = stream.state;
-  RangeEncoder coder(stream.best);
-  encode_adaptive(stream.tables->model(), stream.state, stream.history, stream.timestep, coder);
-  coder.finish();
-  SpikeForm form = SpikeForm::kAdaptive;
   const std::int64_t spikes = count_ones(stream.dense.data(), geometry.dense_bytes());
+  stream.best.clear();
+  if (spikes == 0) return SpikeForm::kAddresses;  // none: no bytes
+  const SpikeForm modelled = encode_modelled(stream, spikes);
+  SpikeForm form = modelled;
   const auto size = [&] { return static_cast<std::int64_t>(stream.best.size()); };
   const auto take = [&](SpikeForm chosen) {
     form = chosen;
@@ -82,16 +161,18 @@ SpikeForm choose(SpikeStream& stream) {
     put_addresses(stream.dense.data(), bits, stream.other);
     take(SpikeForm::kAddresses);
   }
-  if (const int parameter = run_parameter(bits, spikes); (least_run_bits(spikes, parameter) + 7) / 8 < size()) {
+  const int parameter = run_parameter(bits, spikes);
+  if ((least_run_bits(stream.dense.data(), bits, spikes, parameter) + 7) / 8 < size() &&
+      (run_bits(stream.dense.data(), bits, parameter) + 7) / 8 < size()) {
     stream.other.clear();
     put_runs(stream.dense.data(), bits, parameter, stream.other);
-    if (static_cast<std::int64_t>(stream.other.size()) < size()) take(SpikeForm::kRuns);
+    take(SpikeForm::kRuns);
   }
   if (geometry.dense_bytes() < size()) {
     stream.other = stream.dense;
     take(SpikeForm::kRaw);
   }
-  if (form != SpikeForm::kAdaptive) std::swap(stream.state, stream.kept);
+  if (form != modelled) unlearn(stream, modelled);
   return form;
 }
 
@@ -184,7 +265,18 @@ SpikeForm SpikeDecoder::decode(const std::uint8_t* packet, std::size_t size, std
   }
   const SpikeForm form = static_cast<SpikeForm>(number);
   stream.history.advance();
-  if (form == SpikeForm::kAdaptive) {
+  if (form == SpikeForm::kLanes && !fits_lanes(geometry)) {
+    throw SpikePacketError(where + "the packet has the form lanes, which is not for timesteps of " +
+                           std::to_string(geometry.bits()) + " spikes: it is corrupt");
+  }
+  if (form == SpikeForm::kLanes) {
+    try {
+      decode_lanes(stream, payload, size);
+    } catch (const SpikePacketError& error) {
+      throw SpikePacketError(where + error.what());
+    }
+    stream.history.get(packed);
+  } else if (form == SpikeForm::kAdaptive) {
     RangeDecoder coder(payload, size);
     decode_adaptive(stream.tables->model(), stream.state, stream.history, stream.timestep, coder);
     if (!coder.is_exact()) {
@@ -213,7 +305,7 @@ SpikeForm SpikeDecoder::decode(const std::uint8_t* packet, std::size_t size, std
           }
           break;
         default:
-          throw SpikePacketError(std::string("form ") + spike_form_name(form) + " is not one of this geometry");
+          break;
       }
     } catch (const SpikePacketError& error) {
       throw SpikePacketError(where + error.what());

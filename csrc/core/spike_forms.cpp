@@ -143,7 +143,23 @@ int run_parameter(std::int64_t bits, std::int64_t spikes) {
   return std::min(15, static_cast<int>(width) - 1);
 }
 
-std::int64_t least_run_bits(std::int64_t spikes, int parameter) { return 4 + spikes * (1 + parameter); }
+std::int64_t run_bits(const std::uint8_t* dense, std::int64_t bits, int parameter) {
+  std::int64_t total = 4, next = 0;
+  for_each_spike(dense, bits, [&](std::int64_t position) {
+    total += 1 + parameter + ((position - next) >> parameter);
+    next = position + 1;
+  });
+  return total;
+}
+
+std::int64_t least_run_bits(const std::uint8_t* dense, std::int64_t bits, std::int64_t spikes, int parameter) {
+  std::int64_t end = (bits + 7) / 8;  // bytes up to the last spike
+  while (end > 0 && dense[end - 1] == 0) --end;
+  // A quotient is less than 1 below its gap over 2^parameter.
+  const std::int64_t zeros = std::max<std::int64_t>(8 * (end - 1), 0) - spikes;
+  const std::int64_t quotients = (zeros >> parameter) - spikes + (spikes >> parameter);
+  return 4 + spikes * (1 + parameter) + std::max<std::int64_t>(quotients, 0);
+}
 
 void put_runs(const std::uint8_t* dense, std::int64_t bits, int parameter, std::vector<std::uint8_t>& out) {
   BitWriter writer(out);

@@ -186,6 +186,28 @@ SpikeModel::SpikeModel(const SpikeGeometry& g, std::vector<ContextSet> s) : geom
   cells.resize(count);
 }
 
+LaneArgs lane_args(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history, std::int64_t timestep) {
+  constexpr int kNeighboursOfLanes[kLaneNeighbours] = {kBefore1, kBefore2, kBefore3,     kLeft,       kUp,
+                                                       kUpLeft,  kUpRight, kRightBefore, kDownBefore, kLeftBefore};
+  const SpikeGeometry& geometry = model.geometry;
+  LaneArgs args;
+  args.channels = geometry.channels;
+  args.height = geometry.height;
+  args.width = geometry.width;
+  args.origin = history.at(0, 0, 0);
+  args.pitch_bytes = history.at(0, 1, 0) - args.origin;
+  args.stride = geometry.packed_channels();
+  for (int f = 0; f < kLaneNeighbours; ++f) {
+    const int n = kNeighboursOfLanes[f];
+    args.from[static_cast<std::size_t>(f)] = history.at(SpikeHistory::back(n), 0, 0) - args.origin + history.offset(n);
+  }
+  args.weights = state.lanes[static_cast<std::size_t>(time_class(timestep))].data();
+  args.bias_shift = model.lane_bias_shift;
+  args.weight_shift = model.lane_weight_shift;
+  args.chances = lane_chances();
+  return args;
+}
+
 SpikeHistory::SpikeHistory(const SpikeGeometry& geometry)
     : height_(geometry.height),
       width_(geometry.width),

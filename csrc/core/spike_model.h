@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "eccsnn/spike_codec.h"
+#include "spike_lanes.h"
 
 namespace eccsnn {
 
@@ -65,7 +66,9 @@ class SpikeModel {
   std::vector<ContextSet> sets;
   std::vector<Cell> cells;                                                  // of all sets and time classes
   std::array<std::array<std::int32_t, kMaxSets>, kTimeClasses> weights{};  // in units of 2^-16
-  int rate = 6;                                                            // of the weights
+  int rate = 7;                                                            // of the weights
+  std::array<std::vector<LaneWeights>, kTimeClasses> lanes;                // of each group, where lanes fit
+  int lane_bias_shift = 7, lane_weight_shift = 8;
 };
 
 // The timesteps that contexts look at, each with a border of zeros.
@@ -100,9 +103,14 @@ class SpikeHistory {
 struct SpikeModelState {
   std::vector<Cell> cells;
   std::array<std::array<std::int32_t, kMaxSets>, kTimeClasses> weights{};
+  std::array<std::vector<LaneWeights>, kTimeClasses> lanes;
 
-  explicit SpikeModelState(const SpikeModel& model) : cells(model.cells), weights(model.weights) {}
+  explicit SpikeModelState(const SpikeModel& model)
+      : cells(model.cells), weights(model.weights), lanes(model.lanes) {}
 };
+
+// What the lanes' kernels need for the current timestep of `history`.
+LaneArgs lane_args(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history, std::int64_t timestep);
 
 // Codes the current timestep of `history`, and adapts `state`. The encoder reads its spikes there, the decoder
 // puts them.

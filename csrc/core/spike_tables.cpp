@@ -1,4 +1,5 @@
 // Tables as bytes, and the tables that nothing was learnt for.
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -71,6 +72,32 @@ ContextSet get_set(Reader& reader) {
   return set;
 }
 
+// Two shifts, and for each time class and row a weight a channel.
+std::size_t lane_bytes(const SpikeGeometry& geometry) {
+  if (!fits_lanes(geometry)) return 0;
+  return 2 + 2 * kTimeClasses * (1 + kLaneFeatures) * static_cast<std::size_t>(geometry.channels);
+}
+
+void get_lanes_start(Reader& reader, SpikeModel& model) {
+  model.lane_bias_shift = static_cast<int>(reader.get(1));
+  model.lane_weight_shift = static_cast<int>(reader.get(1));
+  if (model.lane_bias_shift < 1 || std::max(model.lane_bias_shift, model.lane_weight_shift) > 14) {
+    throw SpikePacketError("spike tables have lanes adapted by 2^-" + std::to_string(model.lane_bias_shift) +
+                           " and 2^-" + std::to_string(model.lane_weight_shift) + "; expected 1 to 14, or 0 for weights that stay");
+  }
+  const std::size_t channels = static_cast<std::size_t>(model.geometry.channels);
+  for (auto& lanes : model.lanes) {
+    lanes.resize((channels + kLanes - 1) / kLanes);
+    for (LaneWeights& group : lanes) group.fill(0);
+    for (std::size_t row = 0; row < 1 + kLaneFeatures; ++row) {
+      for (std::size_t c = 0; c < channels; ++c) {
+        lanes[c / kLanes][row * kLanes + c % kLanes] =
+            static_cast<std::int16_t>(static_cast<std::uint16_t>(reader.get(2)));
+      }
+    }
+  }
+}
+
 }  // namespace
 
 SpikeTables::SpikeTables(const SpikeGeometry& geometry, std::uint32_t id, std::unique_ptr<const SpikeModel> model)
@@ -98,6 +125,15 @@ std::shared_ptr<const SpikeTables> SpikeTables::flat(const SpikeGeometry& geomet
   auto model = std::make_unique<SpikeModel>(geometry, std::vector<ContextSet>{own, around, common});
   for (Cell& cell : model->cells) cell = make_cell(8192, 0);
   for (auto& weights : model->weights) weights = {26000, 20000, 26000};
+  if (fits_lanes(geometry)) {
+    for (auto& lanes : model->lanes) {
+      lanes.resize(static_cast<std::size_t>((geometry.channels + kLanes - 1) / kLanes));
+      for (LaneWeights& group : lanes) {
+        group.fill(0);
+        std::fill_n(group.begin(), kLanes, std::int16_t{-8192});
+      }
+    }
+  }
   std::uint8_t name[12];
   for (int i = 0; i < 4; ++i) {
     name[i] = static_cast<std::uint8_t>(geometry.channels >> (8 * i));
@@ -142,7 +178,7 @@ std::shared_ptr<const SpikeTables> SpikeTables::parse(const std::uint8_t* data, 
     sets.push_back(get_set(reader));
     for (int time = 0; time < kTimeClasses; ++time) cells += sets.back().cells(geometry, time);
   }
-  if (const std::size_t rest = 4 * kTimeClasses * count + 3 * cells + 4; cells > kMaxCells || reader.left() != rest) {
+  if (const std::size_t rest = 4 * kTimeClasses * count + 3 * cells + lane_bytes(geometry) + 4; cells > kMaxCells || reader.left() != rest) {
     throw SpikePacketError("spike tables have " + std::to_string(reader.left()) + " bytes of probabilities, expected " +
                            std::to_string(rest) + " for their contexts");
   }
@@ -155,6 +191,7 @@ std::shared_ptr<const SpikeTables> SpikeTables::parse(const std::uint8_t* data, 
     const std::uint32_t probability = reader.get(2);
     cell = make_cell(probability, reader.get(1));
   }
+  if (fits_lanes(geometry)) get_lanes_start(reader, *model);
   return std::shared_ptr<const SpikeTables>(new SpikeTables(geometry, id, std::move(model)));
 }
 

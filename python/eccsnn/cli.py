@@ -1,4 +1,4 @@
-"""The command line: `eccsnn info | list | run | predict | report | serve | edge | bench`; `eccsnn COMMAND --help`."""
+"""The command line of eccsnn: see `eccsnn --help` and `eccsnn COMMAND --help`."""
 
 from __future__ import annotations
 
@@ -160,6 +160,28 @@ def run(
         from eccsnn.report import build_report
 
         _OUT.print(f"report: {build_report([path], path / 'report.html').resolve()}", soft_wrap=True)
+
+
+@app.command()
+def sweep(
+    config: Annotated[str, typer.Argument(help="Name of a shipped configuration, or path of a YAML file.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value for all runs.")] = None,
+    over: Annotated[
+        list[str] | None, typer.Option(help="key=value,value,... : one run for each; several keys are combined.")
+    ] = None,
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Runs an experiment over all combinations of some keys' values, such as seeds, split points or channels.
+
+    `eccsnn sweep neucodex/digits_debug --over seed=0,1,2 --over unit.channels=1,2,4` makes nine runs. The same command
+    goes on where it was stopped.
+    """
+    from eccsnn.experiments import sweep as run_sweep
+
+    keep_freed_memory()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for path in run_sweep(config, overrides or [], over=over or [], runs_dir=runs_dir, console=_OUT):
+        _OUT.print(f"run: {path}", soft_wrap=True)
 
 
 @app.command()

@@ -31,3 +31,7 @@ class MessageError(EccsnnError):
 
 class BenchmarkError(EccsnnError):
     """A benchmark would compare different things, cannot be measured, or its file is not valid."""
+
+
+class SpikePacketError(MessageError):
+    """Bytes from outside are no packet, tables or file of the spike codec, or not the next packet of their stream."""

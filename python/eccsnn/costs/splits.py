@@ -34,7 +34,7 @@ def split_costs(model: Model) -> list[SplitCosts]:
         >>> from eccsnn.models import build_model
         >>> costs = split_costs(build_model("spiking_vgg9", num_classes=10, width=0.125))
         >>> [(point.name, point.bits, round(share, 2)) for point, share in costs][:2]
-        [('conv1', 8192, 0.02), ('pool1', 2048, 0.23)]
+        [('conv1', 8192, 0.02), ('pool1', 2048, 0.21)]
     """
     if not model.split_points:
         return []

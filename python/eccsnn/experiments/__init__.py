@@ -6,5 +6,6 @@ from eccsnn.experiments.runner import run_config
 from eccsnn.experiments.schema import load_config
 from eccsnn.experiments.split_load import LoadedSplit
 from eccsnn.experiments.split_schema import SplitConfig
+from eccsnn.experiments.sweep import sweep
 
-__all__ = ["EccSnnConfig", "LoadedRun", "LoadedSplit", "SplitConfig", "load", "load_config", "run_config"]
+__all__ = ["EccSnnConfig", "LoadedRun", "LoadedSplit", "SplitConfig", "load", "load_config", "run_config", "sweep"]

@@ -10,6 +10,7 @@ all systems that cut the same network.
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import Any
 
@@ -19,11 +20,12 @@ from eccsnn.experiments import split_builds as builds
 from eccsnn.experiments import split_measures as measures
 from eccsnn.experiments import split_results as results
 from eccsnn.experiments.cloud import INFERENCE_CODE, MODEL, cloud_stage, training_inputs
-from eccsnn.experiments.live import load_splits
-from eccsnn.experiments.run import Run, StageProgress
+from eccsnn.experiments.live import load_splits, sample_test_images
+from eccsnn.experiments.run import LOG, Run, StageProgress
+from eccsnn.experiments.split_live import measure
 from eccsnn.experiments.split_schema import SplitConfig
 from eccsnn.experiments.stages import Artefact
-from eccsnn.models import split
+from eccsnn.models import list_models, split
 from eccsnn.training.checkpoint import write_json
 from eccsnn.training.classifier import build_seeded
 
@@ -31,6 +33,7 @@ _SYSTEMS = ("systems/neucodex.py", "systems/spikebottlenet.py", "systems/baselin
 _TRAINING_CODE = (*INFERENCE_CODE, *_SYSTEMS, "experiments/cloud.py", "experiments/split_builds.py")
 _OUTPUTS_CODE = (*_TRAINING_CODE, "transport", "experiments/split_measures.py")
 _COUNTS_CODE = (*_OUTPUTS_CODE, "costs")
+_LINK_CODE = (*_OUTPUTS_CODE, "offload", "services", "systems/split_services.py", "experiments/split_live.py")
 
 
 def run_split(run: Run) -> dict[str, Any]:
@@ -62,20 +65,29 @@ def run_split(run: Run) -> dict[str, Any]:
     counts = _counts(run, splits, cut, uncut)
     summary = results.collect(config, splits, outputs.path, counts.path)
     write_json(run.path / "deployment.json", results.deployment(config, splits, summary))
+    if config.link.enabled and cut is not None and config.spiking:
+        write_json(run.path / "results.json", summary)  # a link that fails must not cost what was trained
+        summary["link"] = _link(run, cut, uncut, tables, summary)
     return summary
 
 
 def _check(config: SplitConfig, splits: Splits) -> None:
     """Finds what would stop the experiment at its end before hours are spent on its beginning."""
+    kind = "snn" if config.spiking else "ann"
+    name = config.network.model.name
+    known = {info.name: info.kind for info in list_models()}
+    if known.get(name, kind) != kind:
+        fitting = ", ".join(other for other, its in known.items() if its == kind and "/" not in other)
+        raise ConfigError(
+            f"{config.name}: network.model.name is {name}, an {known[name]}, but {config.system} takes an {kind}, like "
+            f"{fitting}."
+        )
     try:
         arguments = config.network_arguments()
         size = splits.image_shape[-1]
         if config.unit is not None:
             arguments["bottlenecks"] = {config.unit.point: builds.unit_options(config)}
         model = build_seeded(0, num_classes=splits.num_classes, image_size=size, **arguments)
-        kind = "snn" if config.spiking else "ann"
-        if model.kind != kind:
-            raise ValueError(f"network.model.name is {config.network.model.name}, but {config.system} cuts an {kind}")
         if config.unit is not None:
             split(model, config.unit.point)  # type: ignore[call-overload]
     except (ValueError, TypeError) as error:
@@ -178,6 +190,31 @@ def _counts(run: Run, splits: Splits, cut: Artefact | None, uncut: Artefact) -> 
         measures.counts(config, splits, None if cut is None else cut.path, uncut.path, folder)
 
     return run.stage("counts", inputs, _COUNTS_CODE, build)
+
+
+def _link(run: Run, cut: Artefact, uncut: Artefact, tables: Artefact | None, summary: dict[str, Any]) -> Any:
+    """The measurement over real links; its figures belong to one machine, which is part of the key."""
+    config: SplitConfig = run.config
+    exits = summary["cut"]["exit"]
+    inputs = {
+        "cut": cut.key,
+        "uncut": uncut.key,
+        "tables": None if tables is None else tables.key,
+        "link": config.link.model_dump(mode="json"),
+        "threshold": None if exits is None else exits["threshold"],
+        "exit_head": config.exits and config.exit.decide == "edge_head",
+        "device": config.device,
+        "hardware": run.info["hardware"],
+    }
+
+    def build(folder: Any, progress: StageProgress) -> None:
+        images, labels, _ = sample_test_images(config, config.link.images)
+        options = config.link.model_dump(include={"rtt_ms", "rate_mbit", "timeout_s"})
+        rows = measure(run.path, images, labels, device=config.device, progress=LOG.info, **options)
+        write_json(folder / "link.json", {"rows": rows})
+
+    artefact = run.stage("stream", inputs, _LINK_CODE, build)
+    return json.loads((artefact.path / "link.json").read_text(encoding="utf-8"))["rows"]
 
 
 def _cloud_only(run: Run, splits: Splits) -> dict[str, Any]:

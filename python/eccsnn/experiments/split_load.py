@@ -16,7 +16,7 @@ from eccsnn import offload
 from eccsnn._core import SpikeTables
 from eccsnn.data import ImageSet
 from eccsnn.data.decode import decode_image
-from eccsnn.errors import CheckpointError
+from eccsnn.errors import CheckpointError, SpikePacketError
 from eccsnn.experiments.deployment import read_deployment
 from eccsnn.experiments.split_measures import payload_sizes
 from eccsnn.models import SpikingModel, split
@@ -25,6 +25,7 @@ from eccsnn.nn import ExitHead
 from eccsnn.systems import baselines
 from eccsnn.training import load_checkpoint, load_model, load_weights, predict_logits
 from eccsnn.training.evaluate import autocast, check_device, predict_timesteps, predicted_classes
+from eccsnn.transport.spike_codec import flat_tables, load_tables
 
 SCHEMA: Literal["eccsnn.split_deployment/1"] = "eccsnn.split_deployment/1"
 
@@ -123,10 +124,10 @@ class LoadedSplit:
     def _tables(self) -> SpikeTables:
         wire, file = self.edge.wire, self.path / "models" / "tables.bin"
         if not file.is_file():
-            return SpikeTables.flat(wire.channels, wire.size, wire.size)
+            return flat_tables(wire.channels, wire.size, wire.size)
         try:
-            tables = SpikeTables.parse(file.read_bytes())
-        except ValueError as error:
+            tables = load_tables(file.read_bytes())
+        except SpikePacketError as error:
             raise CheckpointError(f"{file} holds no tables of the spike codec: {error}. Run the same again.") from error
         if tables.shape != (wire.channels, wire.size, wire.size):
             raise CheckpointError(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from eccsnn._core import SpikeEncoder, SpikeTables
+from eccsnn._core import SpikeTables
 from eccsnn.costs import count_macs, count_synops
 from eccsnn.data import ImageSet, Splits, normalize
 from eccsnn.experiments.cloud import MODEL
@@ -23,12 +23,13 @@ from eccsnn.experiments.split_builds import EXIT_HEAD, exit_head
 from eccsnn.experiments.split_schema import SplitConfig
 from eccsnn.models import SpikingModel, split
 from eccsnn.models.ann import ANN
-from eccsnn.nn.rate_model import SpikeRateModel
+from eccsnn.nn import SpikeRateModel
 from eccsnn.systems import baselines
 from eccsnn.training import load_checkpoint, load_model, load_weights, predict_logits
 from eccsnn.training.checkpoint import write_atomically, write_json
 from eccsnn.training.evaluate import predict_timesteps
 from eccsnn.transport.images import encode_image
+from eccsnn.transport.spike_codec import SpikeEncoder, flat_tables, load_tables
 
 TABLES = "tables.bin"
 _TABLE_IMAGES = 4096  # training images whose spikes the codec's tables are learnt from
@@ -100,8 +101,8 @@ def _through(
 def wire_tables(tables: Path | None, channels: int, size: int) -> SpikeTables:
     """The codec's tables: those learnt, or flat ones."""
     if tables is None:
-        return SpikeTables.flat(channels, size, size)
-    return SpikeTables.parse((tables / TABLES).read_bytes())
+        return flat_tables(channels, size, size)
+    return load_tables((tables / TABLES).read_bytes())
 
 
 def payload_sizes(wire: np.ndarray, tables: SpikeTables) -> np.ndarray:
@@ -115,7 +116,7 @@ def payload_sizes(wire: np.ndarray, tables: SpikeTables) -> np.ndarray:
         int64 `[T, N]`; the first timestep with the stream's header.
     """
     streams = np.moveaxis(wire, 1, 0)
-    sizes = [[len(packet) for packet in SpikeEncoder(tables).encode(np.ascontiguousarray(one))] for one in streams]
+    sizes = [[len(packet) for packet in SpikeEncoder(tables).encode_packed(one)] for one in streams]
     return np.array(sizes, dtype=np.int64).T
 
 

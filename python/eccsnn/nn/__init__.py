@@ -5,6 +5,7 @@ from eccsnn.nn.bottleneck import Bottleneck, SpikeBottleneck
 from eccsnn.nn.heads import ExitHead, TaskHeads
 from eccsnn.nn.monitor import FiringRates, firing_rates
 from eccsnn.nn.neurons import IF, LIF, NEURON_KEYS, PLIF, complete_neuron_config
+from eccsnn.nn.rate_model import ContextSet, SpikeRateModel
 from eccsnn.nn.spike_layers import SpikeConv2d, SpikeLinear, SpikeMaxPool2d
 from eccsnn.nn.state import State, state_from_tensors, state_to_tensors
 from eccsnn.nn.surrogates import ATan, Rect, Sigmoid, Surrogate, make_surrogate
@@ -21,6 +22,7 @@ __all__ = [
     "BottleNet",
     "BottleNetPP",
     "Bottleneck",
+    "ContextSet",
     "ExitHead",
     "FiringRates",
     "JPEGCodec",
@@ -30,6 +32,7 @@ __all__ = [
     "SpikeConv2d",
     "SpikeLinear",
     "SpikeMaxPool2d",
+    "SpikeRateModel",
     "State",
     "Surrogate",
     "TaskHeads",

@@ -28,6 +28,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eccsnn.nn.lane_rates import LaneRates, fits_lanes
+
 NEIGHBOURS = (
     "before1",
     "before2",
@@ -200,6 +202,7 @@ class SpikeRateModel(nn.Module):
         self.register_buffer("ones", torch.zeros(cells, dtype=torch.float32))
         self.register_buffer("zeros", torch.zeros(cells, dtype=torch.float32))
         self.weights = nn.Parameter(torch.full((TIME_CLASSES, len(self.sets)), 1.2 / len(self.sets)))
+        self.lanes = LaneRates(channels) if fits_lanes(channels, height, width) else None
 
     # ---- bits ----
 
@@ -248,6 +251,18 @@ class SpikeRateModel(nn.Module):
         assert logit is not None
         return logit.clamp(-_LARGEST_LOGIT, _LARGEST_LOGIT)
 
+    def _lane_bits(self, spikes: Tensor) -> Tensor:
+        assert self.lanes is not None
+        parts = [
+            self.lanes.bits(t, self._spikes_at(spikes, t), lambda at, name: self._neighbour(spikes, at, name))
+            for t in range(spikes.shape[0])
+        ]
+        return torch.stack(parts).sum(0)
+
+    def _neighbour(self, spikes: Tensor, timestep: int, name: str) -> Tensor:
+        back, rows, columns = _PLACES[NEIGHBOURS.index(name)]
+        return _shift(self._spikes_at(spikes, timestep - back), rows, columns)
+
     def _spikes_at(self, spikes: Tensor, timestep: int) -> Tensor:
         """[N, H, W, C] of a timestep; zeros before the first."""
         if timestep < 0:
@@ -258,8 +273,7 @@ class SpikeRateModel(nn.Module):
         """The bits of a pattern, the highest first, each [N, H, W, C]."""
         found: list[Tensor] = []
         for name in sorted(one.neighbours[min(timestep, TIME_CLASSES - 1)], key=NEIGHBOURS.index, reverse=True):
-            back, rows, columns = _PLACES[NEIGHBOURS.index(name)]
-            found.append(_shift(self._spikes_at(spikes, timestep - back), rows, columns))
+            found.append(self._neighbour(spikes, timestep, name))
         now = self._spikes_at(spikes, timestep)
         if one.count:
             before = (now.cumsum(-1) - now).detach().clamp(max=3).round().long()
@@ -334,6 +348,8 @@ class SpikeRateModel(nn.Module):
         if counted is not own:
             for batch in own:
                 self.observe(batch)
+        if self.lanes is not None:
+            self.lanes.fit(kept, self._lane_bits, steps=3 * steps, lr=3 * lr)
         self.decay = decay
         self.train(was_training)
 
@@ -366,6 +382,8 @@ class SpikeRateModel(nn.Module):
             seen[begin:end].clamp_(max=min(one.start, one.limit))
         cells = torch.stack([share & 255, share >> 8, seen.to(torch.int32)], 1).to(torch.uint8)
         parts.append(cells.cpu().numpy().tobytes())
+        if self.lanes is not None:
+            parts.append(self.lanes.export())
         content = b"".join(parts)
         return content + struct.pack("<I", zlib.crc32(content))
 

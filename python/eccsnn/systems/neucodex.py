@@ -21,8 +21,7 @@ import torch
 from eccsnn import offload
 from eccsnn.data import Splits
 from eccsnn.models import Model
-from eccsnn.nn import ExitHead
-from eccsnn.nn.rate_model import SpikeRateModel
+from eccsnn.nn import ExitHead, SpikeRateModel
 from eccsnn.training import FitOptions, FitResult, train_cut
 
 

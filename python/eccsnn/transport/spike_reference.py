@@ -1,10 +1,11 @@
 """The yardstick of the spike codec: the ideal code length of a fixed adaptive context model, in plain Python.
 
-It predicts each spike by a Bayesian mixture of six context models of the kind that the codec has. Each model counts the
-zeros and ones that followed a context and predicts (ones + 1/2) / (zeros + ones + 1), after Krichevsky and Trofimov
-(1981); a model's weight is its share in what the mixture has predicted so far, with slow forgetting. `learnt` counts make
-the start as fair as the codec's: they are what the same contexts were followed by in training, scaled down to at most
-`START` observations. The code length is that of a perfect arithmetic coder, without headers and without rounding.
+It predicts each spike by a Bayesian mixture of six context models of the kind that the codec has. Each model counts
+the zeros and ones that followed a context and predicts (ones + 1/2) / (zeros + ones + 1), after Krichevsky and Trofimov
+(1981); a model's weight is its share in what the mixture has predicted so far, with slow forgetting. `learnt` counts
+make the start as fair as the codec's: they are what the same contexts were followed by in training, scaled down to at
+most `START` observations. The code length is that of a perfect arithmetic coder, without headers and without rounding.
+`START` and `FORGETTING` are those at which it was shortest on spikes of a trained network.
 
 This file is the bar: it is not to be made weaker.
 """

@@ -1,0 +1,67 @@
+// The form of large timesteps: 32 interleaved coders, and a model that predicts 32 channels at a time.
+//
+// A spike's logit is a bias of its channel plus a weight for each feature that is set: spikes that both ends
+// know already, as in spike_model.h, and two products of them. What the bit then is corrects the bias and, where the
+// tables ask for it, the weights. Channel c belongs to rANS state (Duda 2013) c mod 32. The results are those of
+// integer arithmetic, the same on every instruction set.
+//
+// Source: interleaved rANS after Giesen (2014), one stream of 16-bit words for all states.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "eccsnn/spike_codec.h"
+
+namespace eccsnn {
+
+inline constexpr int kLanes = 32;  // states, and channels that are predicted together
+inline constexpr int kLaneFeatures = 12;  // before1..3, left, up, up_left, up_right, right_before, down_before,
+                                          // left_before, before1 and before2, left and up
+inline constexpr int kLaneNeighbours = 10;
+inline constexpr int kLaneChanceBits = 15;
+inline constexpr std::uint32_t kLaneLow = 1u << 16;  // states are at least this between two spikes
+inline constexpr std::int64_t kLeastLaneBits = std::int64_t{1} << 16;
+
+// Timesteps that are written in lanes rather than in the adaptive form.
+inline bool fits_lanes(const SpikeGeometry& geometry) {
+  return geometry.bits() >= kLeastLaneBits && geometry.channels >= kLanes;
+}
+
+// One group of channels: row 0 is the bias, then a weight a feature, in units of 2^-12.
+using LaneWeights = std::array<std::int16_t, (1 + kLaneFeatures) * kLanes>;
+
+struct LaneArgs {
+  std::int64_t channels, height, width;
+  std::uint8_t* origin;              // of the current timestep's first position
+  std::int64_t pitch_bytes, stride;  // from a row, from a position to the next
+  std::array<std::int64_t, kLaneNeighbours> from;  // bytes from a position to its neighbour's
+  LaneWeights* weights;              // of each group, adapted
+  int bias_shift, weight_shift;      // how slowly they are; weight_shift 0: weights stay
+  const std::int16_t* chances;       // of 128 logits
+
+  std::int64_t groups() const { return (channels + kLanes - 1) / kLanes; }
+};
+
+// Predicts the spikes at `origin`: chances of a 1, uint16 [H, W, groups, 32].
+void predict_lanes(const LaneArgs& args, std::uint16_t* chances);
+// Writes them backwards, with their chances; returns the first word, below `end`. `states` come out. There is
+// room for most_lane_words() below `end`.
+std::uint16_t* put_lanes(const LaneArgs& args, const std::uint16_t* chances, std::uint32_t* states,
+                         std::uint16_t* end);
+// Decodes into `origin`; `words` has 32 words more than `count`. Returns words read, or -1 where they end too
+// early.
+std::int64_t get_lanes(const LaneArgs& args, std::uint32_t* states, const std::uint16_t* words,
+                       std::int64_t count);
+
+// Words that put_lanes touches at most.
+inline std::int64_t most_lane_words(const LaneArgs& args) {
+  return args.height * args.width * args.groups() * kLanes + kLanes;
+}
+
+// Chances in units of 2^-15 for the logits (i - 63.5) / 8.
+const std::int16_t* lane_chances();
+
+}  // namespace eccsnn

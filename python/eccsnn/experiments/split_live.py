@@ -1,0 +1,149 @@
+"""A finished run of a cut network as live processes: its cloud behind one gRPC stream, its edge in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from eccsnn.data import ImageSet, normalize
+from eccsnn.errors import ConfigError
+from eccsnn.experiments.split_load import LoadedSplit
+from eccsnn.services.early_exit import EdgeSplit, ExitMode
+from eccsnn.services.loopback import factory_command, measure_stream
+from eccsnn.systems.split_services import Encode, cloud_split, edge_split
+from eccsnn.training import predict_logits
+from eccsnn.transport.shaping import LinkShape
+from eccsnn.transport.spike_codec import SpikeDecoder, SpikeEncoder
+
+SPIKE_CODEC = 1
+"""Number of `eccsnn.transport.spike_codec` in messages; 0 are packed bits."""
+
+
+class _Decoder:
+    """The codec's decoder as a cloud uses it: a sample's packets in order."""
+
+    def __init__(self, loaded: LoadedSplit) -> None:
+        assert loaded.tables is not None
+        self._decoder = SpikeDecoder(loaded.tables)
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        return self._decoder.decode(data)[0]
+
+
+def cloud_arguments(run: str, device: str | None = None) -> dict[str, Any]:
+    """Arguments of `eccsnn.services.cloud.run_cloud` that serve the cloud's part of a run."""
+    loaded = opened(Path(run), device)
+    served = cloud_split(
+        loaded.cloud,
+        loaded.model.timesteps,
+        exit_threshold=loaded.threshold,
+        decoders={SPIKE_CODEC: lambda: _Decoder(loaded)},
+    )
+    ids = loaded.model.head.class_ids
+    return {
+        "predict": lambda images: _logits(loaded, loaded.model, images),
+        "class_ids": ids,
+        "class_names": [loaded.class_names[c] for c in ids],
+        "model_id": loaded.model.spec["name"],
+        "image_shape": (3, loaded.image_size, loaded.image_size),
+        "splits": [served],
+    }
+
+
+def edge_arguments(loaded: LoadedSplit) -> EdgeSplit:
+    """The edge's part of a run, with the run's codec; the uncut network is what it falls back to."""
+
+    def prepare(images: NDArray[np.uint8]) -> Tensor:
+        return normalize(torch.from_numpy(np.ascontiguousarray(images)), loaded.mean, loaded.std).to(loaded.device)
+
+    def encoder() -> Encode:
+        assert loaded.tables is not None
+        stream = SpikeEncoder(loaded.tables)
+        return lambda spikes: stream.encode(spikes[None])[0]
+
+    loaded.edge.exit_head = loaded.exit_head
+    return edge_split(
+        loaded.edge,
+        prepare,
+        codec=SPIKE_CODEC,
+        encoder=encoder,
+        class_ids=loaded.model.head.class_ids,
+        local=lambda image: _logits(loaded, loaded.uncut, image[None])[0],
+    )
+
+
+def opened(run: Path, device: str | None = None) -> LoadedSplit:
+    """A run whose network of spikes is cut.
+
+    Raises:
+        ConfigError: The run is another one.
+    """
+    from eccsnn.experiments.load import load
+
+    loaded = load(run, device=device)
+    if not isinstance(loaded, LoadedSplit) or loaded.tables is None:
+        raise ConfigError(f"{run} is no run of a cut spiking network; give one of neucodex or spikebottlenet.")
+    return loaded
+
+
+def modes_of(loaded: LoadedSplit) -> list[ExitMode]:
+    """The modes that a run can be measured in."""
+    head = [ExitMode.EDGE_EXIT_HEAD] if loaded.exit_head is not None else []
+    return [*head, ExitMode.LOCK_STEP, ExitMode.SPECULATIVE, ExitMode.EDGE_ONLY, ExitMode.UPLOAD_IMAGE]
+
+
+def measure(
+    run: Path,
+    images: Sequence[NDArray[np.uint8]],
+    labels: Sequence[int],
+    *,
+    rtt_ms: Sequence[float],
+    rate_mbit: Sequence[float],
+    timeout_s: float,
+    device: str | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> list[dict[str, Any]]:
+    """Sends test images through a cloud process and this edge process in every mode, over every link.
+
+    Args:
+        run: Run directory with `deployment.json` and models.
+        images: uint8 `[3, H, W]` each.
+        labels: Their class ids.
+        rtt_ms, rate_mbit: Links of the userspace shaper, each with each.
+        timeout_s: How long an edge waits for anything from the cloud.
+        device: Where both parts compute; None is the CPU.
+        progress: Told what is done.
+
+    Returns:
+        One row a link and mode; see `eccsnn.services.stream_summary.summarize_stream`.
+    """
+    loaded = opened(run, device)
+    rows: list[dict[str, Any]] = []
+    for rtt in rtt_ms:
+        for rate in rate_mbit:
+            shape = LinkShape(rtt_ms=rtt, up_mbit_s=rate, down_mbit_s=rate)
+            progress(f"{len(images)} images over {shape.describe()}")
+            runs = measure_stream(
+                images,
+                cloud=factory_command(f"{__name__}:cloud_arguments", run=str(run), device=device),
+                modes=modes_of(loaded),
+                shapes=[shape],
+                edge=edge_arguments(loaded),
+                threshold=loaded.threshold,
+                labels=labels,
+                timeout_s=timeout_s,
+                image_codec="jpeg",
+            )
+            rows += [one.summary | {"rtt_ms": rtt, "rate_mbit": rate} for one in runs]
+    return rows
+
+
+def _logits(loaded: LoadedSplit, model: Any, images: NDArray[np.uint8]) -> NDArray[np.floating]:
+    data = ImageSet(np.ascontiguousarray(images), np.zeros(len(images), dtype=np.int64))
+    return predict_logits(model, data, mean=loaded.mean, std=loaded.std, device=loaded.device)

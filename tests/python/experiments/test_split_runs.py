@@ -1,0 +1,161 @@
+"""Experiments with cut networks: what a run keeps, and that its numbers follow from its models."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from eccsnn import offload
+from eccsnn.errors import CheckpointError, ConfigError
+from eccsnn.experiments import load, load_config, run_config
+from eccsnn.experiments.live import load_splits
+from eccsnn.experiments.split_results import right_answers
+from eccsnn.training.evaluate import predict_timesteps
+
+TINY = ["data.subset={train: 120, val: 40, test: 60}", "network.training.epochs=1", "link.enabled=false"]
+CUT = [*TINY, "unit.training.epochs=1", "finetune.training.epochs=1"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def finished(runs):
+    return run_config("neucodex/digits_debug", CUT, runs_dir=runs)
+
+
+@pytest.fixture(scope="module")
+def results(finished):
+    return json.loads((finished / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return load_splits(load_config("neucodex/digits_debug", CUT))
+
+
+def stage_names(path):
+    return {stage["name"]: stage["reused"] for stage in json.loads((path / "run.json").read_text())["stages"]}
+
+
+def test_every_stage_is_kept_and_shared_with_edge_only(finished, runs):
+    assert list(stage_names(finished)) == ["network", "uncut", "unit", "finetune", "tables", "outputs", "counts"]
+    kept = {path.name for path in (finished / "models").iterdir()}
+    assert kept == {"cut.safetensors", "uncut.safetensors", "tables.bin", "exit_head.safetensors"}
+    # 1 + 1 epochs of unit and whole network: what edge only gets after the backbone
+    edge_only = run_config("baselines/edge_only_digits_debug", [*TINY, "finetune.training.epochs=2"], runs_dir=runs)
+    reused = stage_names(edge_only)
+    assert reused["network"]
+    assert reused["uncut"]
+    ours = json.loads((edge_only / "results.json").read_text())["uncut"]
+    theirs = json.loads((finished / "results.json").read_text())["uncut"]
+    assert ours["right"] == theirs["right"]
+
+
+def test_results_follow_from_the_models(finished, results, splits):
+    loaded = load(finished)
+    statistics = {"mean": splits.mean, "std": splits.std}
+    out = predict_timesteps(loaded.model, splits.test, point=loaded.point, exit_head=loaded.exit_head, **statistics)
+    answers = offload.running_mean(out.logits).argmax(2) == splits.test.labels
+    assert results["cut"]["accuracy_by_timestep"] == pytest.approx(answers.mean(1).tolist())
+    np.testing.assert_array_equal(right_answers(results["cut"]["right"], 60), answers[-1])
+
+    found = loaded.predict(splits.test.gather(np.arange(60)))
+    assert results["payload"]["chosen"]["bytes"] == pytest.approx(found.payload_bytes.mean())
+    assert results["cut"]["chosen"]["timesteps"] == pytest.approx(found.timesteps.mean())
+    assert results["cut"]["chosen"]["accuracy"] == pytest.approx((found.labels == splits.test.labels).mean())
+    np.testing.assert_array_equal(
+        right_answers(results["cut"]["right_at_stop"], 60), found.labels == splits.test.labels
+    )
+    assert results["cut"]["stops"] == np.bincount(found.timesteps, minlength=5)[1:].tolist()
+    rate = np.unpackbits(out.wire, axis=-1).sum((1, 2, 3, 4)) / (60 * 2 * 8 * 8)
+    assert results["payload"]["wire_firing_rate"] == pytest.approx(rate.tolist())
+
+
+def test_sizes_are_compared_at_the_named_point(results):
+    cut = results["split"]
+    assert (cut["point"], cut["point_shape"], cut["wire_shape"]) == ("stage2", [16, 8, 8], [2, 8, 8])
+    assert (cut["fp32_bytes"], cut["one_bit_bytes"], cut["wire_one_bit_bytes"]) == (16384, 512, 256)
+    for row in (results["payload"]["all_timesteps"], results["payload"]["chosen"]):
+        times = row["times_smaller_than"]
+        assert times["fp32"] == pytest.approx(16384 / row["bytes"])
+        assert times["one_bit"] == pytest.approx(512 / row["bytes"])
+        assert times["jpeg"] == pytest.approx(results["image_bytes"]["jpeg"] / row["bytes"])
+    assert sum(results["payload"]["by_timestep"]) == pytest.approx(results["payload"]["all_timesteps"]["bytes"])
+
+
+def test_the_threshold_comes_from_validation_data_and_the_loss_has_an_interval(finished, results, splits):
+    loaded = load(finished)
+    out = predict_timesteps(
+        loaded.model, splits.val, point=loaded.point, exit_head=loaded.exit_head, mean=splits.mean, std=splits.std
+    )
+    curve = offload.exit_curve(out.logits, splits.val.labels, range(10), deciding=out.exit_logits, part="validation")
+    assert loaded.threshold == pytest.approx(curve.threshold[offload.choose_exit(curve, 0.02)])
+    loss = results["loss"]["all_timesteps"]
+    assert loss["mean"] == pytest.approx(results["uncut"]["accuracy"] - results["cut"]["accuracy"])
+    assert loss["low"] <= loss["mean"] <= loss["high"]
+
+
+def test_the_ablation_crosses_compression_and_early_exit(results):
+    rows = {(row["compression"], row["early_exit"]): row for row in results["ablation"]}
+    assert len(rows) == 4
+    assert rows[False, False]["payload_bytes"] == 512
+    assert rows[False, False]["accuracy"] == pytest.approx(results["uncut"]["accuracy"])
+    assert rows[True, True]["payload_bytes"] == pytest.approx(results["payload"]["chosen"]["bytes"])
+    for compression in (False, True):
+        assert rows[compression, True]["device_energy_mj"] <= rows[compression, False]["device_energy_mj"]
+
+
+def test_spikebottlenet_takes_all_timesteps(runs):
+    path = run_config("spikebottlenet/digits_debug", CUT, runs_dir=runs)
+    results = json.loads((path / "results.json").read_text())
+    assert results["cut"]["exit"] is None
+    assert results["cut"]["stops"] == [0, 0, 0, 60]
+    assert [row["early_exit"] for row in results["ablation"]] == [False, False]
+    assert load(path).threshold == offload.NEVER
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "message"),
+    [
+        ("neucodex", "unit.point=stage9", "unknown split point 'stage9'"),
+        ("neucodex", "network.model.connect=add", "binary spikes"),
+        (
+            "neucodex",
+            "network.model.name=resnet18",
+            "resnet18, an ann, but neucodex takes an snn, like spiking_vgg9",
+        ),
+        ("neucodex", "costs.profile=ecc_snn_published", "single timesteps"),
+        ("neucodex", "unit=null", "neucodex cuts its network; add a unit"),
+        ("neucodex", "unit.chanels=3", "did you mean unit.channels"),
+        ("neucodex", "finetune.exit_weight=2", "less than or equal to 1"),
+        ("spikebottlenet", "system=spikebotlenet", "Did you mean spikebottlenet"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_trained(runs, name, override, message):
+    with pytest.raises(ConfigError, match=message):
+        run_config(f"{name}/digits_debug", [*CUT, override], runs_dir=runs)
+
+
+def test_thresholds_need_validation_images(runs):
+    with pytest.raises(ConfigError, match="leaves no validation images"):
+        run_config("neucodex/digits_debug", ["data.subset=null", "data.val_fraction=0"], runs_dir=runs)
+
+
+def test_a_broken_run_says_so(finished, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "deployment.json").write_bytes((finished / "deployment.json").read_bytes())
+    for model in (finished / "models").iterdir():
+        (tmp_path / "models" / model.name).write_bytes(model.read_bytes())
+    load(tmp_path)
+    tables = tmp_path / "models" / "tables.bin"
+    tables.write_bytes(tables.read_bytes()[:-3])
+    with pytest.raises(CheckpointError, match="holds no tables of the spike codec"):
+        load(tmp_path)
+    (tmp_path / "deployment.json").write_text('{"schema": "eccsnn.split_deployment/1"}')
+    with pytest.raises(CheckpointError, match="class_names"):
+        load(tmp_path)
