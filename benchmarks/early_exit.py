@@ -2,7 +2,9 @@
 
 `python benchmarks/early_exit.py` starts a cloud in a process of its own and answers the same images in every mode over
 every link. The model computes nothing: both ends sleep for a set time a timestep, and the image says after how many
-timesteps the cloud is sure. So what is measured is the protocol, not a network. `--quick` takes seconds.
+timesteps the cloud is sure. So what is measured is the protocol, not a network. `--network` takes a small spiking VGG-9
+with a bottleneck instead, cut at pool2, one thread at each end; it is not trained, so its labels say nothing, but it
+computes and stops as a trained one does. `--quick` takes seconds.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,6 +73,92 @@ def edge(compute_ms: float, channels: int, density: float = 0.1) -> EdgeSplit:
     return EdgeSplit(start, "synthetic", TIMESTEPS, class_ids=tuple(range(CLASSES)), exit_head=True)
 
 
+def network(channels: int) -> tuple[Any, Any, float]:
+    """Both parts of an untrained spiking VGG-9 (width 0.25), the same in every process; a threshold that some reach."""
+    import torch
+
+    from eccsnn.models import build_model
+    from eccsnn.models.split import split
+    from eccsnn.offload.exits import confidence
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    unit = {"pool2": {"channels": channels}}
+    model = build_model("spiking_vgg9", num_classes=CLASSES, width=0.25, norm_gain=3.0, bottlenecks=unit)
+    x = prepare(np.stack([image_of(value) for value in range(64)]))
+    with torch.no_grad():
+        for _ in range(20):  # running statistics, without which nothing fires up to the end
+            model.train()(x)
+        edge_part, cloud_part = split(model.eval(), "pool2")
+        sure = confidence(cloud_part.forward_timesteps(edge_part(x))[0].numpy())
+    return edge_part, cloud_part, float(np.median(sure))
+
+
+def network_cloud(channels: int) -> dict[str, Any]:
+    """Arguments of `run_cloud`: the second part of `network`, and no network for whole images."""
+    from eccsnn.systems.split_services import cloud_split
+
+    _, part, _ = network(channels)
+    nothing = np.zeros(CLASSES)
+    splits = [cloud_split(part, TIMESTEPS)]
+    return {
+        "predict": lambda images: np.stack([nothing] * len(images)),
+        "class_ids": list(range(CLASSES)),
+        "model_id": "spiking_vgg9",
+        "splits": splits,
+    }
+
+
+def prepare(images: np.ndarray) -> Any:
+    """Images as the network takes them."""
+    import torch
+
+    from eccsnn.data import normalize
+
+    return normalize(torch.from_numpy(images))
+
+
+def image_of(value: int) -> np.ndarray:
+    """A random image whose first value is this."""
+    image = np.random.default_rng(int(value)).integers(0, 256, (3, 32, 32), dtype=np.uint8)
+    image[0, 0, 0] = value
+    return image
+
+
+def write(path: Path, argv: Sequence[str] | None, rows: list[dict[str, Any]]) -> None:
+    """Write the summaries, with what it takes to repeat them."""
+    from eccsnn.experiments.provenance import git_state, hardware, now, versions
+
+    record = {
+        "command": shlex.join(["python", "benchmarks/early_exit.py", *(sys.argv[1:] if argv is None else argv)]),
+        "date": now(),
+        "versions": versions(),
+        "hardware": hardware(),
+        "git": git_state(),
+        "rows": rows,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def table(synthetic: dict[str, Any], network: dict[str, Any]) -> str:
+    """Round trips (median, 95th percentile) by link, from two files of `write`, in Markdown.
+
+    The columns are the modes of the synthetic model, then those of the small network.
+    """
+    columns = [(synthetic, mode) for mode in ("edge_exit_head", "lock_step", "speculative", "upload_image")]
+    columns += [(network, mode) for mode in ("lock_step", "speculative")]
+    found = [
+        {row["shape"]: row["round_trips"] for row in record["rows"] if row["mode"] == mode} for record, mode in columns
+    ]
+    names = [mode if record is synthetic else f"network: {mode}" for record, mode in columns]
+    lines = [f"| link | {' | '.join(names)} |", "| --- |" + " --- |" * len(names)]
+    for shape in found[0]:
+        cells = [f"{trips[shape]['median']:.2f} ({trips[shape]['p95']:.2f})" for trips in found]
+        lines.append(f"| {shape.removesuffix(' down').rsplit(',', 1)[0].removesuffix(' up')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print a table, and write the summaries as JSON."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -81,27 +171,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--modes", nargs="+", choices=list(ExitMode), default=list(ExitMode))
+    parser.add_argument("--network", action="store_true", help="a small network, in lock-step and speculating")
     parser.add_argument("--quick", action="store_true", help="a few images over one link")
     parser.add_argument("--out", type=Path, help="JSON file with all summaries")
+    parser.add_argument("--table", type=Path, nargs=2, metavar="FILE", help="print the page's table of two such files")
     given = parser.parse_args(argv)
+    if given.table is not None:
+        print(table(*(json.loads(path.read_text(encoding="utf-8")) for path in given.table)))
+        return 0
     if given.quick:
         given.rtt_ms, given.mbit_s, given.images = [20], [10], 8
     values = np.random.default_rng(0).permutation(256)[: given.images].astype(np.uint8)
-    images = []
-    for value in values:
-        image = np.random.default_rng(int(value)).integers(0, 256, (3, 32, 32), dtype=np.uint8)
-        image[0, 0, 0] = value
-        images.append(image)
+    images = [image_of(value) for value in values]
     here = str(Path(__file__).resolve().parent)
+    labels: list[int] | None = [int(value % CLASSES) for value in values]
+    command = factory_command("early_exit:cloud", compute_ms=given.cloud_ms, channels=given.channels)
+    made, threshold = edge(given.edge_ms, given.channels), 0.9
+    if given.network:
+        from eccsnn.systems.split_services import edge_split
+
+        part, _, threshold = network(given.channels)
+        made, labels = edge_split(part, prepare), None
+        command = factory_command("early_exit:network_cloud", channels=given.channels)
+        given.modes = [mode for mode in given.modes if mode in (ExitMode.LOCK_STEP, ExitMode.SPECULATIVE)]
     runs = measure_stream(
         images,
-        cloud=factory_command("early_exit:cloud", compute_ms=given.cloud_ms, channels=given.channels),
+        cloud=command,
         env={"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))},
-        edge=edge(given.edge_ms, given.channels),
+        edge=made,
         modes=[ExitMode(mode) for mode in given.modes],
         shapes=[LinkShape(rtt, rate, rate) for rtt in given.rtt_ms for rate in given.mbit_s],
-        threshold=0.9,
-        labels=[int(value % CLASSES) for value in values],
+        threshold=threshold,
+        labels=labels,
         timeout_s=10.0,
     )
     print(
@@ -132,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             + (f"  lost {row['lost']}: {row['failures']}" if row["lost"] else "")
         )
     if given.out is not None:
-        given.out.write_text(json.dumps([run.summary for run in runs], indent=1) + "\n", encoding="utf-8")
+        write(given.out, argv, [run.summary for run in runs])
     return int(missed > 0)
 
 

@@ -1,1 +1,2 @@
-"""Processes made of the parts below: the cloud server, the edge agent, and both over a measured link."""
+"""Processes made of the parts below: the cloud server, the edge agents (whole images, or timesteps of
+a split network), and both over a measured link."""

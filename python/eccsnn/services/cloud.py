@@ -107,6 +107,7 @@ class CloudServer:
         self._handler = handler
         self._address = (host, port)
         self._server: grpc.aio.Server | None = None
+        self._stopping = asyncio.Event()
 
     async def start(self) -> Bound:
         """Start to listen.
@@ -156,6 +157,7 @@ class CloudServer:
 
     async def stop(self, grace_s: float = 5.0) -> None:
         """Accept nothing more, let running requests end for `grace_s`, then cut them."""
+        self._stopping.set()
         if self._server is not None:
             await self._server.stop(grace_s)
             self._server = None
@@ -179,9 +181,18 @@ class CloudServer:
                 answer = samples.submit(raw, context.time_remaining())
                 if answer is not None:
                     await under_way.put(answer)
+
+        async def read_until_stopped() -> None:
+            # Edges keep their streams open: a server that stops must not wait for them.
+            tasks = [asyncio.create_task(read()), asyncio.create_task(self._stopping.wait())]
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
             await under_way.put(None)
 
-        reader = asyncio.create_task(read())
+        reader = asyncio.create_task(read_until_stopped())
         try:
             while (task := await under_way.get()) is not None:
                 answer = await task

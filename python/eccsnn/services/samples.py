@@ -6,7 +6,6 @@ import asyncio
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from eccsnn.services.handler import CloudHandler
@@ -14,7 +13,7 @@ from eccsnn.services.split import Packet, Sample, SplitModel, Step
 from eccsnn.transport import messages
 from eccsnn.transport.messages import Name, RequestError
 from eccsnn.transport.proto.eccsnn.v1 import cloud_pb2 as pb
-from eccsnn.transport.spike_messages import StreamNames, check_geometry, complete, step_response
+from eccsnn.transport.spike_messages import StreamNames, check_geometry, complete, learn, step_response
 
 REMEMBERED_ENDS = 64
 """Ended samples of a stream that are still known: packets of them may be on their way."""
@@ -58,7 +57,7 @@ class SampleStream:
             request = messages.parse_request(raw)
             kind = request.WhichOneof("payload")
             if kind not in ("spikes", "end") or not self._splits:
-                self._names = replace(self._names, edge_id=request.edge_id, session=request.session)
+                self._names = learn(request, self._names)
                 return start(self._handler.answer(raw, time_remaining_s))
             self._names = complete(request, self._names)
             key = (request.edge_id, request.session, request.sequence)

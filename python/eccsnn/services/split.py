@@ -182,6 +182,11 @@ def _decode(packet: Packet) -> NDArray[np.uint8]:
         spikes = sample.decoder.decode(packet.data)
     except MessageError as error:
         raise RequestError(pb.ERROR_CODE_BAD_PAYLOAD, f"timestep {sample.steps}: {error}") from error
+    except Exception as error:  # a fault of the decoder, which must not reach the other samples of the batch
+        _LOG.exception("the decoder of codec %d failed", sample.codec)
+        raise RequestError(
+            pb.ERROR_CODE_INTERNAL, f"the decoder failed ({type(error).__name__}): see the cloud's log"
+        ) from error
     if spikes.shape != split.spikes_shape:
         raise RequestError(
             pb.ERROR_CODE_SHAPE_MISMATCH,

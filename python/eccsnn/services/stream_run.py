@@ -58,7 +58,7 @@ def run_stream(
         agent: further arguments of `StreamAgent`.
 
     Raises:
-        EccsnnError: the edge's own network failed, or the number of labels is not that of the images.
+        EccsnnError: the edge's own network failed, there are no images, or there is another number of labels.
         ConfigError: the TLS file does not load.
         ValueError: a number is out of range.
     """
@@ -68,6 +68,10 @@ def run_stream(
         StreamAgent(edge, client, mode, threshold, **agent) as stream,
     ):
         pictures = list(images)
+        if labels is not None and len(labels) != len(pictures):
+            raise EccsnnError(f"{len(labels)} labels for {len(pictures)} images; expected one an image")
+        if not pictures:
+            raise EccsnnError("there are no images to answer; give one at least")
         for _ in range(warm_up):
             stream.process(pictures[0])
         readings: list[tuple[WireBytes, StreamCounts]] = []
@@ -89,8 +93,6 @@ def run_stream(
         (first, _), (before, counts_before), (after, counts_after) = readings
         reading = before - first
         wire, counts = after - before - reading, counts_after - counts_before
-    if labels is not None and len(labels) != len(results):
-        raise EccsnnError(f"{len(labels)} labels for {len(results)} images; expected one an image")
     summary = summarize_stream(
         results,
         mode=stream.mode,

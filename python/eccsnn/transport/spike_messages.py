@@ -110,6 +110,12 @@ def end_request(sequence: int) -> pb.InferRequest:
     return pb.InferRequest(sequence=sequence, end=pb.EndSample())
 
 
+def learn(request: pb.InferRequest, known: StreamNames) -> StreamNames:
+    """What holds for a stream's next packet after a request that is none: its names, where they can be names."""
+    edge_id, session = (text if len(text) <= MAX_NAME_CHARS else "" for text in (request.edge_id, request.session))
+    return StreamNames(edge_id or known.edge_id, session or known.session, known.split_point)
+
+
 def complete(request: pb.InferRequest, known: StreamNames) -> StreamNames:
     """Fill in what a packet of spikes or an end has left out, and return what holds for the next.
 

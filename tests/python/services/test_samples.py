@@ -191,6 +191,10 @@ def test_images_and_spikes_share_a_stream_and_its_names() -> None:
             ],
         )
         assert list(image.answer.logits) == [0, 0, 1, 0]
+        request.edge_id = "e" * 200  # no name; the one before goes on to hold
+        assert code(await ask(stream, request.SerializeToString())) == "malformed"
+        again = spike_request(Name("", "", 2), pack_spikes(spikes_of(2, 0)), last=True)
+        np.testing.assert_array_equal(logits(await ask(stream, again.SerializeToString())), running_logits(2)[0])
         np.testing.assert_array_equal(logits(spikes), running_logits(1)[0])
 
     run(body)

@@ -131,6 +131,19 @@ def test_a_decoder_is_made_for_each_sample_and_may_remember() -> None:
     assert "no packet of this codec" in str(results[4])
 
 
+def test_a_decoder_that_fails_fails_alone() -> None:
+    class Broken:
+        def decode(self, data: bytes) -> np.ndarray:
+            raise IndexError("secret")
+
+    bad = Sample(split_model(decoders={0: Broken}), 0, NEVER)
+    broken, good = advance([Packet(bad, b"", False), packet(sample(split_model()), 1, 0)], 4)
+    assert broken.code_name == "internal"
+    assert "IndexError" in str(broken)
+    assert "secret" not in str(broken)
+    assert isinstance(good, Step)
+
+
 def test_a_decoder_with_another_shape_is_an_error() -> None:
     class Wrong:
         def decode(self, data: bytes) -> np.ndarray:

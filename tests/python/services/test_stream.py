@@ -1,5 +1,6 @@
 """Early exit over real gRPC on this machine: the same labels in all modes, many edges, and a cloud that goes away."""
 
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -165,6 +166,17 @@ def test_samples_of_an_edge_that_vanishes_are_dropped() -> None:
         stream.close()
 
 
+def test_a_server_that_stops_does_not_wait_for_open_streams() -> None:
+    with contextlib.ExitStack() as edges:
+        with background_cloud(predict, CLASSES, "m", splits=[split_model()], grace_s=3600.0) as bound:
+            client = edges.enter_context(CloudClient(bound.host, bound.port))
+            agent = edges.enter_context(StreamAgent(edge_split(), client, ExitMode.SPECULATIVE, 0.8, timeout_s=WAIT_S))
+            assert agent.process(image_of(1)).source == Source.CLOUD
+        after = agent.process(image_of(1))
+    assert (after.source, after.reason) == (Source.NOBODY, "unavailable")
+    assert "has ended the stream" in after.error
+
+
 def test_a_cloud_that_stalls_is_left_and_found_again() -> None:
     go = threading.Event()
     stalls = [True]
@@ -208,14 +220,15 @@ def test_modes_and_links_are_compared(child_env) -> None:
         assert run.summary["lost"] == 0
 
 
-def test_labels_belong_to_images() -> None:
-    with pytest.raises(EccsnnError, match="2 labels for 1 images"):
+@pytest.mark.parametrize(("images", "text"), [([image_of(1)], "2 labels for 1 images"), ([], "no images")])
+def test_labels_belong_to_images(images, text) -> None:
+    with pytest.raises(EccsnnError, match=text):
         run_stream(
-            [image_of(1)],
+            images,
             edge=edge_split(exit_head=True),
             mode=ExitMode.EDGE_ONLY,
             threshold=0.8,
             host="127.0.0.1",
             port=1,
-            labels=[1, 2],
+            labels=[1, 2] if images else None,
         )

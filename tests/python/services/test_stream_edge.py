@@ -198,6 +198,20 @@ def test_an_image_is_uploaded_over_the_same_stream() -> None:
     assert results[0].wasted_payload_bytes == results[0].timesteps == results[0].sent_timesteps == 0
 
 
+def test_a_late_answer_to_an_image_is_passed_over() -> None:
+    cloud = FakeCloud(Clock(), rtt_s=0.5, compute_s=CLOUD_S)
+    with agent(cloud, ExitMode.UPLOAD_IMAGE, edge={"local": local}, deadline_s=0.4) as edge:
+        late = edge.process(image_of(1))
+        cloud.rtt_s = 0.05
+        cloud.clock.now = 0.52  # both answers come now, that to the first image first
+        after = edge.process(image_of(2))
+    assert (late.source, late.reason, late.label) == (Source.EDGE_FALLBACK, "deadline", 20)
+    assert late.wasted_payload_bytes == late.payload_bytes_up > 0
+    assert (after.source, after.label) == (Source.CLOUD, 12)
+    assert len(cloud.streams) == 1
+    assert {request.WhichOneof("payload") for request in cloud.sent()} == {"image"}
+
+
 # ---- broken streams ----
 
 

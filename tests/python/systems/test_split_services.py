@@ -18,6 +18,7 @@ from eccsnn.services.early_exit import ExitMode
 from eccsnn.services.stream_edge import StreamAgent
 from eccsnn.systems.split_services import cloud_split, edge_split
 from eccsnn.transport.packed_spikes import pack_spikes, unpack_spikes
+from eccsnn.transport.spike_codec import SpikeDecoder, SpikeEncoder, flat_tables
 
 CLASSES = tuple(range(10))
 TIMESTEPS = 3
@@ -59,8 +60,24 @@ def expected(parts, images: np.ndarray, threshold: float) -> list[tuple[int, int
     return [(int(means[stop, row].argmax()), int(stop) + 1) for row, stop in enumerate(stops)]
 
 
+class OneByOne:
+    """The spike codec's decoder, a timestep at a time."""
+
+    def __init__(self) -> None:
+        self._decoder = SpikeDecoder(flat_tables(3, 8, 8))
+
+    def decode(self, data: bytes) -> np.ndarray:
+        return self._decoder.decode(data)[0]
+
+
+def spike_encoder():
+    encoder = SpikeEncoder(flat_tables(3, 8, 8))
+    return lambda spikes: encoder.encode(spikes[None])[0]
+
+
+@pytest.mark.parametrize("coded", [False, True])
 @pytest.mark.parametrize("mode", [ExitMode.LOCK_STEP, ExitMode.SPECULATIVE])
-def test_both_ends_answer_as_the_network_does(parts, images, mode) -> None:
+def test_both_ends_answer_as_the_network_does(parts, images, mode, coded) -> None:
     edge, cloud = parts
     with torch.inference_mode():
         means = running_mean(cloud.forward_timesteps(edge(prepare(images))).numpy())
@@ -68,17 +85,17 @@ def test_both_ends_answer_as_the_network_does(parts, images, mode) -> None:
     levels = np.sort(confidence(means[0]))
     widest = int(np.diff(levels).argmax())
     threshold = float(levels[widest : widest + 2].mean())
+    served = cloud_split(cloud, TIMESTEPS, decoders={1: OneByOne} if coded else None)
+    made = edge_split(edge, prepare, **({"codec": 1, "encoder": spike_encoder} if coded else {}))
     with (
-        background_cloud(
-            lambda batch: np.zeros((len(batch), 10)), CLASSES, "m", splits=[cloud_split(cloud, TIMESTEPS)]
-        ) as bound,
+        background_cloud(lambda batch: np.zeros((len(batch), 10)), CLASSES, "m", splits=[served]) as bound,
         CloudClient(bound.host, bound.port) as client,
-        StreamAgent(edge_split(edge, prepare), client, mode, threshold, timeout_s=60.0) as agent,
+        StreamAgent(made, client, mode, threshold, timeout_s=60.0) as agent,
     ):
         results = [agent.process(image) for image in images]
     assert [(r.label, r.timesteps) for r in results] == expected(parts, images, threshold)
     assert {r.timesteps for r in results} >= {1, TIMESTEPS}
-    assert results[0].payload_bytes_up == results[0].sent_timesteps * 8 * 8
+    assert coded or results[0].payload_bytes_up == results[0].sent_timesteps * 8 * 8
 
 
 def test_samples_at_different_timesteps_share_a_call(parts, images) -> None:

@@ -1,0 +1,48 @@
+"""The script that measures early exit runs, and the committed page shows what its committed files say."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from eccsnn.services.early_exit import ExitMode
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def script():
+    path = ROOT / "benchmarks" / "early_exit.py"
+    spec = importlib.util.spec_from_file_location("early_exit", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_shows_the_committed_measurements(script) -> None:
+    folder = ROOT / "benchmarks" / "early_exit"
+    records = [json.loads((folder / f"{name}-amd-epyc.json").read_text()) for name in ("synthetic", "network")]
+    assert script.table(*records) in (ROOT / "docs" / "early_exit.md").read_text(encoding="utf-8")
+    large = json.loads((folder / "synthetic-256-bytes-amd-epyc.json").read_text())
+    for record in [*records, large]:
+        for row in record["rows"]:
+            assert row["lost"] == 0
+            if row["mode"] in (ExitMode.LOCK_STEP, ExitMode.SPECULATIVE):
+                assert row["wasted"]["cloud_timesteps"] == 0
+
+
+def test_a_quick_run(script, tmp_path, monkeypatch, capsys) -> None:
+    out = tmp_path / "rows.json"
+    # The cloud's process has to find what this one has found.
+    monkeypatch.setenv("PYTHONPATH", ":".join(path for path in sys.path if path))
+    script.main(["--quick", "--channels", "1", "--out", str(out)])
+    record = json.loads(out.read_text())
+    rows = {row["mode"]: row for row in record["rows"]}
+    assert set(rows) == set(ExitMode)
+    for mode in (ExitMode.LOCK_STEP, ExitMode.SPECULATIVE, ExitMode.EDGE_EXIT_HEAD):
+        assert rows[mode]["accuracy"] == 1.0
+        assert rows[mode]["timesteps"]["needed"] == rows[ExitMode.LOCK_STEP]["timesteps"]["needed"]
+    assert "early_exit.py" in record["command"]
+    assert "speculative" in capsys.readouterr().out
