@@ -35,6 +35,7 @@ using LaneWeights = std::array<std::int16_t, (1 + kLaneFeatures) * kLanes>;
 
 struct LaneArgs {
   std::int64_t channels, height, width;
+  std::int64_t tail;                 // last positions of the last row, which are left out
   std::uint8_t* origin;              // of the current timestep's first position
   std::int64_t pitch_bytes, stride;  // from a row, from a position to the next
   std::array<std::int64_t, kLaneNeighbours> from;  // bytes from a position to its neighbour's
@@ -45,7 +46,13 @@ struct LaneArgs {
   std::int64_t groups() const { return (channels + kLanes - 1) / kLanes; }
 };
 
-// Predicts the spikes at `origin`: chances of a 1, uint16 [H, W, groups, 32].
+// The states begin with the bits of the tail in their lower halves: two bytes each that would else be lost.
+inline std::int64_t lane_tail(const SpikeGeometry& geometry) {
+  const std::int64_t fits = 2 * kLanes / geometry.packed_channels();
+  return fits < geometry.width ? fits : geometry.width;
+}
+
+// Predicts the spikes at `origin`: chances of a 1, uint16 [H W - tail, groups, 32].
 void predict_lanes(const LaneArgs& args, std::uint16_t* chances);
 // Writes them backwards, with their chances; returns the first word, below `end`. `states` come out. There is
 // room for most_lane_words() below `end`.
