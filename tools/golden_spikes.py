@@ -108,6 +108,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for one .npz a cut")
     parser.add_argument("--train", type=int, default=10_000, help="images to train on")
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--wide-train", type=int, default=1500, help="images for the net at full width, one epoch")
     parser.add_argument("--learn", type=int, default=400, help="images for starting tables")
     parser.add_argument("--judged", type=int, default=40, help="images to judge with")
     parser.add_argument("--seed", type=int, default=0)
@@ -130,10 +131,13 @@ def main() -> None:
         )
 
     spec = {"name": "spiking_vgg9", "timesteps": 4, "num_classes": 10, "image_size": 32, "norm_gain": 2.0}
-    backbone = build_seeded(options.seed, width=0.25, **spec)
-    train(backbone, splits.train, splits, options.epochs, 2e-3, options.seed)
-    weights = {name: value.clone() for name, value in backbone.state_dict().items()}
-    for name in (name for name in options.cuts if name in CUTS):
+    cuts = [name for name in options.cuts if name in CUTS]
+    weights = {}
+    if cuts:
+        backbone = build_seeded(options.seed, width=0.25, **spec)
+        train(backbone, splits.train, splits, options.epochs, 2e-3, options.seed)
+        weights = {name: value.clone() for name, value in backbone.state_dict().items()}
+    for name in cuts:
         layer, channels, kernel_size, stride = CUTS[name]
         model = build_seeded(options.seed, width=0.25, **spec)
         model.load_state_dict(weights)
@@ -146,7 +150,7 @@ def main() -> None:
         save(name, model, layer, bottleneck)
     if WIDE_CUT in options.cuts:
         model = build_seeded(options.seed, width=1.0, **spec)
-        train(model, take(splits.train, 0, 1500), splits, 1, 1e-3, options.seed)
+        train(model, take(splits.train, 0, options.wide_train), splits, 1, 1e-3, options.seed)
         save(WIDE_CUT, model, "conv2", None)
 
 

@@ -121,6 +121,7 @@ TEST(Forms, RoundTripAndRefuseWhatTheyDoNotWrite) {
       eccsnn::get_runs(runs.data(), runs.size(), bits, back.data());
       EXPECT_EQ(back, dense);
       for (Bytes* form : {&addresses, &runs}) {
+        if (form == &addresses && spikes == 0) continue;  // a byte of zeros is then a spike at 0
         form->push_back(form == &runs ? 0xff : 0x00);
         back.assign(dense.size(), 0);
         EXPECT_THROW(form == &runs ? eccsnn::get_runs(runs.data(), runs.size(), bits, back.data())
@@ -252,6 +253,8 @@ TEST(Lanes, EveryInstructionSetGivesTheSameWordsAndReadsThem) {
         history.get(decoded.data());
         EXPECT_EQ(decoded, timesteps.back()) << kernels.isa;
         EXPECT_EQ(fresh.lanes[3], run.weights) << kernels.isa;
+        eccsnn::SpikeModelState truncated(model);
+        reading.weights = truncated.lanes[3].data();
         states = run.states;
         EXPECT_EQ(kernels.get(reading, states.data(), padded.data(), count / 2), -1) << kernels.isa;
         runs.push_back(run);
@@ -317,8 +320,12 @@ TEST(SpikeCodec, RefusesTablesThatAreBroken) {
   // One set without neighbours over one channel of one position, four cells.
   Bytes good{'E', 'S', 'P', 'T', 1, 1, 7, 1, 0, 1, 0, 1, 0, 1, 255};
   good.resize(good.size() + 8);  // masks
-  for (int i = 0; i < 4; ++i) good.insert(good.end(), {0, 0, 1, 0});
-  for (int i = 0; i < 4; ++i) good.insert(good.end(), {0, 64, 5});
+  for (int i = 0; i < 4; ++i) {
+    for (const int byte : {0, 0, 1, 0}) good.push_back(static_cast<std::uint8_t>(byte));
+  }
+  for (int i = 0; i < 4; ++i) {
+    for (const int byte : {0, 64, 5}) good.push_back(static_cast<std::uint8_t>(byte));
+  }
   const auto sealed = [](Bytes bytes) {
     const std::uint32_t crc = eccsnn::crc32(bytes.data(), bytes.size());
     for (int i = 0; i < 4; ++i) bytes.push_back(static_cast<std::uint8_t>(crc >> (8 * i)));
