@@ -137,7 +137,7 @@ SpikeForm encode_modelled(SpikeStream& stream, std::int64_t spikes) {
     encode_lanes(stream, stream.best);
     return SpikeForm::kLanes;
   }
-  stream.kept_cells = stream.state.cells;
+  stream.kept_cells = stream.state.cells[time];
   stream.kept_weights = stream.state.weights;
   RangeEncoder coder(stream.best);
   encode_adaptive(stream.tables->model(), stream.state, stream.history, stream.timestep, coder);
@@ -150,7 +150,7 @@ void unlearn(SpikeStream& stream, SpikeForm modelled) {
   if (modelled == SpikeForm::kLanes) {
     stream.state.lanes[time_class(stream.timestep)].swap(stream.kept_lanes);
   } else {
-    stream.state.cells.swap(stream.kept_cells);
+    stream.state.cells[time_class(stream.timestep)].swap(stream.kept_cells);
     stream.state.weights = stream.kept_weights;
   }
 }

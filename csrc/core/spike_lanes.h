@@ -1,7 +1,7 @@
 // The form of large timesteps: 32 interleaved coders, and a model that predicts 32 channels at a time.
 //
 // A spike's logit is a bias of its channel plus a weight for each feature that is set: spikes that both ends
-// know already, as in spike_model.h, and two products of them. What the bit then is corrects the bias and, where the
+// know already, as in spike_model.h, and some products of them. What the bit then is corrects the bias and, where the
 // tables ask for it, the weights. Channel c belongs to rANS state (Duda 2013) c mod 32. The results are those of
 // integer arithmetic, the same on every instruction set.
 //
@@ -18,9 +18,10 @@
 namespace eccsnn {
 
 inline constexpr int kLanes = 32;  // states, and channels that are predicted together
-inline constexpr int kLaneFeatures = 12;  // before1..3, left, up, up_left, up_right, right_before, down_before,
-                                          // left_before, before1 and before2, left and up
-inline constexpr int kLaneNeighbours = 10;
+inline constexpr int kLaneNeighbours = 12;  // before1..3, left, up, up_left, up_right, left2, up2, right_before,
+                                            // down_before, left_before; see spike_model.h
+inline constexpr int kLaneFeatures = kLaneNeighbours + 4;  // and products: before1 with before2, with left, with
+                                                           // up; left with up
 inline constexpr int kLaneChanceBits = 15;
 inline constexpr std::uint32_t kLaneLow = 1u << 16;  // states are at least this between two spikes
 inline constexpr std::int64_t kLeastLaneBits = std::int64_t{1} << 16;

@@ -57,8 +57,11 @@ ECCSNN_INLINE Features features_of(const LaneArgs& args, const Place& place) {
   for (int f = 0; f < kLaneNeighbours; ++f) {
     features.set[f] = load_bits(place.bytes + args.from[f], place.byte_count);
   }
-  features.set[kLaneNeighbours] = features.set[0] & features.set[1];
-  features.set[kLaneNeighbours + 1] = features.set[3] & features.set[4];
+  std::uint32_t* const products = features.set + kLaneNeighbours;
+  products[0] = features.set[0] & features.set[1];
+  products[1] = features.set[0] & features.set[3];
+  products[2] = features.set[0] & features.set[4];
+  products[3] = features.set[3] & features.set[4];
   return features;
 }
 

@@ -349,7 +349,7 @@ class SpikeRateModel(nn.Module):
             for batch in own:
                 self.observe(batch)
         if self.lanes is not None:
-            self.lanes.fit(kept, self._lane_bits, steps=3 * steps, lr=3 * lr)
+            self.lanes.fit(kept, self._lane_bits, steps=4 * steps, lr=3 * lr)
         self.decay = decay
         self.train(was_training)
 
