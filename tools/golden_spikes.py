@@ -1,6 +1,7 @@
-"""Makes the golden spikes of the codec's tests: trains small spiking nets and keeps what crosses their cuts.
+r"""Makes the golden spikes of the codec's tests: trains small spiking nets and keeps what crosses their cuts.
 
-    python tools/golden_spikes.py --root /path/to/cifar10 --out tests/golden/spikes
+    python tools/golden_spikes.py --root /path/to/cifar10 --train 2500 --epochs 3 --wide-train 2400 \
+        --learn 300 --small --out tests/golden/spikes
 
 A spiking VGG-9 at a quarter of its width is trained, then cut: after a layer a bottleneck unit (convolution, batch norm
 and LIF down to few channels, and back) is trained with the rest of the network for another epoch. For every cut, spikes
@@ -40,6 +41,15 @@ CUTS: dict[str, tuple[str, int | None, int, int]] = {
     "conv_last_c1": ("conv_last", 1, 1, 1),
 }
 WIDE_CUT = "wide_conv2"
+# What tests/golden/spikes keeps, so that it stays small: images to learn from, images to judge with.
+KEPT = {
+    "conv_last_c2": (300, 40),
+    "conv4_c2_s2": (300, 40),
+    "conv_last_c8": (200, 30),
+    "conv4_c16": (32, 4),
+    "conv_last": (32, 4),
+    WIDE_CUT: (4, 1),
+}
 
 
 class Bottleneck(nn.Module):
@@ -108,8 +118,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for one .npz a cut")
     parser.add_argument("--train", type=int, default=10_000, help="images to train on")
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--wide-train", type=int, default=1500, help="images for the net at full width, one epoch")
     parser.add_argument("--learn", type=int, default=400, help="images for starting tables")
     parser.add_argument("--judged", type=int, default=40, help="images to judge with")
+    parser.add_argument("--small", action="store_true", help="keep as few as the tests need")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cuts", nargs="*", default=[*CUTS, WIDE_CUT])
     options = parser.parse_args()
@@ -123,6 +135,8 @@ def main() -> None:
         parts = [spikes_at(model, part, splits, layer, bottleneck) for part in (learn, judged)]
         channels = shape[0] if shape else model.feature_maps[layer].channels
         rate = float(np.unpackbits(parts[1]).sum()) / (parts[1][..., 0].size * channels)
+        if options.small and name in KEPT:
+            parts = [part[:count] for part, count in zip(parts, KEPT[name], strict=True)]
         np.savez_compressed(options.out / f"{name}.npz", learn=parts[0], judged=parts[1], channels=channels)
         print(
             f"{name}: {parts[1].shape} C={channels} rate {rate:.3f} accuracy {accuracy(model, held_out, splits):.3f}",
@@ -130,10 +144,13 @@ def main() -> None:
         )
 
     spec = {"name": "spiking_vgg9", "timesteps": 4, "num_classes": 10, "image_size": 32, "norm_gain": 2.0}
-    backbone = build_seeded(options.seed, width=0.25, **spec)
-    train(backbone, splits.train, splits, options.epochs, 2e-3, options.seed)
-    weights = {name: value.clone() for name, value in backbone.state_dict().items()}
-    for name in (name for name in options.cuts if name in CUTS):
+    cuts = [name for name in options.cuts if name in CUTS]
+    weights = {}
+    if cuts:
+        backbone = build_seeded(options.seed, width=0.25, **spec)
+        train(backbone, splits.train, splits, options.epochs, 2e-3, options.seed)
+        weights = {name: value.clone() for name, value in backbone.state_dict().items()}
+    for name in cuts:
         layer, channels, kernel_size, stride = CUTS[name]
         model = build_seeded(options.seed, width=0.25, **spec)
         model.load_state_dict(weights)
@@ -146,7 +163,7 @@ def main() -> None:
         save(name, model, layer, bottleneck)
     if WIDE_CUT in options.cuts:
         model = build_seeded(options.seed, width=1.0, **spec)
-        train(model, take(splits.train, 0, 1500), splits, 1, 1e-3, options.seed)
+        train(model, take(splits.train, 0, options.wide_train), splits, 1, 1e-3, options.seed)
         save(WIDE_CUT, model, "conv2", None)
 
 

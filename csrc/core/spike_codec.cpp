@@ -54,16 +54,13 @@ std::shared_ptr<const SpikeTables> checked(std::shared_ptr<const SpikeTables> ta
   return tables;
 }
 
-void check_padding(const SpikeGeometry& geometry, const std::uint8_t* packed) {
-  if (geometry.channels % 8 == 0) return;
+// Whether positions of packed spikes have no bit past their last channel.
+bool padding_is_clear(const SpikeGeometry& geometry, const std::uint8_t* packed, std::int64_t positions) {
+  if (geometry.channels % 8 == 0) return true;
   const std::int64_t stride = geometry.packed_channels();
-  const unsigned padding = 0xffu << (geometry.channels % 8);
-  unsigned set = 0;
-  for (std::int64_t i = 1; i <= geometry.positions(); ++i) set |= packed[i * stride - 1];
-  if (set & padding & 0xff) {
-    throw std::invalid_argument("packed spikes have bits set past channel " + std::to_string(geometry.channels) +
-                                "; expected zeros there, as pack_spikes leaves them");
-  }
+  unsigned last = 0;
+  for (std::int64_t i = 1; i <= positions; ++i) last |= packed[i * stride - 1];
+  return last >> (geometry.channels % 8) == 0;
 }
 
 // Timesteps with fewer than one spike in 25, or more than 24, are not written in lanes.
@@ -78,13 +75,19 @@ std::uint16_t* scratch_words(std::size_t count) {
   return words.data();
 }
 
+std::uint8_t* tail_of(const LaneArgs& args) {
+  return args.origin + (args.height - 1) * args.pitch_bytes + (args.width - args.tail) * args.stride;
+}
+
 void encode_lanes(SpikeStream& stream, Bytes& out) {
   const LaneArgs args = lane_args(stream.tables->model(), stream.state, stream.history, stream.timestep);
   const std::size_t most = static_cast<std::size_t>(most_lane_words(args));
   std::uint16_t* const chances = scratch_words(2 * most);
   predict_lanes(args, chances);
+  std::uint16_t halves[kLanes] = {};
+  std::memcpy(halves, tail_of(args), static_cast<std::size_t>(args.tail * args.stride));
   std::uint32_t states[kLanes];
-  std::fill_n(states, kLanes, kLaneLow);
+  for (int i = 0; i < kLanes; ++i) states[i] = kLaneLow | halves[i];
   std::uint16_t* const end = chances + 2 * most;
   const std::uint16_t* const begin = put_lanes(args, chances, states, end);
   const std::size_t bytes = static_cast<std::size_t>(end - begin) * sizeof(std::uint16_t);
@@ -106,8 +109,18 @@ void decode_lanes(SpikeStream& stream, const std::uint8_t* payload, std::size_t 
   std::memcpy(words, payload + kStateBytes, size - kStateBytes);
   std::fill_n(words + count, kLanes, std::uint16_t{0});
   const std::int64_t read = get_lanes(args, states, words, static_cast<std::int64_t>(count));
-  // The encoder began with the lowest state in every lane: that is where a packet that it wrote must end.
-  if (read != static_cast<std::int64_t>(count) || std::count(states, states + kLanes, kLaneLow) != kLanes) {
+  // The encoder began with the tail in every lane: that is where a packet that it wrote must end.
+  std::uint8_t tail[2 * kLanes];
+  bool good = read == static_cast<std::int64_t>(count);
+  for (int i = 0; i < kLanes; ++i) {
+    good = good && states[i] >> 16 == 1;
+    tail[2 * i] = static_cast<std::uint8_t>(states[i]);
+    tail[2 * i + 1] = static_cast<std::uint8_t>(states[i] >> 8);
+  }
+  const std::int64_t bytes = args.tail * args.stride;
+  for (std::int64_t i = bytes; i < 2 * kLanes; ++i) good = good && tail[i] == 0;
+  std::memcpy(tail_of(args), tail, static_cast<std::size_t>(bytes));
+  if (!good || !padding_is_clear(stream.geometry(), tail, args.tail)) {
     throw SpikePacketError("the lanes of " + std::to_string(size) +
                            " bytes do not end as the encoder began: the packet is corrupt");
   }
@@ -124,7 +137,7 @@ SpikeForm encode_modelled(SpikeStream& stream, std::int64_t spikes) {
     encode_lanes(stream, stream.best);
     return SpikeForm::kLanes;
   }
-  stream.kept_cells = stream.state.cells;
+  stream.kept_cells = stream.state.cells[time];
   stream.kept_weights = stream.state.weights;
   RangeEncoder coder(stream.best);
   encode_adaptive(stream.tables->model(), stream.state, stream.history, stream.timestep, coder);
@@ -137,7 +150,7 @@ void unlearn(SpikeStream& stream, SpikeForm modelled) {
   if (modelled == SpikeForm::kLanes) {
     stream.state.lanes[time_class(stream.timestep)].swap(stream.kept_lanes);
   } else {
-    stream.state.cells.swap(stream.kept_cells);
+    stream.state.cells[time_class(stream.timestep)].swap(stream.kept_cells);
     stream.state.weights = stream.kept_weights;
   }
 }
@@ -189,7 +202,11 @@ SpikeForm SpikeEncoder::encode(const std::uint8_t* packed, Bytes& out) {
   if (stream.timestep >= kMaxTimesteps) {
     throw std::length_error("spike codec: a stream has at most 2^20 timesteps; begin another");
   }
-  check_padding(stream.geometry(), packed);
+  if (!padding_is_clear(stream.geometry(), packed, stream.geometry().positions())) {
+    throw std::invalid_argument("packed spikes have bits set past channel " +
+                                std::to_string(stream.geometry().channels) +
+                                "; expected zeros there, as pack_spikes leaves them");
+  }
   stream.dense.resize(static_cast<std::size_t>(stream.geometry().dense_bytes()));
   packed_to_dense(stream.geometry(), packed, stream.dense.data());
   stream.history.advance();

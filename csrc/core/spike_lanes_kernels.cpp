@@ -26,6 +26,10 @@ ECCSNN_INLINE Place place_of(const LaneArgs& args, std::uint8_t* position, std::
           left >= kGroup ? 0xffffffffu : (1u << left) - 1};
 }
 
+ECCSNN_INLINE std::int64_t columns_of(const LaneArgs& args, std::int64_t row) {
+  return row + 1 == args.height ? args.width - args.tail : args.width;
+}
+
 ECCSNN_INLINE std::uint32_t load_bits(const std::uint8_t* bytes, int count) {
   std::uint32_t bits = 0;
   if (count == 4) {
@@ -53,8 +57,11 @@ ECCSNN_INLINE Features features_of(const LaneArgs& args, const Place& place) {
   for (int f = 0; f < kLaneNeighbours; ++f) {
     features.set[f] = load_bits(place.bytes + args.from[f], place.byte_count);
   }
-  features.set[kLaneNeighbours] = features.set[0] & features.set[1];
-  features.set[kLaneNeighbours + 1] = features.set[3] & features.set[4];
+  std::uint32_t* const products = features.set + kLaneNeighbours;
+  products[0] = features.set[0] & features.set[1];
+  products[1] = features.set[0] & features.set[3];
+  products[2] = features.set[0] & features.set[4];
+  products[3] = features.set[3] & features.set[4];
   return features;
 }
 
@@ -341,7 +348,8 @@ void predict(const LaneArgs& args, std::uint16_t* chances) {
   const std::int64_t groups = args.groups();
   for (std::int64_t row = 0; row < args.height; ++row) {
     std::uint8_t* position = args.origin + row * args.pitch_bytes;
-    for (std::int64_t column = 0; column < args.width; ++column, position += args.stride) {
+    const std::int64_t columns = columns_of(args, row);
+    for (std::int64_t column = 0; column < columns; ++column, position += args.stride) {
       for (std::int64_t group = 0; group < groups; ++group, chances += kGroup) {
         const Place place = place_of(args, position, group);
         const Features features = features_of(args, place);
@@ -361,7 +369,8 @@ std::int64_t get(const LaneArgs& args, std::uint32_t* states, const std::uint16_
   const std::int64_t groups = args.groups();
   for (std::int64_t row = 0; row < args.height; ++row) {
     std::uint8_t* position = args.origin + row * args.pitch_bytes;
-    for (std::int64_t column = 0; column < args.width; ++column, position += args.stride) {
+    const std::int64_t columns = columns_of(args, row);
+    for (std::int64_t column = 0; column < columns; ++column, position += args.stride) {
       for (std::int64_t group = 0; group < groups; ++group) {
         const Place place = place_of(args, position, group);
         const Features features = features_of(args, place);
@@ -389,10 +398,11 @@ std::uint16_t* put_lanes_kernel(const LaneArgs& args, const std::uint16_t* chanc
                                 std::uint16_t* end) {
   Putter putter(states, end);
   const std::int64_t groups = args.groups();
-  chances += args.height * args.width * groups * kGroup;
+  chances += (args.height * args.width - args.tail) * groups * kGroup;
   for (std::int64_t row = args.height - 1; row >= 0; --row) {
-    std::uint8_t* position = args.origin + row * args.pitch_bytes + (args.width - 1) * args.stride;
-    for (std::int64_t column = 0; column < args.width; ++column, position -= args.stride) {
+    const std::int64_t columns = columns_of(args, row);
+    std::uint8_t* position = args.origin + row * args.pitch_bytes + (columns - 1) * args.stride;
+    for (std::int64_t column = 0; column < columns; ++column, position -= args.stride) {
       for (std::int64_t group = groups - 1; group >= 0; --group) {
         chances -= kGroup;
         const Place place = place_of(args, position, group);

@@ -66,6 +66,7 @@ void code(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history
           Coder coder) {
   const SpikeGeometry& geometry = model.geometry;
   const int time = time_class(timestep);
+  if (state.cells[time].empty()) state.cells[time] = model.cells[time];
   Look looks[kSets];
   std::int32_t weights[kSets];
   std::uint8_t* const origin = history.at(0, 0, 0);
@@ -73,7 +74,7 @@ void code(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history
     const ContextSet& set = model.sets[s];
     Look& look = looks[s];
     look = {};
-    look.cells = state.cells.data() + set.first_cell[time];
+    look.cells = state.cells[time].data() + set.first_cell[time];
     const std::int64_t patterns = std::int64_t{1} << set.pattern_bits(time);
     look.channel_step = set.per_channel ? patterns : 0;
     look.position_step = set.per_position ? patterns * (set.per_channel ? geometry.channels : 1) : 0;
@@ -176,24 +177,26 @@ std::size_t ContextSet::cells(const SpikeGeometry& geometry, int time) const {
 }
 
 SpikeModel::SpikeModel(const SpikeGeometry& g, std::vector<ContextSet> s) : geometry(g), sets(std::move(s)) {
-  std::size_t count = 0;
-  for (ContextSet& set : sets) {
-    for (int time = 0; time < kTimeClasses; ++time) {
+  for (int time = 0; time < kTimeClasses; ++time) {
+    std::size_t count = 0;
+    for (ContextSet& set : sets) {
       set.first_cell[time] = count;
       count += set.cells(geometry, time);
     }
+    cells[time].resize(count);
   }
-  cells.resize(count);
 }
 
 LaneArgs lane_args(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history, std::int64_t timestep) {
-  constexpr int kNeighboursOfLanes[kLaneNeighbours] = {kBefore1, kBefore2, kBefore3,     kLeft,       kUp,
-                                                       kUpLeft,  kUpRight, kRightBefore, kDownBefore, kLeftBefore};
+  constexpr int kNeighboursOfLanes[kLaneNeighbours] = {kBefore1, kBefore2,     kBefore3,    kLeft,
+                                                       kUp,      kUpLeft,      kUpRight,    kLeft2,
+                                                       kUp2,     kRightBefore, kDownBefore, kLeftBefore};
   const SpikeGeometry& geometry = model.geometry;
   LaneArgs args;
   args.channels = geometry.channels;
   args.height = geometry.height;
   args.width = geometry.width;
+  args.tail = lane_tail(geometry);
   args.origin = history.at(0, 0, 0);
   args.pitch_bytes = history.at(0, 1, 0) - args.origin;
   args.stride = geometry.packed_channels();

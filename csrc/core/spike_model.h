@@ -53,7 +53,7 @@ struct ContextSet {
   std::uint8_t limit = 255;  // of `seen`: at it, a probability moves by 1 / (limit + 1.5) of its error
   std::array<std::uint16_t, kTimeClasses> neighbours{};
 
-  std::array<std::size_t, kTimeClasses> first_cell{};  // follows from the rest
+  std::array<std::size_t, kTimeClasses> first_cell{};  // among those of its time class; follows from the rest
   int pattern_bits(int time) const;
   std::size_t cells(const SpikeGeometry& geometry, int time) const;
 };
@@ -64,7 +64,7 @@ class SpikeModel {
 
   SpikeGeometry geometry;
   std::vector<ContextSet> sets;
-  std::vector<Cell> cells;                                                  // of all sets and time classes
+  std::array<std::vector<Cell>, kTimeClasses> cells;                       // of all sets, one after the other
   std::array<std::array<std::int32_t, kMaxSets>, kTimeClasses> weights{};  // in units of 2^-16
   int rate = 7;                                                            // of the weights
   std::array<std::vector<LaneWeights>, kTimeClasses> lanes;                // of each group, where lanes fit
@@ -101,12 +101,11 @@ class SpikeHistory {
 
 // Cells and weights as a stream has adapted them.
 struct SpikeModelState {
-  std::vector<Cell> cells;
+  std::array<std::vector<Cell>, kTimeClasses> cells;  // empty until they are needed
   std::array<std::array<std::int32_t, kMaxSets>, kTimeClasses> weights{};
   std::array<std::vector<LaneWeights>, kTimeClasses> lanes;
 
-  explicit SpikeModelState(const SpikeModel& model)
-      : cells(model.cells), weights(model.weights), lanes(model.lanes) {}
+  explicit SpikeModelState(const SpikeModel& model) : weights(model.weights), lanes(model.lanes) {}
 };
 
 // What the lanes' kernels need for the current timestep of `history`.

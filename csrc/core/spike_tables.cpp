@@ -123,7 +123,7 @@ std::shared_ptr<const SpikeTables> SpikeTables::flat(const SpikeGeometry& geomet
                        static_cast<std::uint16_t>(still | bits({kBefore1, kBefore2, kBefore3, kRightBefore}))};
   common.recent = 2;
   auto model = std::make_unique<SpikeModel>(geometry, std::vector<ContextSet>{own, around, common});
-  for (Cell& cell : model->cells) cell = make_cell(8192, 0);
+  for (auto& cells : model->cells) std::fill(cells.begin(), cells.end(), make_cell(8192, 0));
   for (auto& weights : model->weights) weights = {26000, 20000, 26000};
   if (fits_lanes(geometry)) {
     for (auto& lanes : model->lanes) {
@@ -187,9 +187,14 @@ std::shared_ptr<const SpikeTables> SpikeTables::parse(const std::uint8_t* data, 
   for (auto& weights : model->weights) {
     for (std::uint32_t s = 0; s < count; ++s) weights[s] = static_cast<std::int32_t>(reader.get(4));
   }
-  for (Cell& cell : model->cells) {
-    const std::uint32_t probability = reader.get(2);
-    cell = make_cell(probability, reader.get(1));
+  for (const ContextSet& set : model->sets) {
+    for (int time = 0; time < kTimeClasses; ++time) {
+      Cell* const first = model->cells[time].data() + set.first_cell[time];
+      for (std::size_t i = 0; i < set.cells(geometry, time); ++i) {
+        const std::uint32_t probability = reader.get(2);
+        first[i] = make_cell(probability, reader.get(1));
+      }
+    }
   }
   if (fits_lanes(geometry)) get_lanes_start(reader, *model);
   return std::shared_ptr<const SpikeTables>(new SpikeTables(geometry, id, std::move(model)));

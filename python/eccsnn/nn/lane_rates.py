@@ -1,8 +1,8 @@
 """How the spike codec predicts large timesteps: a logistic regression a channel, on the spikes around.
 
 Timesteps of at least 2^16 spikes are coded 32 channels at a time (`csrc/core/spike_lanes.h`), too fast for tables of
-contexts: the logit of a spike is a bias plus a weight for each feature that is set. Where the features are what a table
-would look at, too, that is about as good a prediction. Weights and biases are learnt by gradient on the bits themselves;
+contexts: the logit of a spike is a bias plus a weight for each feature that is set. Where the features are what a
+table would look at, too, that is about as good a prediction. Weights and biases are learnt by gradient on the bits themselves;
 the codec goes on to correct the biases while it runs.
 """
 
@@ -24,16 +24,18 @@ NEIGHBOURS = (
     "up",
     "up_left",
     "up_right",
+    "left2",
+    "up2",
     "right_before",
     "down_before",
     "left_before",
 )
-"""The features, in the codec's order; after them `before1 and before2` and `left and up`."""
+"""The features, in the codec's order; after them come four products, see `LaneRates.bits`."""
 
-FEATURES = len(NEIGHBOURS) + 2
+FEATURES = len(NEIGHBOURS) + 4
 LEAST_BITS, LEAST_CHANNELS = 2**16, 32
-BIAS_SHIFT, WEIGHT_SHIFT = 9, 0
-"""How slowly the codec corrects a bias (by its error times 2^(3 - 9)); weights stay as they were learnt."""
+BIAS_SHIFT, WEIGHT_SHIFT = 6, 0
+"""How slowly the codec corrects a bias (by its error times 2^(3 - 6)); weights stay as they were learnt."""
 
 _UNIT = 4096  # a nat
 _TIME_CLASSES = 4
@@ -67,11 +69,12 @@ class LaneRates(nn.Module):
 
     def bits(self, timestep: int, now: Tensor, neighbour: Neighbour) -> Tensor:
         """Bits of each sample's spikes [N, H, W, C] at a timestep: [N]."""
-        features = {name: neighbour(timestep, name) for name in NEIGHBOURS}
-        found = [*features.values(), features["before1"] * features["before2"], features["left"] * features["up"]]
+        one = {name: neighbour(timestep, name) for name in NEIGHBOURS}
+        before = one["before1"]
+        products = [before * one["before2"], before * one["left"], before * one["up"], one["left"] * one["up"]]
         weights = self.weights[min(timestep, _TIME_CLASSES - 1)]
         logit = weights[0].expand(now.shape)
-        for feature, weight in zip(found, weights[1:], strict=True):
+        for feature, weight in zip([*one.values(), *products], weights[1:], strict=True):
             logit = logit + feature * weight
         return (F.softplus(logit) - now * logit).sum((1, 2, 3)) / math.log(2)
 

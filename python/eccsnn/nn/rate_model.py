@@ -45,8 +45,8 @@ NEIGHBOURS = (
     "left_before",
     "up_before",
 )
-"""Spikes that a context set can look at, in the codec's order: the same neuron one to three timesteps before, neighbours
-in this timestep, neighbours one timestep before."""
+"""Spikes that a context set can look at, in the codec's order: the same neuron one to three timesteps before,
+neighbours in this timestep, neighbours one timestep before."""
 
 _PLACES = (
     (1, 0, 0),
@@ -84,8 +84,8 @@ class ContextSet:
         per_channel: Whether each channel has probabilities of its own.
         per_position: Whether each place has.
         recent: How many channels just before, at the same place and timestep, are looked at; 0 to 3.
-        count: Whether the number of spikes among all channels before, at the same place and timestep, counts: 0, 1, 2 or
-            more.
+        count: Whether the number of spikes among all channels before, at the same place and timestep, counts: 0, 1,
+            2 or more.
         start: How many observations the learnt probabilities count as at most when a stream starts; 0 to 255.
         limit: How many observations a probability comes to stand for; 1 to 255.
     """
@@ -129,7 +129,7 @@ def default_sets() -> tuple[ContextSet, ...]:
         ContextSet((wide, past1 + here + ahead, past2 + here + ahead, past3 + here + ahead)),
         ContextSet((here, past1 + here, past2 + here, past3 + here), recent=3),
         ContextSet(
-            (wide + ("left2", "up2"), past1 + wide + ahead, past2 + wide + ahead, past2 + wide + ahead),
+            ((*wide, "left2", "up2"), past1 + wide + ahead, past2 + wide + ahead, past2 + wide + ahead),
             per_channel=False,
             recent=2,
             start=255,
@@ -349,7 +349,7 @@ class SpikeRateModel(nn.Module):
             for batch in own:
                 self.observe(batch)
         if self.lanes is not None:
-            self.lanes.fit(kept, self._lane_bits, steps=3 * steps, lr=3 * lr)
+            self.lanes.fit(kept, self._lane_bits, steps=4 * steps, lr=3 * lr)
         self.decay = decay
         self.train(was_training)
 
@@ -394,8 +394,8 @@ class SpikeRateModel(nn.Module):
         shape = (self.channels, self.height, self.width)
         if spikes.ndim != 5 or spikes.shape[2:] != shape or not spikes.is_floating_point():
             raise ValueError(
-                f"SpikeRateModel: spikes are {spikes.dtype} {list(spikes.shape)}, expected floating point [T, N, C, H, W] "
-                f"with [C, H, W] = {list(shape)}"
+                f"SpikeRateModel: spikes are {spikes.dtype} {list(spikes.shape)}, expected floating point "
+                f"[T, N, C, H, W] with [C, H, W] = {list(shape)}"
             )
 
     def extra_repr(self) -> str:

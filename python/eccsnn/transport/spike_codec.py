@@ -300,7 +300,7 @@ def pack(spikes: NDArray[np.generic], shape: tuple[int, int, int]) -> Spikes:
         )
     if spikes.dtype == np.uint8 and spikes.size and spikes.max() > 1:
         raise ValueError(f"spikes go up to {spikes.max()}, expected 0 and 1; send counts as planes: to_planes")
-    return np.packbits(np.moveaxis(spikes, 1, -1), axis=-1, bitorder="little")
+    return np.ascontiguousarray(np.packbits(np.moveaxis(spikes, 1, -1), axis=-1, bitorder="little"))
 
 
 def unpack(packed: Spikes, shape: tuple[int, int, int]) -> Spikes:
