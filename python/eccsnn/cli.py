@@ -245,8 +245,16 @@ def edge(
     ] = None,
     cloud: Annotated[str, typer.Option(help="HOST:PORT of `eccsnn serve`.")] = "127.0.0.1:50051",
     limit: Annotated[int, typer.Option(help="Test images to send through, when no files are given.")] = 100,
+    mode: Annotated[
+        str,
+        typer.Option(help="Of a cut network: speculative, lock_step, edge_exit_head, edge_only or upload_image."),
+    ] = "speculative",
     threshold: Annotated[
-        float | None, typer.Option(help="Ambiguity above which an image is uploaded; default: the run's.")
+        float | None,
+        typer.Option(
+            help="Ambiguity above which an image is uploaded; of a cut network: confidence at which it stops. "
+            "Default: the run's."
+        ),
     ] = None,
     codec: Annotated[str, typer.Option(help="png, jpeg or raw.")] = "png",
     timeout_s: Annotated[
@@ -257,8 +265,8 @@ def edge(
     device: Device = None,
     precision: Precision = None,
 ) -> None:
-    """Runs the device side: answers what it is sure of, uploads the rest; without a cloud it answers everything
-    itself."""
+    """Runs the device side: answers what it is sure of and uploads the rest, or streams the spikes of a cut network
+    until it is sure; without a cloud it answers everything itself."""
     from eccsnn.experiments.live import edge_run
 
     keep_freed_memory()
@@ -267,6 +275,7 @@ def edge(
         images or [],
         cloud=cloud,
         limit=limit,
+        mode=mode,
         threshold=threshold,
         codec=codec,
         timeout_s=timeout_s,

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from eccsnn.data import Splits, load_dataset
 from eccsnn.errors import ConfigError
+from eccsnn.experiments import split_live
 from eccsnn.experiments.load import LoadedRun, load
 from eccsnn.experiments.schema import Config, validate
+from eccsnn.experiments.split_load import LoadedSplit
 from eccsnn.services.cloud import run_cloud
 from eccsnn.services.edge import EdgeResult, run_edge
 from eccsnn.services.loopback import factory_command
@@ -47,7 +49,7 @@ def load_splits(config: Config) -> Splits:
 
 def cloud_arguments(run: str, device: str | None = None, precision: str | None = None) -> dict[str, Any]:
     """Arguments of `eccsnn.services.cloud.run_cloud` that serve a run's cloud model."""
-    loaded = load(run, device=device, precision=precision)
+    loaded = _of_ecc_snn(load(run, device=device, precision=precision))
     return {
         "predict": loaded.cloud_logits,
         "class_ids": loaded.cloud.head.class_ids,
@@ -75,7 +77,19 @@ def serve_run(
     """
     if (tls_cert is None) != (tls_key is None):
         raise ConfigError("one of --tls-cert and --tls-key is missing; give both, or neither to serve without TLS.")
-    run_cloud(**cloud_arguments(str(run), device, precision), host=host, port=port, tls_cert=tls_cert, tls_key=tls_key)
+    served = load(run, device=device, precision=precision)
+    arguments = (
+        split_live.cloud_arguments(str(run), device)
+        if isinstance(served, LoadedSplit)
+        else cloud_arguments(str(run), device, precision)
+    )
+    run_cloud(**arguments, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key)
+
+
+def _of_ecc_snn(loaded: LoadedRun | LoadedSplit) -> LoadedRun:
+    if isinstance(loaded, LoadedSplit):
+        raise ConfigError(f"{loaded.path} is a run of {loaded.system}, expected one of ecc_snn.")
+    return loaded
 
 
 def edge_run(
@@ -84,6 +98,7 @@ def edge_run(
     *,
     cloud: str,
     limit: int = 100,
+    mode: str = "speculative",
     threshold: float | None = None,
     codec: str = "png",
     timeout_s: float = 5.0,
@@ -99,7 +114,9 @@ def edge_run(
         images: Image files; none takes test images of the run's data.
         cloud: `HOST:PORT`.
         limit: Test images to take when no files are given.
-        threshold: Ambiguity above which an image is uploaded; None takes the one chosen on validation data.
+        mode: Of a cut network: see `eccsnn.services.early_exit.ExitMode`.
+        threshold: Ambiguity above which an image is uploaded, or a cut network's confidence at which it stops; None
+            takes the one chosen on validation data.
         codec: `png`, `jpeg` or `raw`.
         timeout_s: Seconds to wait for the cloud before the edge answers itself.
         tls_ca: PEM file with the certificates to trust; None speaks without TLS.
@@ -122,12 +139,24 @@ def edge_run(
             f"limit is {limit}, timeout_s {timeout_s}, threshold {threshold}; expected at least 1, above 0, a number."
         )
     loaded = load(run, device=device, precision=precision)
-    labels: list[int] | None = None
-    if images:
-        pixels: Sequence[NDArray[np.uint8]] = [loaded.read_image(path) for path in images]
-        names = [str(path) for path in images]
-    else:
-        pixels, labels, names = sample_test_images(run_configuration(run), limit)
+    pixels, labels, names = _pictures(loaded, run, images, limit)
+    if isinstance(loaded, LoadedSplit):
+        summary, answers = split_live.answer(
+            loaded,
+            pixels,
+            labels,
+            host=host,
+            port=port,
+            mode=mode,
+            threshold=threshold,
+            codec=codec,
+            timeout_s=timeout_s,
+            tls_ca=tls_ca,
+        )
+        named = [{"image": name, **row} for name, row in zip(names, answers, strict=True)]
+        if out is not None:
+            write_atomically(out, "".join(json.dumps(row) + "\n" for row in named).encode())
+        return summary | ({"images": named} if images else {})
     options = edge_options(loaded, threshold)
     done = run_edge(
         pixels, host=host, port=port, labels=labels, codec=codec, timeout_s=timeout_s, tls_root=tls_ca, **options
@@ -136,6 +165,15 @@ def edge_run(
     if out is not None:
         write_atomically(out, "".join(json.dumps(row) + "\n" for row in rows).encode())
     return done.link | ({"images": rows} if images else {})
+
+
+def _pictures(
+    loaded: LoadedRun | LoadedSplit, run: Path, images: Sequence[Path], limit: int
+) -> tuple[Sequence[NDArray[np.uint8]], list[int] | None, list[str]]:
+    """Pixels, labels (None for files) and names of the given files, or of test images."""
+    if images:
+        return [loaded.read_image(path) for path in images], None, [str(path) for path in images]
+    return sample_test_images(run_configuration(run), limit)
 
 
 def _address(cloud: str) -> tuple[str, int]:
@@ -200,7 +238,7 @@ def measure_link(
         device: Where both models compute; None is the CPU.
         on_result: Called after each image.
     """
-    loaded = load(run, device=device)
+    loaded = _of_ecc_snn(load(run, device=device))
     pixels, labels, _ = sample_test_images(run_configuration(run), images)
     shape = LinkShape(rtt_ms=rtt_ms, up_mbit_s=rate_mbit, down_mbit_s=rate_mbit)
     done = measure_pair(

@@ -60,7 +60,7 @@ class Run:
     """
 
     def __init__(self, config: Config, runs_dir: Path, console: Console | None = None) -> None:
-        self.config = config
+        self.config: Any = config  # the stages of each system know which schema theirs is
         self.path = run_directory(config, runs_dir)
         self.console = console or Console(quiet=True)
         self._start = time.monotonic()

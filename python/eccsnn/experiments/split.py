@@ -171,8 +171,8 @@ def _outputs(run: Run, splits: Splits, cut: Artefact | None, uncut: Artefact, ta
     }
 
     def build(folder: Any, progress: StageProgress) -> None:
-        paths = (None if stage is None else stage.path for stage in (cut, uncut, tables))
-        measures.outputs(config, splits, *paths, folder)
+        cut_path, uncut_path, tables_path = (None if one is None else one.path for one in (cut, uncut, tables))
+        measures.outputs(config, splits, cut_path, uncut_path, tables_path, folder)
 
     return run.stage("outputs", inputs, _OUTPUTS_CODE, build)
 

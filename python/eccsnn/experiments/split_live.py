@@ -16,6 +16,7 @@ from eccsnn.errors import ConfigError
 from eccsnn.experiments.split_load import LoadedSplit
 from eccsnn.services.early_exit import EdgeSplit, ExitMode
 from eccsnn.services.loopback import factory_command, measure_stream
+from eccsnn.services.stream_run import run_stream
 from eccsnn.systems.split_services import Encode, cloud_split, edge_split
 from eccsnn.training import predict_logits
 from eccsnn.transport.shaping import LinkShape
@@ -142,6 +143,71 @@ def measure(
             )
             rows += [one.summary | {"rtt_ms": rtt, "rate_mbit": rate} for one in runs]
     return rows
+
+
+def answer(
+    loaded: LoadedSplit,
+    images: Sequence[NDArray[np.uint8]],
+    labels: Sequence[int] | None,
+    *,
+    host: str,
+    port: int,
+    mode: str,
+    threshold: float | None = None,
+    codec: str = "png",
+    timeout_s: float = 5.0,
+    tls_ca: Path | None = None,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Answers images against a cloud that is served elsewhere.
+
+    Args:
+        loaded: The run.
+        images: uint8 `[3, H, W]` each.
+        labels: Their class ids, or None.
+        host, port: Of the cloud.
+        mode: A value of `ExitMode`.
+        threshold: Confidence at which an image stops; None takes the run's.
+        codec: Of uploads, for `upload_image`.
+        timeout_s: How long to wait for anything from the cloud.
+        tls_ca: PEM file with the certificates to trust; None speaks without TLS.
+
+    Returns:
+        The summary, and one row an image.
+
+    Raises:
+        ConfigError: The run has no cut spiking network, or no such mode.
+    """
+    known = {str(one) for one in modes_of(loaded)} if loaded.tables is not None else set()
+    if mode not in known:
+        raise ConfigError(
+            f"mode is {mode!r}, but {loaded.path} ({loaded.system}) knows {', '.join(sorted(known)) or 'none'}."
+        )
+    done = run_stream(
+        images,
+        edge=edge_arguments(loaded),
+        mode=ExitMode(mode),
+        threshold=loaded.threshold if threshold is None else threshold,
+        host=host,
+        port=port,
+        labels=labels,
+        tls_root=tls_ca,
+        timeout_s=timeout_s,
+        image_codec=codec,
+        model_id=loaded.model.spec["name"],
+    )
+    rows = [
+        {
+            "label": None if one.label is None else loaded.class_names[one.label],
+            "source": str(one.source),
+            "timesteps": one.timesteps,
+            "latency_ms": one.latency_ms,
+            "payload_bytes_up": one.payload_bytes_up,
+            "message_bytes_up": one.message_bytes_up,
+            "reason": one.reason,
+        }
+        for one in done.results
+    ]
+    return done.summary, rows
 
 
 def _logits(loaded: LoadedSplit, model: Any, images: NDArray[np.uint8]) -> NDArray[np.floating]:

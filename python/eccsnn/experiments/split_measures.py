@@ -122,7 +122,7 @@ def payload_sizes(wire: np.ndarray, tables: SpikeTables) -> np.ndarray:
 
 def cloud_outputs(config: SplitConfig, splits: Splits, cloud: Path, folder: Path) -> None:
     """Cloud only: logits on PNG and JPEG uploads and their bytes, on validation and test images."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     model = load_model(cloud / MODEL).to(config.device)
     for part, images in (("val", splits.val), ("test", splits.test)):
         for codec in ("png", "jpeg"):

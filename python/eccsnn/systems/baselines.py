@@ -9,7 +9,7 @@ all; cloud only is an ANN that gets the image as PNG or JPEG.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ import torch
 from eccsnn.data import ImageSet, Splits, batches
 from eccsnn.models import Model, split
 from eccsnn.models.ann import ANN
+from eccsnn.nn import JPEGCodec
 from eccsnn.training import FitOptions, FitResult, predict_logits, train_cut
 from eccsnn.transport.images import decode_image, encode_image
 
@@ -84,17 +85,18 @@ def predict_through_features(
     from eccsnn.transport.feature_codec import decode_features, encode_features
 
     edge, cloud = split(model.eval(), point)
+    jpeg = cast(JPEGCodec | None, edge.codec)
     logits, sizes = [], []
     with torch.inference_mode():
         for batch in batches(images, 128, mean=mean, std=std, device=device):
             features = edge(batch.images)
-            if edge.codec is not None:
-                payloads = edge.codec.encode(features)
-                arrived = edge.codec.decode(payloads)
+            if jpeg is not None:
+                payloads = jpeg.encode(features)
+                arrived = jpeg.decode(payloads)
             else:
                 payloads = [encode_features(one.numpy()) for one in features.cpu()]
                 arrived = torch.from_numpy(np.stack([decode_features(payload) for payload in payloads]))
-            logits.append(cloud(arrived.to(features.device)).float().cpu().numpy())
+            logits.append(cloud(arrived.to(device)).float().cpu().numpy())
             sizes += [len(payload) for payload in payloads]
     return np.concatenate(logits)[None], np.array(sizes, dtype=np.int64)[None]
 
