@@ -60,7 +60,7 @@ def encode_features(features: Features, codec: str = "entropy", *, quality: int 
 
     Args:
         features: uint8 `[C, H, W]`, at least 1 and at most 65535 along each axis.
-        codec: One of `CODECS`; `jpeg` loses information.
+        codec: One of `CODECS`; `jpeg` loses information, `entropy` falls back to `raw` where that is shorter.
         quality: Of JPEG, 1 to 95.
 
     Raises:
@@ -86,7 +86,11 @@ def encode_features(features: Features, codec: str = "entropy", *, quality: int 
     if codec == "jpeg":
         payload = encode_image(_tile(features), "jpeg", quality=quality)
     else:
-        payload = features.tobytes() if codec == "raw" else _core.encode_bytes(features)
+        payload = features.tobytes()
+        if codec == "entropy" and len(code := _core.encode_bytes(features)) < len(payload):
+            payload = code
+        else:
+            codec = "raw"  # noise has no shorter code
     content = _HEADER.pack(_VERSION, CODECS.index(codec), *features.shape) + payload
     return content + struct.pack("<I", zlib.crc32(content))
 
