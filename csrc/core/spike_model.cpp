@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 
+#include "cells.h"
 #include "range_coder.h"
 
 namespace eccsnn {
@@ -20,23 +21,6 @@ constexpr Spread kSpread = [] {
   }
   return spread;
 }();
-
-// 2^16 / (seen + 1.5): the first spikes of a context move its probability far.
-struct Rates {
-  std::int32_t of[256];
-};
-constexpr Rates kRates = [] {
-  Rates rates{};
-  for (int seen = 0; seen < 256; ++seen) rates.of[seen] = (2 << 16) / (2 * seen + 3);
-  return rates;
-}();
-
-void adapt(Cell& cell, bool bit, std::uint32_t limit) {
-  const std::uint32_t seen = cell & 255;
-  const std::int64_t p = cell >> 8, target = bit ? (1 << 24) - 1 : 0;
-  const std::int64_t moved = p + ((target - p) * kRates.of[seen] >> 16);
-  cell = static_cast<std::uint32_t>(moved) << 8 | std::min(seen + 1, limit);
-}
 
 struct Encode {
   RangeEncoder& coder;

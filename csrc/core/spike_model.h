@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cells.h"
 #include "eccsnn/spike_codec.h"
 #include "spike_lanes.h"
 
@@ -41,10 +42,6 @@ inline constexpr int kMaxContextBits = 8;  // of neighbours, a set
 inline constexpr std::size_t kMaxCells = std::size_t{1} << 24;
 
 inline int time_class(std::int64_t timestep) { return timestep < kTimeClasses - 1 ? static_cast<int>(timestep) : kTimeClasses - 1; }
-
-// A cell is a probability of a 1 in units of 2^-24 and, in the lowest 8 bits, how much it has seen.
-using Cell = std::uint32_t;
-inline Cell make_cell(std::uint32_t probability16, std::uint32_t seen) { return probability16 << 16 | seen; }
 
 struct ContextSet {
   bool per_channel = false, per_position = false;

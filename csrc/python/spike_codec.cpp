@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "eccsnn/byte_codec.h"
 #include "eccsnn/spike_codec.h"
 
 namespace py = pybind11;
@@ -153,6 +154,37 @@ void bind_spike_codec(py::module_& m) {
         return eccsnn::stream_tables_id(bytes.data, bytes.size);
       },
       py::arg("packet"), "The tables that a stream's first packet names. Raises SpikePacketError.");
+  m.def(
+      "encode_bytes",
+      [](const Packed& features) {
+        if (features.ndim() != 3) throw std::invalid_argument("features have no shape [C, H, W]");
+        Bytes out;
+        const SpikeGeometry geometry{features.shape(0), features.shape(1), features.shape(2)};
+        {
+          const std::uint8_t* data = features.data();
+          py::gil_scoped_release release;
+          eccsnn::encode_bytes(data, geometry, out);
+        }
+        return to_bytes(out);
+      },
+      py::arg("features").noconvert(), "Lossless code of uint8 features [C, H, W].");
+  m.def(
+      "decode_bytes",
+      [](const py::bytes& data, py::ssize_t channels, py::ssize_t height, py::ssize_t width) {
+        const View bytes = view(data);
+        const SpikeGeometry geometry{channels, height, width};
+        if (channels < 1 || height < 1 || width < 1 || geometry.bits() > eccsnn::kMaxFeatures)
+          throw std::invalid_argument("features are out of range; expected [C, H, W] of at most 2^24 in all");
+        Packed features({channels, height, width});
+        std::uint8_t* const out = features.mutable_data();
+        {
+          py::gil_scoped_release release;
+          eccsnn::decode_bytes(bytes.data, bytes.size, geometry, out);
+        }
+        return features;
+      },
+      py::arg("data"), py::arg("channels"), py::arg("height"), py::arg("width"),
+      "Features of a code. Raises SpikePacketError.");
   m.attr("SPIKE_CODEC_VERSION") = eccsnn::kSpikeCodecVersion;
   m.attr("SPIKE_STREAM_HEADER_BYTES") = eccsnn::kStreamHeaderBytes;
   m.attr("SPIKE_PACKET_HEADER_BYTES") = eccsnn::kPacketHeaderBytes;

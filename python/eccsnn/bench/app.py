@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from eccsnn.bench.codec import CodecSettings
     from eccsnn.bench.lif import LifSettings
     from eccsnn.bench.networks import NetworkSettings
     from eccsnn.bench.peers import Absent
@@ -26,7 +27,7 @@ app = typer.Typer(
     help="""Measures eccsnn beside its peers, and says which ratios reach their bars.
 
 `eccsnn bench lif` times the neurons, `train-step` a whole training step, `memory` counts what backward keeps, `compile`
-looks at what torch.compile makes of a network. Each writes a JSON file with the command that repeats it; `table` turns
+looks at what torch.compile makes of a network, `codec` measures bytes and speed of the spike codec. Each writes a JSON file with the command that repeats it; `table` turns
 such files into a page. `--size tiny` runs in seconds and says nothing about speed.
 
 The peers come with `pip install "eccsnn[bench]"`. Close other programs first: what runs beside it is measured, too.""",
@@ -149,6 +150,28 @@ def compile_(
 
 
 @app.command()
+def codec(
+    size: Size = "full",
+    spikes: Annotated[str, typer.Option(help="Folder of spikes that tools/golden_spikes.py made, to judge, too.")] = "",
+    threads: Threads = None,
+    peers: Annotated[str, typer.Option(help="all (zstandard,constriction), none, or one of them.")] = "all",
+    budget: Annotated[float, typer.Option(help="Seconds of measuring a row.", min=0)] = 3.0,
+    out: Out = None,
+) -> None:
+    """Measures the spike codec: sizes and speeds over densities, and on spikes of trained networks.
+
+    Beside it stand zstd at level 19 and constriction, and what packed bits, 16-bit addresses and the fixed reference
+    model would take. The codec runs on one thread.
+    """
+    from eccsnn.bench import codec as bench
+    from eccsnn.bench.peers import CODEC_PEERS
+
+    settings = bench.CodecSettings(size, spikes, budget)
+    run = partial(bench.run, settings)
+    _measure("codec", run, settings, peers=peers, threads=threads, out=out, known_peers=CODEC_PEERS)
+
+
+@app.command()
 def table(
     files: Annotated[list[Path] | None, typer.Argument(help="JSON files; none: all in benchmarks/.")] = None,
     out: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path("docs/benchmarks.md"),
@@ -172,7 +195,7 @@ def table(
 def _measure(
     name: str,
     measure: Callable[[Sequence[str], Observer], tuple[list[Row], list[Result], list[Absent]]],
-    settings: LifSettings | NetworkSettings,
+    settings: LifSettings | NetworkSettings | CodecSettings,
     *,
     peers: str,
     threads: int | None,
@@ -222,6 +245,7 @@ _TITLES = {
     "memory": "Memory of a training step",
     "train-step": "A training step",
     "compile": "A whole network under torch.compile",
+    "codec": "Spike codec",
 }
 
 

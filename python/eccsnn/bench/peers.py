@@ -12,14 +12,23 @@ from eccsnn.errors import ConfigError
 from eccsnn.nn._hints import nearest
 
 PEERS = ("spikingjelly", "snntorch", "norse")
+CODEC_PEERS = ("zstandard", "constriction")
 TITLES = {
     "spikingjelly": "SpikingJelly",
     "snntorch": "snnTorch",
     "norse": "norse",
+    "zstandard": "zstandard",
+    "constriction": "constriction",
     "eccsnn": "eccsnn",
     "bound": "bound",
 }
-_PROBES = {"spikingjelly": "spikingjelly.activation_based.neuron", "snntorch": "snntorch", "norse": "norse.torch"}
+_PROBES = {
+    "spikingjelly": "spikingjelly.activation_based.neuron",
+    "snntorch": "snntorch",
+    "norse": "norse.torch",
+    "zstandard": "zstandard",
+    "constriction": "constriction",
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ def choose_peers(text: str, known: Sequence[str] = PEERS) -> tuple[list[str], li
 def peer_versions() -> dict[str, str]:
     """Versions of the peers that are installed."""
     found = {}
-    for name in PEERS:
+    for name in (*PEERS, *CODEC_PEERS):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -116,6 +116,18 @@ def test_compile(tmp_path):
     assert {result.name: result.met for result in record.results}["graph breaks"] is True
 
 
+def test_codec(tmp_path):
+    record, shown = bench("codec", "--threads", 1, cwd=tmp_path)
+    assert [row.name.split(",")[0] for row in record.rows] == ["independent", "clusters"]
+    for row in record.rows:
+        values = {entry.name: entry.value for entry in row.measurements}
+        assert values["size: eccsnn payload"] < values["size: eccsnn, learnt tables"] < values["size: packed bits"]
+        assert values["size: eccsnn, learnt tables"] < values["size: zstandard, each timestep"]
+        assert {entry.owner for entry in row.measurements} == {"eccsnn", "bound", "zstandard", "constriction"}
+        assert min(values.values()) > 0
+    assert "size: packed bits" in shown
+
+
 def test_without_peers():
     rows, results, absent = train_step.run(NetworkSettings("tiny", compiled=False), [])
     assert [entry.name for entry in rows[0].measurements] == ["eccsnn eager"]
@@ -132,6 +144,9 @@ def test_without_peers():
         (["lif", "--device", "gpu"], "expected cpu, cuda or cuda:N"),
         (["memory", "--peers", "norse"], "unknown peer 'norse'"),
         (["train-step", "--dtype", "fp64"], "unknown 'fp64'"),
+        (["codec", "--size", "ful"], "did you mean 'full'"),
+        (["codec", "--spikes", "nowhere"], "holds no .npz file"),
+        (["codec", "--peers", "norse"], "unknown peer 'norse'"),
         (["train-step", "--width", "-1"], "width is -1.0, expected a number above 0"),
         (["table"], "run `eccsnn bench lif` first"),
         (["table", "nowhere.json"], "nowhere.json cannot be read"),
@@ -152,5 +167,5 @@ def test_an_unknown_benchmark(tmp_path, monkeypatch, capsys):
 
 def test_help_names_every_benchmark(tmp_path):
     shown = call("--help", cwd=tmp_path).stdout
-    for name in ("lif", "memory", "train-step", "compile", "table"):
+    for name in ("lif", "memory", "train-step", "compile", "codec", "table"):
         assert name in shown
