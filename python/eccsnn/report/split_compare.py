@@ -43,11 +43,12 @@ def systems_table(groups: Sequence[Group]) -> Table | None:
         for key, seen in origins.items():
             if any(record[key] is not None for record in records):
                 seen.update(split_provenance(run, key) if is_split(run) else cost_provenance(run, key) for run in runs)
-    heads = [
+    costs = [
         join([head, *(join([tag("br"), badge(origin)]) for origin in sorted(origins.get(key, ())))])
         for key, (head, _) in COLUMNS.items()
     ]
-    caption, heads, text_columns = "Comparison of the systems", ["System", "Seeds", "Data", *heads], [1, 2]
+    caption, text_columns = "Comparison of the systems", [1, 2]
+    heads: list[Any] = ["System", "Seeds", "Data", *costs]
     named = _data([run for _, _, runs, _ in found for run in runs])
     if len(named) == 1:  # one name for all is said once
         caption, heads, text_columns = f"{caption}, {named[0]}", [*heads[:2], *heads[3:]], [1]
