@@ -19,6 +19,19 @@ from eccsnn.report.execution_figures import cost_figures, execution_figures
 from eccsnn.report.figures import Figure, figure_id
 from eccsnn.report.load import Run, load_run
 from eccsnn.report.markup import Html, details, join, tag
+from eccsnn.report.split import firing_rates, is_split
+from eccsnn.report.split_compare import systems_figure, systems_table
+from eccsnn.report.split_figures import exit_figures, payload_figures, timestep_figure
+from eccsnn.report.split_summary import split_summary
+from eccsnn.report.split_tables import (
+    ablation_table,
+    networks_table,
+    payload_table,
+    split_costs_table,
+    split_table,
+    stream_table,
+    work_table,
+)
 from eccsnn.report.summary import status_text, summary
 from eccsnn.report.tables import (
     Table,
@@ -33,7 +46,7 @@ from eccsnn.report.tables import (
     tasks_table,
     update_table,
 )
-from eccsnn.report.training_figures import firing_rate_figure, training_figures, update_figures
+from eccsnn.report.training_figures import firing_rate_figure, firing_rates_figure, training_figures, update_figures
 from eccsnn.report.values import dig, duration, finite
 
 Section = tuple[str, list[Any]]
@@ -94,19 +107,22 @@ def page(runs: Sequence[Run]) -> str:
 
 def _comparison(runs: Sequence[Run]) -> Html:
     groups = group_runs(runs)
-    tables = [*(comparison_table(groups, set_name) for set_name in SETS), updates_table(groups)]
+    tables = [systems_table(groups), *(comparison_table(groups, set_name) for set_name in SETS), updates_table(groups)]
+    overview = systems_figure(groups)
+    figures = [*([overview] if overview else []), *comparison_figures(groups)]
     return tag(
         "article",
         tag("header", tag("p", "eccsnn report", class_="eyebrow"), tag("h1", f"{len(runs)} runs compared")),
         runs_table(runs).render(),
         *(table.render() for table in tables if table is not None),
-        _figures(comparison_figures(groups), "compare"),
+        _figures(figures, "compare"),
         class_="comparison",
     )
 
 
 def _run(run: Run, prefix: str, *, folded: bool) -> Html:
-    sections = [(title, content) for title, content in _sections(run, prefix) if any(content)]
+    made = _split_sections(run, prefix) if is_split(run) else _sections(run, prefix)
+    sections = [(title, content) for title, content in made if any(content)]
     links = [tag("a", title, href=f"#{figure_id(prefix, title)}") for title, _ in sections]
     parts = [
         _header(run, heading="h2" if folded else "h1"),
@@ -148,6 +164,26 @@ def _sections(run: Run, prefix: str) -> list[Section]:
         ("Models", [*_rendered(models_table(run)), _figures([firing] if firing else [], f"{prefix}-model")]),
         ("Training", [_figures(training_figures(run), f"{prefix}-training"), *_rendered(stages_table(run))]),
         ("Notes", [tag("ul", *(tag("li", note) for note in notes))] if notes else []),
+        ("Configuration", [_config(run)]),
+    ]
+
+
+def _split_sections(run: Run, prefix: str) -> list[Section]:
+    """The same for a run with a cut network, edge only or cloud only."""
+    sentences, timesteps = split_summary(run), timestep_figure(run)
+    firing = firing_rates_figure(firing_rates(run))
+    costs = [split_costs_table(run), work_table(run), image_bytes_table(run)]
+    return [
+        ("Summary", [tag("ul", *(tag("li", sentence) for sentence in sentences))] if sentences else []),
+        ("Accuracy", [*_rendered(networks_table(run)), _figures([timesteps] if timesteps else [], f"{prefix}-steps")]),
+        ("Split point", _rendered(split_table(run))),
+        ("Early exit", [_figures(exit_figures(run), f"{prefix}-exit")]),
+        ("Payload", [*_rendered(payload_table(run)), _figures(payload_figures(run), f"{prefix}-payload")]),
+        ("Ablation", _rendered(ablation_table(run))),
+        ("Costs", [html for table in costs for html in _rendered(table)]),
+        ("Measured link", _rendered(stream_table(run))),
+        ("Firing rates", [_figures([firing] if firing else [], f"{prefix}-model")]),
+        ("Training", [_figures(training_figures(run), f"{prefix}-training"), *_rendered(stages_table(run))]),
         ("Configuration", [_config(run)]),
     ]
 

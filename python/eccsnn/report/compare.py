@@ -102,13 +102,13 @@ def comparison_table(groups: Sequence[Group], set_name: str) -> Table | None:
     rows = []
     origins: dict[str, set[str]] = {key: set() for key in COST_KEYS if key in EXECUTION_COLUMNS}
     for group in groups:
-        last = {id(run): e for run in group.finished if (e := _last(run, set_name)) is not None}
+        last = {id(run): e for run in group.finished if (e := last_evaluation(run, set_name)) is not None}
         if not last:
             continue
         runs = [run for run in group.finished if id(run) in last]
         records = [_execution_record(last[id(run)]) for run in runs]
         learnt = " / ".join(dict.fromkeys(str(len(e.classes)) for e in last.values()))
-        rows.append([*_first_cells(group, runs), learnt, *_cells(records, EXECUTION_COLUMNS)])
+        rows.append([*first_cells(group, runs), learnt, *_cells(records, EXECUTION_COLUMNS)])
         for key, found in origins.items():
             if any(record[key] is not None for record in records):
                 found.update(cost_provenance(run, key) for run in runs)
@@ -117,7 +117,7 @@ def comparison_table(groups: Sequence[Group], set_name: str) -> Table | None:
         for key, (head, _) in EXECUTION_COLUMNS.items()
     ]
     caption = f"Comparison, {SETS[set_name]}, at the chosen threshold"
-    return _without_empty_columns(caption, ["Experiment", "Seeds", "Classes learnt", *heads], rows)
+    return without_empty_columns(caption, ["Experiment", "Seeds", "Classes learnt", *heads], rows)
 
 
 def updates_table(groups: Sequence[Group]) -> Table | None:
@@ -127,9 +127,9 @@ def updates_table(groups: Sequence[Group]) -> Table | None:
         runs = [run for run in group.finished if isinstance(run.results.get("update"), Mapping)]
         if runs:
             records = [{key: finite(dig(run.results, "update", key)) for key in UPDATE_COLUMNS} for run in runs]
-            rows.append([*_first_cells(group, runs), *_cells(records, UPDATE_COLUMNS)])
+            rows.append([*first_cells(group, runs), *_cells(records, UPDATE_COLUMNS)])
     heads = [head for head, _ in UPDATE_COLUMNS.values()]
-    return _without_empty_columns("Comparison, updates on the device", ["Experiment", "Seeds", *heads], rows)
+    return without_empty_columns("Comparison, updates on the device", ["Experiment", "Seeds", *heads], rows)
 
 
 def mean_std(values: Sequence[float | None], kind: str) -> str:
@@ -160,7 +160,8 @@ def comparison_figures(groups: Sequence[Group]) -> list[Figure]:
     return [figure for figure in figures if figure is not None]
 
 
-def _last(run: Run, set_name: str) -> Evaluation | None:
+def last_evaluation(run: Run, set_name: str) -> Evaluation | None:
+    """The evaluation after the last task; None where the run has none."""
     found = distinct_evaluations(run, set_name)
     return found[-1] if found else None
 
@@ -172,7 +173,8 @@ def _execution_record(last: Evaluation) -> dict[str, float | None]:
     return record
 
 
-def _first_cells(group: Group, runs: Sequence[Run]) -> list[Any]:
+def first_cells(group: Group, runs: Sequence[Run]) -> list[Any]:
+    """Name and seeds of a group's row; `runs` are those that its means are taken over."""
     left_out = len(group.runs) - len(runs)
     name = [group.name, tag("small", ", ".join(group.settings)) if group.settings else ""]
     name.append(tag("small", f"{left_out} more without a finished result") if left_out else "")
@@ -183,7 +185,8 @@ def _cells(records: Sequence[Mapping[str, float | None]], columns: Mapping[str, 
     return [mean_std([record[key] for record in records], kind) for key, (_, kind) in columns.items()]
 
 
-def _without_empty_columns(caption: str, heads: Sequence[Any], rows: Sequence[Sequence[Any]]) -> Table | None:
+def without_empty_columns(caption: str, heads: Sequence[Any], rows: Sequence[Sequence[Any]]) -> Table | None:
+    """A table of means over seeds; columns in which no row has anything are left out."""
     if not rows:
         return None
     keep = [i for i in range(len(heads)) if i < 2 or any(row[i] != MISSING for row in rows)]
@@ -200,7 +203,7 @@ def _overlay(groups: Sequence[Group], set_name: str) -> Figure | None:
     figure = plot("upload rate", "accuracy", height=420)
     for position, (group, name) in enumerate(zip(groups, legend_names(groups), strict=True)):
         colour = PALETTE[position % len(PALETTE)]
-        found = [(run, last) for run in group.runs if (last := _last(run, set_name)) is not None]
+        found = [(run, last) for run in group.runs if (last := last_evaluation(run, set_name)) is not None]
         for number, (run, last) in enumerate(found):
             points = last.curves.get(last.measure, [])
             hover = f"seed {label(run.seed)}: %{{y:.2%}} at upload rate %{{x:.2%}}"

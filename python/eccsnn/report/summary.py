@@ -27,7 +27,7 @@ def summary(run: Run) -> list[str]:
     shown = first_and_last(run)
     sentences += [_silent_layers(run), *(_accuracy(e) for e in shown)]
     sentences += [_costs(run, e) for e in shown[-1:]]
-    sentences += [_update(run), _link(run), _progress(run)]
+    sentences += [_update(run), _link(run), progress(run)]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -155,7 +155,8 @@ def _link(run: Run) -> str:
     return text
 
 
-def _progress(run: Run) -> str:
+def progress(run: Run) -> str:
+    """How far a run came that has not finished; an empty text for a finished one."""
     if run.status == "finished" or not run.epochs:
         return ""
     last: Mapping[str, Any] = run.epochs[-1]

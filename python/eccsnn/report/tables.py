@@ -99,7 +99,7 @@ def execution_table(run: Run, evaluation: Evaluation) -> Table:
 
     def row(name: Any, threshold: Any, rate: Any, accuracy: Any, acc_i: Any, costs: Mapping[str, Any]) -> list[Any]:
         first = [name, _threshold(threshold), percent(rate), percent(accuracy), quantity(acc_i)]
-        return first + [_with_unit(costs.get(key), COST_UNITS[key]) for key in cost_keys]
+        return first + [with_unit(costs.get(key), COST_UNITS[key]) for key in cost_keys]
 
     rows = [row("Edge only", None, 0.0, record.get("edge_accuracy"), None, edge_only_costs(evaluation))]
     sweep: list[tuple[float, list[Any], bool]] = []
@@ -190,7 +190,7 @@ def costs_table(run: Run) -> Table | None:
     rows = [
         [
             cost.get("name", MISSING),
-            _with_unit(cost.get("value"), cost.get("unit")),
+            with_unit(cost.get("value"), cost.get("unit")),
             badge(cost.get("provenance")),
             cost.get("source") or MISSING,
         ]
@@ -209,7 +209,7 @@ def image_bytes_table(run: Run) -> Table | None:
         return None
     used = dig(run.config, "link", "codec")
     rows = [
-        [f"{codec.upper()}{', uploaded here' if codec == used else ''}", _with_unit(size, "B"), badge("measured")]
+        [f"{codec.upper()}{', uploaded here' if codec == used else ''}", with_unit(size, "B"), badge("measured")]
         for codec, size in sizes.items()
     ]
     return Table("Size of an image", ["Codec", "Mean size", "Provenance"], rows, text_columns=[2])
@@ -227,9 +227,9 @@ def link_table(link: Mapping[str, Any]) -> Table:
         row("Uploaded", quantity(link.get("uploaded"))),
         row("Answered by the edge because the cloud was not reached", quantity(link.get("fallbacks"))),
         row("Accuracy", percent(link.get("accuracy"))),
-        row("Image payload up, mean", _with_unit(link.get("payload_bytes_up"), "B")),
-        row("On the wire up, mean, all framing", _with_unit(link.get("wire_bytes_up"), "B")),
-        row("On the wire down, mean, all framing", _with_unit(link.get("wire_bytes_down"), "B")),
+        row("Image payload up, mean", with_unit(link.get("payload_bytes_up"), "B")),
+        row("On the wire up, mean, all framing", with_unit(link.get("wire_bytes_up"), "B")),
+        row("On the wire down, mean, all framing", with_unit(link.get("wire_bytes_down"), "B")),
     ]
     for key, label in (
         ("edge_median", "Latency, answered by the edge, median"),
@@ -237,7 +237,7 @@ def link_table(link: Mapping[str, Any]) -> Table:
         ("cloud_median", "Latency, answered by the cloud, median"),
         ("cloud_p95", "Latency, answered by the cloud, 95th percentile"),
     ):
-        rows.append(row(label, _with_unit(dig(link, "latency_ms", key), "ms")))
+        rows.append(row(label, with_unit(dig(link, "latency_ms", key), "ms")))
     rows = [cells for cells in rows if cells[1] != MISSING]
     codec = f", images as {str(link['image_codec']).upper()}" if link.get("image_codec") else ""
     shape = f", {link['shape']}" if link.get("shape") else ""
@@ -313,7 +313,8 @@ def _same_point(point: Point, chosen: Mapping[str, Any]) -> bool:
     return left is not None and right is not None and math.isclose(left, right, abs_tol=1e-6)
 
 
-def _with_unit(value: Any, unit: Any) -> str:
+def with_unit(value: Any, unit: Any) -> str:
+    """A figure and its unit."""
     if unit == "1":  # a relative change
         number = finite(value)
         return MISSING if number is None else f"{100 * number:+.1f}%".replace("-", "−")

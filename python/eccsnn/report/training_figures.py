@@ -39,9 +39,14 @@ def training_figures(run: Run) -> list[Figure]:
 
 def firing_rate_figure(run: Run) -> Figure | None:
     """Mean firing rate of each spiking layer, after setup and after the last update."""
+    named = (("after setup", "edge"), ("after the last update", "edge_updated"))
+    return firing_rates_figure([(name, dig(run.results, key, "firing_rates")) for name, key in named])
+
+
+def firing_rates_figure(parts: Sequence[tuple[str, Any]]) -> Figure | None:
+    """Mean firing rate of each spiking layer of several parts or states; one without rates is left out."""
     variants = []
-    for name, key in (("after setup", "edge"), ("after the last update", "edge_updated")):
-        rates = dig(run.results, key, "firing_rates")
+    for name, rates in parts:
         if not isinstance(rates, Mapping) or not rates:
             continue
         figure = plot_of_rows("spikes / neuron / timestep", "", len(rates))

@@ -42,10 +42,10 @@ def write_run(path: Path, *, seed: int = 0, **changes: Any) -> Path:
     """
     path.mkdir(parents=True)
     rng = np.random.default_rng(seed)
-    config = _merge(make_config(seed), changes.get("config", {}))
+    config = merge(make_config(seed), changes.get("config", {}))
     (path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    (path / "run.json").write_text(json.dumps(_merge(make_info(seed), changes.get("run", {})), indent=1))
-    results = _merge(make_results(rng), changes.get("results", {}))
+    (path / "run.json").write_text(json.dumps(merge(make_info(seed), changes.get("run", {})), indent=1))
+    results = merge(make_results(rng), changes.get("results", {}))
     (path / "results.json").write_text(json.dumps(results, indent=1))
     lines = [json.dumps(line) for line in make_metrics(rng, changes.get("epochs", 8))]
     (path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
@@ -276,11 +276,12 @@ def make_set(samples: int, edge: float, cloud: float, classes: range, learnt: in
     }
 
 
-def _merge(base: Any, changes: Any) -> Any:
+def merge(base: Any, changes: Any) -> Any:
+    """`base` with the values of `changes`, level by level; None removes a key."""
     if not (isinstance(base, dict) and isinstance(changes, dict)):
         return changes
     merged = {key: value for key, value in base.items() if not (key in changes and changes[key] is None)}
     for key, value in changes.items():
         if value is not None:
-            merged[key] = _merge(base.get(key), value)
+            merged[key] = merge(base.get(key), value)
     return merged
