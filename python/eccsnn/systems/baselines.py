@@ -19,6 +19,7 @@ from eccsnn.models import Model, split
 from eccsnn.models.ann import ANN
 from eccsnn.nn import JPEGCodec
 from eccsnn.training import FitOptions, FitResult, predict_logits, train_cut
+from eccsnn.transport.feature_codec import decode_features, encode_features
 from eccsnn.transport.images import decode_image, encode_image
 
 KINDS = {"bottlenet": "bottlenet", "bottlenet_pp": "bottlenet++"}
@@ -82,8 +83,6 @@ def predict_through_features(
     Returns:
         Logits fp32 `[1, N, K]` and payload bytes int64 `[1, N]`: one packet an image.
     """
-    from eccsnn.transport.feature_codec import decode_features, encode_features
-
     edge, cloud = split(model.eval(), point)
     jpeg = cast(JPEGCodec | None, edge.codec)
     logits, sizes = [], []
