@@ -71,12 +71,14 @@ def _panel(panel: plt.Axes, point: str, rows: Sequence[Row]) -> None:
         panel.annotate(note, here, xytext=(5, 5), textcoords="offset points", fontsize=6, color=GREY)
     uncut = [value for row in rows for value in row.values("uncut_accuracy")]
     panel.axhline(100 * statistics.mean(uncut), color=GREY, linestyle="--", linewidth=1, label="uncut")
-    panel.set_xscale("log")
+    sizes = [statistics.mean(row.values("payload_bytes")) for row in rows]
+    if max(sizes) > 8 * min(sizes):  # below, the ticks of a logarithmic axis cannot be read
+        panel.set_xscale("log")
     panel.margins(x=0.25, y=0.15)
     panel.set_title(f"cut at {point}", fontsize=10)
     panel.set_xlabel("payload an image (bytes)")
     panel.grid(alpha=0.25)
-    panel.legend(fontsize=7)
+    panel.legend(fontsize=6, loc="best")
 
 
 def front(found: Sequence[Row], path: Path) -> Path | None:

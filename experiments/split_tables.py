@@ -89,7 +89,7 @@ def cost_table(found: Sequence[Row]) -> list[str]:
         mine, uncut = row.mean("device_energy_mj"), row.mean("uncut_energy_mj")
         against = (
             NONE
-            if not mine or not uncut or row.system == "edge_only" and row.at == "all_timesteps"
+            if not mine or not uncut or (row.system == "edge_only" and row.at == "all_timesteps")
             else change(mine / uncut)
         )
         less = NONE if not mine or not reference else f"{reference / mine:.3g}"
