@@ -36,7 +36,7 @@ def rate_accuracy(found: Sequence[Row], system: str, path: Path) -> Path | None:
     if not points:
         return None
     figure, panels = plt.subplots(
-        1, len(points), figsize=(1.2 + 3.6 * len(points), 3.6), sharey=True, squeeze=False, layout="constrained"
+        1, len(points), figsize=(1.2 + 3.6 * len(points), 4.4), sharey=True, squeeze=False, layout="constrained"
     )
     for panel, (point, rows) in zip(panels[0], points.items(), strict=True):
         _panel(panel, point, rows)
@@ -78,7 +78,7 @@ def _panel(panel: plt.Axes, point: str, rows: Sequence[Row]) -> None:
     panel.set_title(f"cut at {point}", fontsize=10)
     panel.set_xlabel("payload an image (bytes)")
     panel.grid(alpha=0.25)
-    panel.legend(fontsize=6, loc="best")
+    panel.legend(fontsize=6, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18))
 
 
 def front(found: Sequence[Row], path: Path) -> Path | None:

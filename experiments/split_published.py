@@ -225,7 +225,9 @@ def percent(value: float) -> str:
 def change(ratio: float) -> str:
     """A ratio of energies in words.
 
-    >>> change(0.05), change(115.0)
-    ('95.0% less', '115 times as much')
+    >>> change(0.05), change(115.0), change(1.0)
+    ('95.0% less', '115 times as much', 'the same')
     """
+    if abs(ratio - 1) < 5e-4:
+        return "the same"
     return f"{100 * (1 - ratio):.1f}% less" if ratio < 1 else f"{ratio:.3g} times as much"

@@ -70,6 +70,11 @@ class Row:
         text += f", {unit['point']}, {unit['channels']} channels"
         return text + (f", stride {unit['stride']}" if unit["stride"] > 1 else "")
 
+    @property
+    def wire_mode(self) -> str:
+        """Mode of early exit in which the bytes on the wire were measured; empty where they were not."""
+        return _wire_bytes(self.files[0], self.at)[1] if self.key == "cut" else ""
+
     def loss(self) -> Interval | None:
         """Accuracy of the uncut network at all timesteps less that of this row, with its interval."""
         if self.system in ("cloud_only", "ecc_snn") or (self.key == "uncut" and self.at == "all_timesteps"):
@@ -130,12 +135,13 @@ def _rows_of(system: str, variant: str, files: list[File]) -> list[Row]:
         points = [(f"{name}, all timesteps" if exits else name, key, "all_timesteps")]
         points += [(f"{name}, early exit", key, "chosen")] if exits else []
     return [
-        Row(system, label, variant, files, key, at, [_record(file["results"], key, at) for file in files])
+        Row(system, label, variant, files, key, at, [_record(file, key, at) for file in files])
         for label, key, at in points
     ]
 
 
-def _record(results: dict[str, Any], key: str, at: str) -> dict[str, float | None]:
+def _record(file: File, key: str, at: str) -> dict[str, float | None]:
+    results = file["results"]
     record: dict[str, float | None] = dict(results[key][at])
     record["jpeg_bytes"] = results["image_bytes"]["jpeg"]
     if "uncut" in results:
@@ -148,20 +154,22 @@ def _record(results: dict[str, Any], key: str, at: str) -> dict[str, float | Non
             record[f"times_{yardstick}"] = times
         rates = payload.get("wire_firing_rate")
         record["wire_firing_rate"] = statistics.mean(rates) if rates else None
-        record["wire_bytes_up"] = _wire_bytes(results, at)
+        record["wire_bytes_up"] = _wire_bytes(file, at)[0]
     return record
 
 
-def _wire_bytes(results: dict[str, Any], at: str) -> float | None:
-    """Bytes on the measured wire of an image, from the first row of the first mode that was measured; the link stops
-    samples where the network exits early, so that it says nothing about all timesteps then."""
-    stops = results["cut"]["exit"] is not None
-    wanted = ("speculative", "edge_exit_head", "lock_step") if at == "chosen" or not stops else ()
-    for mode in wanted:
-        for row in results.get("link") or []:
-            if row["mode"] == mode and row["bytes"]["wire_up"] is not None:
-                return float(row["bytes"]["wire_up"])
-    return None
+def _wire_bytes(file: File, at: str) -> tuple[float | None, str]:
+    """Bytes on the measured wire of an image, and in which mode of early exit: that in which the run decides to stop.
+
+    The first link of the run is taken. Its samples stop where the network exits early, so that a link says nothing of
+    the same network at all timesteps.
+    """
+    results, decide = file["results"], file["config"]["exit"]["decide"]
+    if at == "all_timesteps" and results["cut"]["exit"] is not None:
+        return None, ""
+    mode = "edge_exit_head" if decide == "edge_head" else "speculative"
+    found = [row["bytes"]["wire_up"] for row in results.get("link") or [] if row["mode"] == mode]
+    return next(((float(size), mode) for size in found if size is not None), (None, ""))
 
 
 def _ecc_snn(results: dict[str, Any]) -> dict[str, float | None]:

@@ -68,11 +68,12 @@ def bytes_table(found: Sequence[Row]) -> list[str]:
         sizes = zip(row.values("jpeg_bytes"), row.values("payload_bytes"), strict=False)
         jpeg = [jpeg / size for jpeg, size in sizes if size] if row.system != "edge_only" else []
         payload = "0" if row.system == "edge_only" else spread(row.values("payload_bytes"))
+        wire = spread(row.values("wire_bytes_up")) + (f" ({row.wire_mode})" if row.wire_mode else "")
         lines.append(
             f"| {row.label} | {row.network} | {len(row.files)} | {spread(row.values('accuracy'), 100, 2)} "
             f"| {spread(row.values('uncut_accuracy'), 100, 2)} | {loss(row)} | {spread(row.values('timesteps'), 1, 2)} | {payload} "
             f"| {spread(row.values('times_fp32'))} | {spread(row.values('times_one_bit'))} | {spread(jpeg)} "
-            f"| {spread(row.values('wire_bytes_up'))} | {spread(row.values('wire_firing_rate'), 100)} |"
+            f"| {wire} | {spread(row.values('wire_firing_rate'), 100)} |"
         )
     return lines
 

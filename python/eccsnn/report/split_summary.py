@@ -181,8 +181,11 @@ def _link(run: Run) -> str:
     rows = [row for row in link_rows(run) if finite(dig(row, "latency_ms", "median")) is not None]
     if not rows:
         return ""
+    shape_of_link = rows[0].get("shape")
     said = [
-        f"{str(row.get('mode')).replace('_', ' ')} {quantity(dig(row, 'latency_ms', 'median'))} ms ({row.get('shape')})"
+        f"{str(row.get('mode')).replace('_', ' ')} {quantity(dig(row, 'latency_ms', 'median'))} ms"
         for row in rows
+        if row.get("shape") == shape_of_link
     ]
-    return f"Median latency over a link ({provenance(rows[0].get('provenance'))}): {'; '.join(said)}."
+    origin = provenance(rows[0].get("provenance"))
+    return f"Median latency over a link ({shape_of_link}; {origin}): {', '.join(said)}."

@@ -152,6 +152,18 @@ def test_ecc_snn_joins_on_the_same_data(script, write, tmp_path):
     assert "ECC-SNN's row differs" in text
 
 
+@pytest.mark.parametrize(
+    ("decide", "wire"), [("edge_head", "70 (edge_exit_head)"), ("cloud_logits", "210 (speculative)")]
+)
+def test_wire_bytes_are_those_of_the_mode_that_decides(script, write, tmp_path, decide, wire):
+    link = importlib.import_module("split_fixture").LINK
+    script.collect([write(tmp_path / "runs" / "a", results={"link": link}, overrides=[f"exit.decide={decide}"])])
+    files = script.collected()
+    tables, rows = (importlib.import_module(name) for name in ("split_tables", "split_rows"))
+    every, chosen = cells("\n".join(tables.bytes_table(rows.rows(files))), "| NeuCODEX")
+    assert (every[11], chosen[11]) == ("-", wire)
+
+
 def test_figures_are_the_same_bytes_for_the_same_results(script, write, tmp_path):
     script.collect([write(tmp_path / "runs" / "a")])
     pictures = []

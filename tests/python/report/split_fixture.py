@@ -46,6 +46,8 @@ LINK = [
     }
     for mode, latency, trips in (("lock_step", 61.0, 2.05), ("speculative", 34.5, 1.08))
 ]
+LINK.append(LINK[0] | {"mode": "edge_exit_head", "bytes": {**LINK[0]["bytes"], "wire_up": 70.0}})  # type: ignore[dict-item]
+LINK.append(LINK[1] | {"shape": "RTT 100 ms, not limited up, not limited down"})
 
 
 def write_split_run(

@@ -159,7 +159,8 @@ def test_the_summary_says_what_the_numbers_say(run: Run) -> None:
     ratio = energy / run.results["uncut"]["all_timesteps"]["device_energy_mj"]
     assert f"{ratio:.3g} times the uncut network on the edge" in text
     assert "the radio costs more than the computation that the cut saves" in text
-    assert "lock step 61 ms" in text
+    assert "(RTT 20 ms, 10 Mbit/s up, 10 Mbit/s down; measured): lock step 61 ms, speculative 34.5 ms, edge" in text
+    assert "RTT 100 ms" not in text  # the table has every link
     assert "never spike" not in text
 
 
@@ -189,7 +190,7 @@ def test_an_interval_that_holds_zero_and_silent_layers_are_told(tmp_path: Path) 
 
 def test_the_link_has_a_row_for_each_mode(run: Run) -> None:
     _, *rows = rows_of(stream_table(run))
-    assert [row[0] for row in rows] == ["lock step", "speculative"]
+    assert [row[0] for row in rows] == ["lock step", "speculative", "edge exit head", "speculative"]
     assert rows[1][2:] == ["94.00%", "34.5 ms", "37.5 ms", "1.08", "2", "31 B", "210 B", "250 B", "0.5", "0"]
 
 
