@@ -33,6 +33,10 @@ std::uint16_t* put_lanes(const LaneArgs& args, const std::uint16_t* chances, std
   return ECCSNN_KERNEL(put_lanes_kernel)(args, chances, states, end);
 }
 
+void get_lane_tail(const LaneArgs& args, TailDecoder decode, void* coder) {
+  ECCSNN_KERNEL(get_lane_tail_kernel)(args, decode, coder);
+}
+
 std::int64_t get_lanes(const LaneArgs& args, std::uint32_t* states, const std::uint16_t* words,
                        std::int64_t count) {
   return ECCSNN_KERNEL(get_lanes_kernel)(args, states, words, count);

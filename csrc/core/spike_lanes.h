@@ -36,7 +36,7 @@ using LaneWeights = std::array<std::int16_t, (1 + kLaneFeatures) * kLanes>;
 
 struct LaneArgs {
   std::int64_t channels, height, width;
-  std::int64_t tail;                 // last positions of the last row, which are left out
+  std::int64_t tail;                 // last positions of the last row, which are not in lanes
   std::uint8_t* origin;              // of the current timestep's first position
   std::int64_t pitch_bytes, stride;  // from a row, from a position to the next
   std::array<std::int64_t, kLaneNeighbours> from;  // bytes from a position to its neighbour's
@@ -47,13 +47,14 @@ struct LaneArgs {
   std::int64_t groups() const { return (channels + kLanes - 1) / kLanes; }
 };
 
-// The states begin with the bits of the tail in their lower halves: two bytes each that would else be lost.
-inline std::int64_t lane_tail(const SpikeGeometry& geometry) {
-  const std::int64_t fits = 2 * kLanes / geometry.packed_channels();
-  return fits < geometry.width ? fits : geometry.width;
+// The states begin with two bytes each in their lower halves that would else be lost: there a range coder's
+// packet of the tail travels.
+inline constexpr std::int64_t kTailBytes = 2 * kLanes;
+inline std::int64_t most_lane_tail(const SpikeGeometry& geometry) {
+  return geometry.width < 255 ? geometry.width : 255;
 }
 
-// Predicts the spikes at `origin`: chances of a 1, uint16 [H W - tail, groups, 32].
+// Predicts the spikes at `origin`, those of the tail, too: chances of a 1, uint16 [H, W, groups, 32].
 void predict_lanes(const LaneArgs& args, std::uint16_t* chances);
 // Writes them backwards, with their chances; returns the first word, below `end`. `states` come out. There is
 // room for most_lane_words() below `end`.
@@ -63,6 +64,10 @@ std::uint16_t* put_lanes(const LaneArgs& args, const std::uint16_t* chances, std
 // early.
 std::int64_t get_lanes(const LaneArgs& args, std::uint32_t* states, const std::uint16_t* words,
                        std::int64_t count);
+
+// Decodes the tail after the rest: `decode` gives the bits of 32 channels, of which those in `active` exist.
+using TailDecoder = std::uint32_t (*)(void* coder, const std::uint16_t* chances, std::uint32_t active);
+void get_lane_tail(const LaneArgs& args, TailDecoder decode, void* coder);
 
 // Words that put_lanes touches at most.
 inline std::int64_t most_lane_words(const LaneArgs& args) {

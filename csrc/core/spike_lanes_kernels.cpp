@@ -54,8 +54,12 @@ struct Features {
 
 ECCSNN_INLINE Features features_of(const LaneArgs& args, const Place& place) {
   Features features;
-  for (int f = 0; f < kLaneNeighbours; ++f) {
-    features.set[f] = load_bits(place.bytes + args.from[f], place.byte_count);
+  if (place.byte_count == 4) {
+    for (int f = 0; f < kLaneNeighbours; ++f) __builtin_memcpy(&features.set[f], place.bytes + args.from[f], 4);
+  } else {
+    for (int f = 0; f < kLaneNeighbours; ++f) {
+      features.set[f] = load_bits(place.bytes + args.from[f], place.byte_count);
+    }
   }
   std::uint32_t* const products = features.set + kLaneNeighbours;
   products[0] = features.set[0] & features.set[1];
@@ -348,8 +352,7 @@ void predict(const LaneArgs& args, std::uint16_t* chances) {
   const std::int64_t groups = args.groups();
   for (std::int64_t row = 0; row < args.height; ++row) {
     std::uint8_t* position = args.origin + row * args.pitch_bytes;
-    const std::int64_t columns = columns_of(args, row);
-    for (std::int64_t column = 0; column < columns; ++column, position += args.stride) {
+    for (std::int64_t column = 0; column < args.width; ++column, position += args.stride) {
       for (std::int64_t group = 0; group < groups; ++group, chances += kGroup) {
         const Place place = place_of(args, position, group);
         const Features features = features_of(args, place);
@@ -388,7 +391,31 @@ std::int64_t get(const LaneArgs& args, std::uint32_t* states, const std::uint16_
   return getter.at - words;
 }
 
+template <bool kWeights>
+void get_tail(const LaneArgs& args, TailDecoder decode, void* coder) {
+  const Predictor predictor(args);
+  const std::int64_t groups = args.groups();
+  std::uint8_t* position = args.origin + (args.height - 1) * args.pitch_bytes + (args.width - args.tail) * args.stride;
+  for (std::int64_t column = 0; column < args.tail; ++column, position += args.stride) {
+    for (std::int64_t group = 0; group < groups; ++group) {
+      const Place place = place_of(args, position, group);
+      const Features features = features_of(args, place);
+      std::int16_t* weights = args.weights[group].data();
+      const auto chance = predictor.predict(weights, features);
+      std::uint16_t chances[kGroup];
+      __builtin_memcpy(chances, &chance, sizeof(chances));
+      const std::uint32_t bits = decode(coder, chances, place.active);
+      store_bits(place.bytes, place.byte_count, bits);
+      predictor.template adapt<kWeights>(weights, features, chance, bits);
+    }
+  }
+}
+
 }  // namespace
+
+void get_lane_tail_kernel(const LaneArgs& args, TailDecoder decode, void* coder) {
+  args.weight_shift ? get_tail<true>(args, decode, coder) : get_tail<false>(args, decode, coder);
+}
 
 void predict_lanes_kernel(const LaneArgs& args, std::uint16_t* chances) {
   args.weight_shift ? predict<true>(args, chances) : predict<false>(args, chances);

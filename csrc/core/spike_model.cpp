@@ -180,7 +180,7 @@ LaneArgs lane_args(const SpikeModel& model, SpikeModelState& state, SpikeHistory
   args.channels = geometry.channels;
   args.height = geometry.height;
   args.width = geometry.width;
-  args.tail = lane_tail(geometry);
+  args.tail = 0;
   args.origin = history.at(0, 0, 0);
   args.pitch_bytes = history.at(0, 1, 0) - args.origin;
   args.stride = geometry.packed_channels();

@@ -2,6 +2,7 @@
 // streams end to end.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -175,20 +176,21 @@ struct Kernels {
   decltype(&eccsnn::predict_lanes) predict;
   decltype(&eccsnn::put_lanes) put;
   decltype(&eccsnn::get_lanes) get;
+  decltype(&eccsnn::get_lane_tail) tail;
 };
 
 std::vector<Kernels> all_kernels() {
   std::vector<Kernels> all = {{"baseline", eccsnn::baseline::predict_lanes_kernel, eccsnn::baseline::put_lanes_kernel,
-                               eccsnn::baseline::get_lanes_kernel}};
+                               eccsnn::baseline::get_lanes_kernel, eccsnn::baseline::get_lane_tail_kernel}};
 #ifdef ECCSNN_HAVE_X86_KERNELS
   const eccsnn::Isa supported = eccsnn::isa_choice().supported;
   if (supported >= eccsnn::Isa::kAvx2) {
     all.push_back({"avx2", eccsnn::avx2::predict_lanes_kernel, eccsnn::avx2::put_lanes_kernel,
-                   eccsnn::avx2::get_lanes_kernel});
+                   eccsnn::avx2::get_lanes_kernel, eccsnn::avx2::get_lane_tail_kernel});
   }
   if (supported >= eccsnn::Isa::kAvx512) {
     all.push_back({"avx512", eccsnn::avx512::predict_lanes_kernel, eccsnn::avx512::put_lanes_kernel,
-                   eccsnn::avx512::get_lanes_kernel});
+                   eccsnn::avx512::get_lanes_kernel, eccsnn::avx512::get_lane_tail_kernel});
   }
 #endif
   return all;
@@ -224,11 +226,12 @@ TEST(Lanes, EveryInstructionSetGivesTheSameWordsAndReadsThem) {
           history.put(packed.data());
         }
         eccsnn::SpikeModelState state(model);
-        const eccsnn::LaneArgs args = eccsnn::lane_args(model, state, history, 3);
+        eccsnn::LaneArgs args = eccsnn::lane_args(model, state, history, 3);
         LaneRun run;
         const std::size_t most = static_cast<std::size_t>(eccsnn::most_lane_words(args));
         run.chances.resize(most);
         kernels.predict(args, run.chances.data());
+        args.tail = 3;
         std::vector<std::uint16_t> words(most);
         run.states.assign(eccsnn::kLanes, eccsnn::kLaneLow + 77);
         std::uint16_t* first = kernels.put(args, run.chances.data(), run.states.data(), words.data() + most);
@@ -236,10 +239,10 @@ TEST(Lanes, EveryInstructionSetGivesTheSameWordsAndReadsThem) {
         run.weights = state.lanes[3];
         const std::int64_t count = static_cast<std::int64_t>(run.words.size());
 
-        // The decoder knows the tail only when it has read the rest; it stands in the frame already here.
         Bytes decoded(timesteps.back().size());
         eccsnn::SpikeModelState fresh(model);
         eccsnn::LaneArgs reading = args;
+        reading.tail = 3;
         reading.weights = fresh.lanes[3].data();
         for (std::int64_t row = 0; row < geometry.height; ++row) {
           const std::int64_t columns = row + 1 == geometry.height ? geometry.width - args.tail : geometry.width;
@@ -250,6 +253,29 @@ TEST(Lanes, EveryInstructionSetGivesTheSameWordsAndReadsThem) {
         padded.resize(padded.size() + 32);
         EXPECT_EQ(kernels.get(reading, states.data(), padded.data(), count), count) << kernels.isa;
         EXPECT_EQ(states, std::vector<std::uint32_t>(eccsnn::kLanes, eccsnn::kLaneLow + 77)) << kernels.isa;
+        // The tail is asked for 32 channels at a time, under the chances that the encoder had.
+        struct Tail {
+          const Bytes* packed;
+          const std::uint16_t* chances;
+          std::int64_t at, stride, channels;
+          bool same = true;
+        } tail{&timesteps.back(), run.chances.data() + (geometry.positions() - 3) * args.groups() * 32,
+               (geometry.positions() - 3) * geometry.packed_channels(), geometry.packed_channels(), 0};
+        const auto give = [](void* context, const std::uint16_t* chances, std::uint32_t active) -> std::uint32_t {
+          Tail& from = *static_cast<Tail*>(context);
+          std::uint32_t bits = 0;
+          const std::int64_t bytes = std::min<std::int64_t>(4, from.stride - from.channels / 8);
+          for (std::int64_t i = 0; i < bytes; ++i) {
+            bits |= static_cast<std::uint32_t>((*from.packed)[static_cast<std::size_t>(from.at++)]) << (8 * i);
+          }
+          from.channels = (from.channels / 8 + bytes) % from.stride * 8;
+          for (int i = 0; i < 32; ++i) from.same = from.same && (!(active >> i & 1) || chances[i] == from.chances[i]);
+          from.chances += 32;
+          return bits;
+        };
+        std::fill_n(history.at(0, geometry.height - 1, geometry.width - 3), 3 * args.stride, std::uint8_t{0});
+        kernels.tail(reading, give, &tail);
+        EXPECT_TRUE(tail.same) << kernels.isa;
         history.get(decoded.data());
         EXPECT_EQ(decoded, timesteps.back()) << kernels.isa;
         EXPECT_EQ(fresh.lanes[3], run.weights) << kernels.isa;
