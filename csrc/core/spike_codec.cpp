@@ -75,7 +75,8 @@ std::uint16_t* scratch_words(std::size_t count) {
   return words.data();
 }
 
-// Information, in units of 2^-8 bits, of an event of chance i / 512: roughly, which is enough to choose a length.
+// Information, in units of 2^-8 bits, of an event of chance i / 512: roughly, which is enough to choose a
+// length.
 constexpr std::array<std::uint16_t, 512> kInformation = [] {
   std::array<std::uint16_t, 512> table{};
   for (std::uint32_t i = 0; i < 512; ++i) {
@@ -90,18 +91,22 @@ constexpr std::array<std::uint16_t, 512> kInformation = [] {
 template <class Found>
 void for_each_channel(const LaneArgs& args, const std::uint8_t* position, const std::uint16_t* chances,
                       Found found) {
-  for (std::int64_t c = 0; c < args.channels; ++c) found(std::uint32_t{chances[c]}, position[c / 8] >> (c % 8) & 1);
+  for (std::int64_t c = 0; c < args.channels; ++c)
+    found(std::uint32_t{chances[c]}, position[c / 8] >> (c % 8) & 1);
 }
 
 // Chooses how many of the last positions go into the lower halves of the states, and writes them to `code`.
 std::int64_t put_tail(const LaneArgs& args, std::int64_t most, const std::uint16_t* chances, Bytes& code) {
   const std::int64_t step = args.groups() * kLanes;
-  const std::uint8_t* const end = args.origin + (args.height - 1) * args.pitch_bytes + args.width * args.stride;
+  const std::uint8_t* const end =
+      args.origin + (args.height - 1) * args.pitch_bytes + args.width * args.stride;
   const std::uint16_t* const chances_end = chances + args.height * args.width * step;
   std::int64_t tail = 0, total = 0;
   for (; tail < most; ++tail) {
     for_each_channel(args, end - (tail + 1) * args.stride, chances_end - (tail + 1) * step,
-                     [&](std::uint32_t p, bool bit) { total += kInformation[(bit ? p : (1u << kLaneChanceBits) - p) >> 6]; });
+                     [&](std::uint32_t p, bool bit) {
+                       total += kInformation[(bit ? p : (1u << kLaneChanceBits) - p) >> 6];
+                     });
     if (total > 256 * 8 * (kTailBytes + 3)) break;  // the estimate is a tenth too high
   }
   for (;; --tail) {  // what is estimated too low is tried again
@@ -229,16 +234,16 @@ SpikeForm choose(SpikeStream& stream) {
     put_addresses(stream.dense.data(), bits, stream.other);
     take(SpikeForm::kAddresses);
   }
+  if (geometry.dense_bytes() < size()) {
+    stream.other = stream.dense;
+    take(SpikeForm::kRaw);
+  }
   const int parameter = run_parameter(bits, spikes);
-  if ((least_run_bits(stream.dense.data(), bits, spikes, parameter) + 7) / 8 < size() &&
+  if ((expected_run_bits(stream.dense.data(), bits, spikes, parameter) + 7) / 8 < size() &&
       (run_bits(stream.dense.data(), bits, parameter) + 7) / 8 < size()) {
     stream.other.clear();
     put_runs(stream.dense.data(), bits, parameter, stream.other);
     take(SpikeForm::kRuns);
-  }
-  if (geometry.dense_bytes() < size()) {
-    stream.other = stream.dense;
-    take(SpikeForm::kRaw);
   }
   if (form != modelled) unlearn(stream, modelled);
   return form;
@@ -273,7 +278,8 @@ SpikeForm SpikeEncoder::encode(const std::uint8_t* packed, Bytes& out) {
     out.insert(out.end(), header, header + sizeof(header));
   }
   const unsigned number = static_cast<unsigned>(form);
-  out.push_back(static_cast<std::uint8_t>(number << 5 | stream.check.next(number, stream.best.data(), stream.best.size())));
+  out.push_back(static_cast<std::uint8_t>(number << 5 |
+                                          stream.check.next(number, stream.best.data(), stream.best.size())));
   out.insert(out.end(), stream.best.begin(), stream.best.end());
   ++stream.timestep;
   return form;
@@ -285,11 +291,13 @@ std::uint32_t stream_tables_id(const std::uint8_t* packet, std::size_t size) {
                            " bytes, expected at least 9: it is truncated");
   }
   if (packet[0] != 'E' || packet[1] != 'S') {
-    throw SpikePacketError("the first packet does not begin with ES: it is not the beginning of a spike stream");
+    throw SpikePacketError(
+        "the first packet does not begin with ES: it is not the beginning of a spike stream");
   }
   if (packet[2] != kSpikeCodecVersion) {
     throw SpikePacketError("the stream has version " + std::to_string(packet[2]) + ", expected " +
-                           std::to_string(kSpikeCodecVersion) + ": both ends need the same version of the codec");
+                           std::to_string(kSpikeCodecVersion) +
+                           ": both ends need the same version of the codec");
   }
   if (crc8(packet, 7) != packet[7]) {
     throw SpikePacketError("the header of the stream does not have its checksum: the packet is corrupt");
@@ -314,13 +322,15 @@ SpikeForm SpikeDecoder::decode(const std::uint8_t* packet, std::size_t size, std
   if (stream.timestep >= kMaxTimesteps) throw SpikePacketError(where + "a stream has at most 2^20 timesteps");
   if (stream.timestep == 0) {
     if (const std::uint32_t id = stream_tables_id(packet, size); id != stream.tables->id()) {
-      throw SpikePacketError("the stream was written with tables " + std::to_string(id) + ", this decoder has " +
-                             std::to_string(stream.tables->id()) + ": load the tables that the encoder uses");
+      throw SpikePacketError("the stream was written with tables " + std::to_string(id) +
+                             ", this decoder has " + std::to_string(stream.tables->id()) +
+                             ": load the tables that the encoder uses");
     }
     packet += kStreamHeaderBytes;
     size -= kStreamHeaderBytes;
   }
-  if (size < kPacketHeaderBytes) throw SpikePacketError(where + "the packet is empty, expected at least 1 byte");
+  if (size < kPacketHeaderBytes)
+    throw SpikePacketError(where + "the packet is empty, expected at least 1 byte");
   const unsigned number = packet[0] >> 5, check = packet[0] & 31;
   const std::uint8_t* payload = packet + kPacketHeaderBytes;
   size -= kPacketHeaderBytes;
@@ -333,7 +343,8 @@ SpikeForm SpikeDecoder::decode(const std::uint8_t* packet, std::size_t size, std
                            ", expected 0 to 4: it is corrupt or of a later version");
   }
   if (stream.check.next(number, payload, size) != check) {
-    throw SpikePacketError(where + "the packet does not have its checksum: it is corrupt, truncated or out of order");
+    throw SpikePacketError(where +
+                           "the packet does not have its checksum: it is corrupt, truncated or out of order");
   }
   const SpikeForm form = static_cast<SpikeForm>(number);
   stream.history.advance();

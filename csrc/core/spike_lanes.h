@@ -1,9 +1,9 @@
 // The form of large timesteps: 32 interleaved coders, and a model that predicts 32 channels at a time.
 //
 // A spike's logit is a bias of its channel plus a weight for each feature that is set: spikes that both ends
-// know already, as in spike_model.h, and some products of them. What the bit then is corrects the bias and, where the
-// tables ask for it, the weights. Channel c belongs to rANS state (Duda 2013) c mod 32. The results are those of
-// integer arithmetic, the same on every instruction set.
+// know already, as in spike_model.h, and some products of them. What the bit then is corrects the bias and,
+// where the tables ask for it, the weights. Channel c belongs to rANS state (Duda 2013) c mod 32. The results
+// are those of integer arithmetic, the same on every instruction set.
 //
 // Source: interleaved rANS after Giesen (2014), one stream of 16-bit words for all states.
 #pragma once
@@ -17,11 +17,11 @@
 
 namespace eccsnn {
 
-inline constexpr int kLanes = 32;  // states, and channels that are predicted together
-inline constexpr int kLaneNeighbours = 12;  // before1..3, left, up, up_left, up_right, left2, up2, right_before,
-                                            // down_before, left_before; see spike_model.h
-inline constexpr int kLaneFeatures = kLaneNeighbours + 4;  // and products: before1 with before2, with left, with
-                                                           // up; left with up
+inline constexpr int kLanes = 32;           // states, and channels that are predicted together
+inline constexpr int kLaneNeighbours = 12;  // before1..3, left, up, up_left, up_right, left2, up2,
+                                            // right_before, down_before, left_before; see spike_model.h
+inline constexpr int kLaneFeatures = kLaneNeighbours + 4;  // and products: before1 with before2, with left,
+                                                           // with up; left with up
 inline constexpr int kLaneChanceBits = 15;
 inline constexpr std::uint32_t kLaneLow = 1u << 16;  // states are at least this between two spikes
 inline constexpr std::int64_t kLeastLaneBits = std::int64_t{1} << 16;
@@ -36,13 +36,13 @@ using LaneWeights = std::array<std::int16_t, (1 + kLaneFeatures) * kLanes>;
 
 struct LaneArgs {
   std::int64_t channels, height, width;
-  std::int64_t tail;                 // last positions of the last row, which are not in lanes
-  std::uint8_t* origin;              // of the current timestep's first position
-  std::int64_t pitch_bytes, stride;  // from a row, from a position to the next
+  std::int64_t tail;                               // last positions of the last row, which are not in lanes
+  std::uint8_t* origin;                            // of the current timestep's first position
+  std::int64_t pitch_bytes, stride;                // from a row, from a position to the next
   std::array<std::int64_t, kLaneNeighbours> from;  // bytes from a position to its neighbour's
-  LaneWeights* weights;              // of each group, adapted
-  int bias_shift, weight_shift;      // how slowly they are; weight_shift 0: weights stay
-  const std::int16_t* chances;       // of 128 logits
+  LaneWeights* weights;                            // of each group, adapted
+  int bias_shift, weight_shift;                    // how slowly they are; weight_shift 0: weights stay
+  const std::int16_t* chances;                     // of 128 logits
 
   std::int64_t groups() const { return (channels + kLanes - 1) / kLanes; }
 };

@@ -1,7 +1,7 @@
 // libFuzzer target: every decoder of the spike codec on arbitrary bytes.
 //
-// The first byte chooses a geometry, the second how the rest is cut into packets; where the bytes of the checks
-// would never be hit by chance, they are set right, so that the decoders behind them are reached.
+// The first byte chooses a geometry, the second how the rest is cut into packets; where the bytes of the
+// checks would never be hit by chance, they are set right, so that the decoders behind them are reached.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
