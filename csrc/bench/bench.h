@@ -57,6 +57,7 @@ class Buffer {
 Buffer random_elements(const Element& element, std::int64_t count);
 
 void register_lif();
+void register_spike_codec();
 void register_spikes();
 
 }  // namespace eccsnn_bench

@@ -56,6 +56,7 @@ int main(int argc, char** argv) {
                                  [bytes](benchmark::State& state) { copy(state, bytes); });
   }
   register_lif();
+  register_spike_codec();
   register_spikes();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;

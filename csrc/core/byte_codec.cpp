@@ -13,8 +13,8 @@ namespace {
 constexpr std::uint32_t kLimit = 120;  // of what a probability remembers
 constexpr int kLevels = 16;            // of the neighbours' mean
 
-// Probabilities of the bits of a byte, the highest first, in two contexts whose logits are averaged: the level
-// around it, and the channel before it at the same place.
+// Probabilities of the bits of a byte, the highest first, in two contexts whose logits are averaged: the
+// level around it, and the channel before it at the same place.
 class ByteModel {
  public:
   ByteModel() : cells_(2 * kLevels * 256, make_cell(32768, 0)) {}
@@ -42,8 +42,8 @@ class ByteModel {
 void check(const SpikeGeometry& g) {
   if (g.channels < 1 || g.height < 1 || g.width < 1 || std::max({g.channels, g.height, g.width}) > 65535 ||
       g.bits() > kMaxFeatures) {
-    throw std::invalid_argument("features are " + std::to_string(g.channels) + " x " + std::to_string(g.height) +
-                                " x " + std::to_string(g.width) +
+    throw std::invalid_argument("features are " + std::to_string(g.channels) + " x " +
+                                std::to_string(g.height) + " x " + std::to_string(g.width) +
                                 "; expected at least 1 each, and at most 2^24 in all");
   }
 }
@@ -68,7 +68,8 @@ void walk(const SpikeGeometry& geometry, std::uint8_t* features, Code code_bit) 
 
 }  // namespace
 
-void encode_bytes(const std::uint8_t* features, const SpikeGeometry& geometry, std::vector<std::uint8_t>& out) {
+void encode_bytes(const std::uint8_t* features, const SpikeGeometry& geometry,
+                  std::vector<std::uint8_t>& out) {
   check(geometry);
   std::vector<std::uint8_t> copy(features, features + geometry.bits());
   RangeEncoder coder(out);

@@ -1,9 +1,9 @@
 // A binary range coder for packets of a few bytes: 56 bits of precision, and an end that costs what is due.
 //
-// The encoder narrows an interval [low, low + range) of the numbers below 1; a packet is the shortest string of
-// bytes that, read as a binary fraction, lies in the interval (the smallest such, so that it is unique; bytes
-// past its end count as 0). The decoder therefore knows the one packet that could have led to what it decoded,
-// and refuses all others.
+// The encoder narrows an interval [low, low + range) of the numbers below 1; a packet is the shortest string
+// of bytes that, read as a binary fraction, lies in the interval (the smallest such, so that it is unique;
+// bytes past its end count as 0). The decoder therefore knows the one packet that could have led to what it
+// decoded, and refuses all others.
 //
 // Source: range coding after Martin (1979), with the carry resolved in the buffer.
 #pragma once

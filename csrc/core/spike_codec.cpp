@@ -1,6 +1,8 @@
 #include "eccsnn/spike_codec.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cstring>
 
 #include "checksum.h"
@@ -66,8 +68,6 @@ bool padding_is_clear(const SpikeGeometry& geometry, const std::uint8_t* packed,
 // Timesteps with fewer than one spike in 25, or more than 24, are not written in lanes.
 constexpr std::int64_t kRareSpikes = 25;
 
-constexpr std::size_t kStateBytes = sizeof(std::uint32_t) * kLanes;
-
 // Of a thread, so that a stream does not touch fresh memory for what it needs for a moment.
 std::uint16_t* scratch_words(std::size_t count) {
   thread_local std::vector<std::uint16_t> words;
@@ -75,52 +75,112 @@ std::uint16_t* scratch_words(std::size_t count) {
   return words.data();
 }
 
-std::uint8_t* tail_of(const LaneArgs& args) {
-  return args.origin + (args.height - 1) * args.pitch_bytes + (args.width - args.tail) * args.stride;
+// Information, in units of 2^-8 bits, of an event of chance i / 512: roughly, which is enough to choose a
+// length.
+constexpr std::array<std::uint16_t, 512> kInformation = [] {
+  std::array<std::uint16_t, 512> table{};
+  for (std::uint32_t i = 0; i < 512; ++i) {
+    const std::uint32_t chance = 2 * i + 1;  // of 2^10
+    const int width = static_cast<int>(std::bit_width(chance)) - 1;
+    table[i] = static_cast<std::uint16_t>((10 << 8) - (width << 8) - ((chance << 8 >> width) & 255));
+  }
+  return table;
+}();
+
+// Calls `found(chance of a 1, bit)` for the spikes of a position in order.
+template <class Found>
+void for_each_channel(const LaneArgs& args, const std::uint8_t* position, const std::uint16_t* chances,
+                      Found found) {
+  for (std::int64_t c = 0; c < args.channels; ++c)
+    found(std::uint32_t{chances[c]}, position[c / 8] >> (c % 8) & 1);
 }
 
+// Chooses how many of the last positions go into the lower halves of the states, and writes them to `code`.
+std::int64_t put_tail(const LaneArgs& args, std::int64_t most, const std::uint16_t* chances, Bytes& code) {
+  const std::int64_t step = args.groups() * kLanes;
+  const std::uint8_t* const end =
+      args.origin + (args.height - 1) * args.pitch_bytes + args.width * args.stride;
+  const std::uint16_t* const chances_end = chances + args.height * args.width * step;
+  std::int64_t tail = 0, total = 0;
+  for (; tail < most; ++tail) {
+    for_each_channel(args, end - (tail + 1) * args.stride, chances_end - (tail + 1) * step,
+                     [&](std::uint32_t p, bool bit) {
+                       total += kInformation[(bit ? p : (1u << kLaneChanceBits) - p) >> 6];
+                     });
+    if (total > 256 * 8 * (kTailBytes + 3)) break;  // the estimate is a tenth too high
+  }
+  for (;; --tail) {  // what is estimated too low is tried again
+    code.clear();
+    RangeEncoder coder(code);
+    for (std::int64_t i = tail; i > 0; --i) {
+      for_each_channel(args, end - i * args.stride, chances_end - i * step,
+                       [&](std::uint32_t p, bool bit) { coder.encode(bit, 2 * p); });
+    }
+    coder.finish();
+    if (static_cast<std::int64_t>(code.size()) <= kTailBytes) return tail;
+  }
+}
+
+std::uint32_t decode_tail(void* coder, const std::uint16_t* chances, std::uint32_t active) {
+  std::uint32_t bits = 0;
+  for (int i = 0; i < kLanes && active >> i; ++i) {
+    if (static_cast<RangeDecoder*>(coder)->decode(2u * chances[i])) bits |= 1u << i;
+  }
+  return bits;
+}
+
+// A byte with the length of the tail, the states, the words.
+constexpr std::size_t kLaneHeadBytes = 1 + sizeof(std::uint32_t) * kLanes;
+
 void encode_lanes(SpikeStream& stream, Bytes& out) {
-  const LaneArgs args = lane_args(stream.tables->model(), stream.state, stream.history, stream.timestep);
+  LaneArgs args = lane_args(stream.tables->model(), stream.state, stream.history, stream.timestep);
   const std::size_t most = static_cast<std::size_t>(most_lane_words(args));
   std::uint16_t* const chances = scratch_words(2 * most);
   predict_lanes(args, chances);
+  args.tail = put_tail(args, most_lane_tail(stream.geometry()), chances, stream.other);
   std::uint16_t halves[kLanes] = {};
-  std::memcpy(halves, tail_of(args), static_cast<std::size_t>(args.tail * args.stride));
+  std::memcpy(halves, stream.other.data(), stream.other.size());
   std::uint32_t states[kLanes];
   for (int i = 0; i < kLanes; ++i) states[i] = kLaneLow | halves[i];
   std::uint16_t* const end = chances + 2 * most;
   const std::uint16_t* const begin = put_lanes(args, chances, states, end);
   const std::size_t bytes = static_cast<std::size_t>(end - begin) * sizeof(std::uint16_t);
-  out.resize(kStateBytes + bytes);
-  std::memcpy(out.data(), states, kStateBytes);
-  if (bytes) std::memcpy(out.data() + kStateBytes, begin, bytes);
+  out.resize(kLaneHeadBytes + bytes);
+  out[0] = static_cast<std::uint8_t>(args.tail);
+  std::memcpy(out.data() + 1, states, sizeof(states));
+  if (bytes) std::memcpy(out.data() + kLaneHeadBytes, begin, bytes);
 }
 
 void decode_lanes(SpikeStream& stream, const std::uint8_t* payload, std::size_t size) {
-  if (size < kStateBytes || size % sizeof(std::uint16_t)) {
-    throw SpikePacketError("lanes have " + std::to_string(size) + " bytes, expected an even number from " +
-                           std::to_string(kStateBytes) + ": the packet is truncated");
+  if (size < kLaneHeadBytes || (size - kLaneHeadBytes) % sizeof(std::uint16_t)) {
+    throw SpikePacketError("lanes have " + std::to_string(size) + " bytes, expected an odd number from " +
+                           std::to_string(kLaneHeadBytes) + ": the packet is truncated");
   }
-  const LaneArgs args = lane_args(stream.tables->model(), stream.state, stream.history, stream.timestep);
+  LaneArgs args = lane_args(stream.tables->model(), stream.state, stream.history, stream.timestep);
+  args.tail = payload[0];
+  if (args.tail > most_lane_tail(stream.geometry())) {
+    throw SpikePacketError("lanes end " + std::to_string(args.tail) + " positions early, expected at most " +
+                           std::to_string(most_lane_tail(stream.geometry())) + ": the packet is corrupt");
+  }
   std::uint32_t states[kLanes];
-  std::memcpy(states, payload, kStateBytes);
-  const std::size_t count = (size - kStateBytes) / sizeof(std::uint16_t);
+  std::memcpy(states, payload + 1, sizeof(states));
+  const std::size_t count = (size - kLaneHeadBytes) / sizeof(std::uint16_t);
   std::uint16_t* const words = scratch_words(count + kLanes);
-  std::memcpy(words, payload + kStateBytes, size - kStateBytes);
+  std::memcpy(words, payload + kLaneHeadBytes, size - kLaneHeadBytes);
   std::fill_n(words + count, kLanes, std::uint16_t{0});
   const std::int64_t read = get_lanes(args, states, words, static_cast<std::int64_t>(count));
-  // The encoder began with the tail in every lane: that is where a packet that it wrote must end.
-  std::uint8_t tail[2 * kLanes];
+  // The encoder began with the tail in the states: that is where a packet that it wrote must end.
+  std::uint8_t tail[kTailBytes];
   bool good = read == static_cast<std::int64_t>(count);
-  for (int i = 0; i < kLanes; ++i) {
-    good = good && states[i] >> 16 == 1;
-    tail[2 * i] = static_cast<std::uint8_t>(states[i]);
-    tail[2 * i + 1] = static_cast<std::uint8_t>(states[i] >> 8);
+  std::size_t tail_size = 0;
+  for (std::size_t i = 0; i < kTailBytes; ++i) {
+    good = good && states[i / 2] >> 16 == 1;
+    tail[i] = static_cast<std::uint8_t>(states[i / 2] >> (8 * (i % 2)));
+    if (tail[i]) tail_size = i + 1;
   }
-  const std::int64_t bytes = args.tail * args.stride;
-  for (std::int64_t i = bytes; i < 2 * kLanes; ++i) good = good && tail[i] == 0;
-  std::memcpy(tail_of(args), tail, static_cast<std::size_t>(bytes));
-  if (!good || !padding_is_clear(stream.geometry(), tail, args.tail)) {
+  RangeDecoder coder(tail, tail_size);
+  if (good) get_lane_tail(args, decode_tail, &coder);
+  if (!good || !coder.is_exact()) {
     throw SpikePacketError("the lanes of " + std::to_string(size) +
                            " bytes do not end as the encoder began: the packet is corrupt");
   }
@@ -174,16 +234,16 @@ SpikeForm choose(SpikeStream& stream) {
     put_addresses(stream.dense.data(), bits, stream.other);
     take(SpikeForm::kAddresses);
   }
+  if (geometry.dense_bytes() < size()) {
+    stream.other = stream.dense;
+    take(SpikeForm::kRaw);
+  }
   const int parameter = run_parameter(bits, spikes);
-  if ((least_run_bits(stream.dense.data(), bits, spikes, parameter) + 7) / 8 < size() &&
+  if ((expected_run_bits(stream.dense.data(), bits, spikes, parameter) + 7) / 8 < size() &&
       (run_bits(stream.dense.data(), bits, parameter) + 7) / 8 < size()) {
     stream.other.clear();
     put_runs(stream.dense.data(), bits, parameter, stream.other);
     take(SpikeForm::kRuns);
-  }
-  if (geometry.dense_bytes() < size()) {
-    stream.other = stream.dense;
-    take(SpikeForm::kRaw);
   }
   if (form != modelled) unlearn(stream, modelled);
   return form;
@@ -218,7 +278,8 @@ SpikeForm SpikeEncoder::encode(const std::uint8_t* packed, Bytes& out) {
     out.insert(out.end(), header, header + sizeof(header));
   }
   const unsigned number = static_cast<unsigned>(form);
-  out.push_back(static_cast<std::uint8_t>(number << 5 | stream.check.next(number, stream.best.data(), stream.best.size())));
+  out.push_back(static_cast<std::uint8_t>(number << 5 |
+                                          stream.check.next(number, stream.best.data(), stream.best.size())));
   out.insert(out.end(), stream.best.begin(), stream.best.end());
   ++stream.timestep;
   return form;
@@ -230,11 +291,13 @@ std::uint32_t stream_tables_id(const std::uint8_t* packet, std::size_t size) {
                            " bytes, expected at least 9: it is truncated");
   }
   if (packet[0] != 'E' || packet[1] != 'S') {
-    throw SpikePacketError("the first packet does not begin with ES: it is not the beginning of a spike stream");
+    throw SpikePacketError(
+        "the first packet does not begin with ES: it is not the beginning of a spike stream");
   }
   if (packet[2] != kSpikeCodecVersion) {
     throw SpikePacketError("the stream has version " + std::to_string(packet[2]) + ", expected " +
-                           std::to_string(kSpikeCodecVersion) + ": both ends need the same version of the codec");
+                           std::to_string(kSpikeCodecVersion) +
+                           ": both ends need the same version of the codec");
   }
   if (crc8(packet, 7) != packet[7]) {
     throw SpikePacketError("the header of the stream does not have its checksum: the packet is corrupt");
@@ -259,13 +322,15 @@ SpikeForm SpikeDecoder::decode(const std::uint8_t* packet, std::size_t size, std
   if (stream.timestep >= kMaxTimesteps) throw SpikePacketError(where + "a stream has at most 2^20 timesteps");
   if (stream.timestep == 0) {
     if (const std::uint32_t id = stream_tables_id(packet, size); id != stream.tables->id()) {
-      throw SpikePacketError("the stream was written with tables " + std::to_string(id) + ", this decoder has " +
-                             std::to_string(stream.tables->id()) + ": load the tables that the encoder uses");
+      throw SpikePacketError("the stream was written with tables " + std::to_string(id) +
+                             ", this decoder has " + std::to_string(stream.tables->id()) +
+                             ": load the tables that the encoder uses");
     }
     packet += kStreamHeaderBytes;
     size -= kStreamHeaderBytes;
   }
-  if (size < kPacketHeaderBytes) throw SpikePacketError(where + "the packet is empty, expected at least 1 byte");
+  if (size < kPacketHeaderBytes)
+    throw SpikePacketError(where + "the packet is empty, expected at least 1 byte");
   const unsigned number = packet[0] >> 5, check = packet[0] & 31;
   const std::uint8_t* payload = packet + kPacketHeaderBytes;
   size -= kPacketHeaderBytes;
@@ -278,7 +343,8 @@ SpikeForm SpikeDecoder::decode(const std::uint8_t* packet, std::size_t size, std
                            ", expected 0 to 4: it is corrupt or of a later version");
   }
   if (stream.check.next(number, payload, size) != check) {
-    throw SpikePacketError(where + "the packet does not have its checksum: it is corrupt, truncated or out of order");
+    throw SpikePacketError(where +
+                           "the packet does not have its checksum: it is corrupt, truncated or out of order");
   }
   const SpikeForm form = static_cast<SpikeForm>(number);
   stream.history.advance();

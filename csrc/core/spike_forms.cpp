@@ -49,7 +49,8 @@ class BitWriter {
 
 class BitReader {
  public:
-  BitReader(const std::uint8_t* data, std::size_t size) : data_(data), bits_(8 * static_cast<std::int64_t>(size)) {}
+  BitReader(const std::uint8_t* data, std::size_t size)
+      : data_(data), bits_(8 * static_cast<std::int64_t>(size)) {}
   std::int64_t left() const { return bits_ - at_; }
   // At most 32 bits, and no more than are left.
   std::uint32_t get(int count) {
@@ -127,7 +128,9 @@ std::int64_t count_ones(const std::uint8_t* dense, std::int64_t bytes) {
   return count + std::popcount(load_word(dense + at, static_cast<std::size_t>(bytes - at)));
 }
 
-int address_bits(std::int64_t bits) { return static_cast<int>(std::bit_width(static_cast<std::uint64_t>(bits - 1))); }
+int address_bits(std::int64_t bits) {
+  return static_cast<int>(std::bit_width(static_cast<std::uint64_t>(bits - 1)));
+}
 
 void put_addresses(const std::uint8_t* dense, std::int64_t bits, std::vector<std::uint8_t>& out) {
   BitWriter writer(out);
@@ -152,13 +155,14 @@ std::int64_t run_bits(const std::uint8_t* dense, std::int64_t bits, int paramete
   return total;
 }
 
-std::int64_t least_run_bits(const std::uint8_t* dense, std::int64_t bits, std::int64_t spikes, int parameter) {
+std::int64_t expected_run_bits(const std::uint8_t* dense, std::int64_t bits, std::int64_t spikes,
+                               int parameter) {
   std::int64_t end = (bits + 7) / 8;  // bytes up to the last spike
   while (end > 0 && dense[end - 1] == 0) --end;
-  // A quotient is less than 1 below its gap over 2^parameter.
+  // Remainders are half of what they can be on average.
   const std::int64_t zeros = std::max<std::int64_t>(8 * (end - 1), 0) - spikes;
-  const std::int64_t quotients = (zeros >> parameter) - spikes + (spikes >> parameter);
-  return 4 + spikes * (1 + parameter) + std::max<std::int64_t>(quotients, 0);
+  const std::int64_t remainders = spikes * ((std::int64_t{1} << parameter) - 1) / 2;
+  return 4 + spikes * (1 + parameter) + (std::max<std::int64_t>(zeros - remainders, 0) >> parameter);
 }
 
 void put_runs(const std::uint8_t* dense, std::int64_t bits, int parameter, std::vector<std::uint8_t>& out) {

@@ -25,12 +25,14 @@ void put_addresses(const std::uint8_t* dense, std::int64_t bits, std::vector<std
 // Runs: four bits r, then for each spike the number of zeros before it, Golomb-Rice coded: quotient by 2^r as
 // ones and a zero, remainder in r bits. Ones fill the last byte.
 int run_parameter(std::int64_t bits, std::int64_t spikes);
-// Bits that runs need, and a bound below that takes no time.
+// Bits that runs need, and about how many without looking at each.
 std::int64_t run_bits(const std::uint8_t* dense, std::int64_t bits, int parameter);
-std::int64_t least_run_bits(const std::uint8_t* dense, std::int64_t bits, std::int64_t spikes, int parameter);
+std::int64_t expected_run_bits(const std::uint8_t* dense, std::int64_t bits, std::int64_t spikes,
+                               int parameter);
 void put_runs(const std::uint8_t* dense, std::int64_t bits, int parameter, std::vector<std::uint8_t>& out);
 
-// Read into dense bits, which are zero before. They throw SpikePacketError for what the encoder does not write.
+// Read into dense bits, which are zero before. They throw SpikePacketError for what the encoder does not
+// write.
 void get_addresses(const std::uint8_t* data, std::size_t size, std::int64_t bits, std::uint8_t* dense);
 void get_runs(const std::uint8_t* data, std::size_t size, std::int64_t bits, std::uint8_t* dense);
 

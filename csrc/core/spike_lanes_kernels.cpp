@@ -54,8 +54,13 @@ struct Features {
 
 ECCSNN_INLINE Features features_of(const LaneArgs& args, const Place& place) {
   Features features;
-  for (int f = 0; f < kLaneNeighbours; ++f) {
-    features.set[f] = load_bits(place.bytes + args.from[f], place.byte_count);
+  if (place.byte_count == 4) {
+    for (int f = 0; f < kLaneNeighbours; ++f)
+      __builtin_memcpy(&features.set[f], place.bytes + args.from[f], 4);
+  } else {
+    for (int f = 0; f < kLaneNeighbours; ++f) {
+      features.set[f] = load_bits(place.bytes + args.from[f], place.byte_count);
+    }
   }
   std::uint32_t* const products = features.set + kLaneNeighbours;
   products[0] = features.set[0] & features.set[1];
@@ -88,7 +93,8 @@ struct Predictor {
       other = _mm512_mask_adds_epi16(other, features.set[f + 1], other,
                                      _mm512_loadu_si512(weights + kGroup * (f + 2)));
     }
-    const __m512i index = _mm512_add_epi16(_mm512_srai_epi16(_mm512_adds_epi16(sum, other), 9), _mm512_set1_epi16(64));
+    const __m512i index =
+        _mm512_add_epi16(_mm512_srai_epi16(_mm512_adds_epi16(sum, other), 9), _mm512_set1_epi16(64));
     const __m512i low = _mm512_permutex2var_epi16(chances[0], index, chances[1]);
     const __m512i high = _mm512_permutex2var_epi16(chances[2], index, chances[3]);
     return _mm512_mask_blend_epi16(_mm512_test_epi16_mask(index, _mm512_set1_epi16(64)), low, high);
@@ -178,8 +184,8 @@ struct Predictor {
 
 using Halfword = const __m256i*;
 
-// Sixteen of the states, and what does not wait for them: only the chain from one spike of a state to the next
-// takes time.
+// Sixteen of the states, and what does not wait for them: only the chain from one spike of a state to the
+// next takes time.
 struct PutHalf {
   __m512i x, f, rest, start;
   __m512 reciprocal;
@@ -201,12 +207,12 @@ struct PutHalf {
     return _mm512_mask_cmpge_epu32_mask(lanes, x, _mm512_slli_epi32(f, 32 - kLaneChanceBits));
   }
 
-  // Writes the lower words of full states below `at`. They go to the upper end of what is stored; what is below
-  // is overwritten by the next. (A masked store takes many times as long on some processors.)
+  // Writes the lower words of full states below `at`. They go to the upper end of what is stored; what is
+  // below is overwritten by the next. (A masked store takes many times as long on some processors.)
   ECCSNN_INLINE std::uint16_t* spill(__mmask16 full, std::uint16_t* at) const {
     const int count = __builtin_popcount(full);
-    const __m512i order = _mm512_add_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                                           _mm512_set1_epi32(count));
+    const __m512i order = _mm512_add_epi32(
+        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32(count));
     const __m512i words = _mm512_permutexvar_epi32(order, _mm512_maskz_compress_epi32(full, x));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(at - kHalf), _mm512_cvtepi32_epi16(words));
     return at - count;
@@ -217,7 +223,8 @@ struct PutHalf {
     const __m512i q = _mm512_cvttps_epi32(_mm512_mul_ps(_mm512_cvtepu32_ps(y), reciprocal));
     // q * 2^15 + (y - q f) + start
     const __m512i next = _mm512_add_epi32(_mm512_add_epi32(y, start), _mm512_mullo_epi32(q, rest));
-    const __m512i remainder = _mm512_sub_epi32(_mm512_sub_epi32(next, start), _mm512_slli_epi32(q, kLaneChanceBits));
+    const __m512i remainder =
+        _mm512_sub_epi32(_mm512_sub_epi32(next, start), _mm512_slli_epi32(q, kLaneChanceBits));
     const __mmask16 low = _mm512_cmpge_epi32_mask(remainder, f);
     x = _mm512_mask_mov_epi32(x, lanes, _mm512_mask_add_epi32(next, low, next, rest));
   }
@@ -235,7 +242,8 @@ struct Putter {
   }
 
   ECCSNN_INLINE void put(const std::uint16_t* chances, std::uint32_t bits, std::uint32_t active) {
-    for (int i = 0; i < 2; ++i) half[i].prepare(chances + kHalf * i, bits >> (kHalf * i), active >> (kHalf * i));
+    for (int i = 0; i < 2; ++i)
+      half[i].prepare(chances + kHalf * i, bits >> (kHalf * i), active >> (kHalf * i));
     for (int i = 1; i >= 0; --i) {
       const __mmask16 full = half[i].full();
       at = half[i].spill(full, at);
@@ -276,7 +284,8 @@ struct Getter {
     }
     for (int i = 0; i < 2; ++i) {
       const __m512i words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<Halfword>(at)));
-      x[i] = _mm512_mask_or_epi32(x[i], low[i], _mm512_slli_epi32(x[i], 16), _mm512_maskz_expand_epi32(low[i], words));
+      x[i] = _mm512_mask_or_epi32(x[i], low[i], _mm512_slli_epi32(x[i], 16),
+                                  _mm512_maskz_expand_epi32(low[i], words));
       at += __builtin_popcount(low[i]);
     }
     return bits;
@@ -328,7 +337,8 @@ struct Getter {
     std::uint32_t bits = 0;
     for (int i = 0; i < kLanes; ++i) {
       if (!(active >> i & 1)) continue;
-      const std::uint32_t one = static_cast<std::uint32_t>(chance.of[i]), slot = x[i] & ((1u << kLaneChanceBits) - 1);
+      const std::uint32_t one = static_cast<std::uint32_t>(chance.of[i]),
+                          slot = x[i] & ((1u << kLaneChanceBits) - 1);
       const bool fired = slot < one;
       const std::uint32_t f = fired ? one : (1u << kLaneChanceBits) - one;
       std::uint32_t y = (x[i] >> kLaneChanceBits) * f + slot - (fired ? 0 : one);
@@ -348,22 +358,23 @@ void predict(const LaneArgs& args, std::uint16_t* chances) {
   const std::int64_t groups = args.groups();
   for (std::int64_t row = 0; row < args.height; ++row) {
     std::uint8_t* position = args.origin + row * args.pitch_bytes;
-    const std::int64_t columns = columns_of(args, row);
-    for (std::int64_t column = 0; column < columns; ++column, position += args.stride) {
+    for (std::int64_t column = 0; column < args.width; ++column, position += args.stride) {
       for (std::int64_t group = 0; group < groups; ++group, chances += kGroup) {
         const Place place = place_of(args, position, group);
         const Features features = features_of(args, place);
         std::int16_t* weights = args.weights[group].data();
         const auto chance = predictor.predict(weights, features);
         __builtin_memcpy(chances, &chance, sizeof(chance));
-        predictor.template adapt<kWeights>(weights, features, chance, load_bits(place.bytes, place.byte_count));
+        predictor.template adapt<kWeights>(weights, features, chance,
+                                           load_bits(place.bytes, place.byte_count));
       }
     }
   }
 }
 
 template <bool kWeights>
-std::int64_t get(const LaneArgs& args, std::uint32_t* states, const std::uint16_t* words, std::int64_t count) {
+std::int64_t get(const LaneArgs& args, std::uint32_t* states, const std::uint16_t* words,
+                 std::int64_t count) {
   const Predictor predictor(args);
   Getter getter(states, words, count);
   const std::int64_t groups = args.groups();
@@ -388,7 +399,32 @@ std::int64_t get(const LaneArgs& args, std::uint32_t* states, const std::uint16_
   return getter.at - words;
 }
 
+template <bool kWeights>
+void get_tail(const LaneArgs& args, TailDecoder decode, void* coder) {
+  const Predictor predictor(args);
+  const std::int64_t groups = args.groups();
+  std::uint8_t* position =
+      args.origin + (args.height - 1) * args.pitch_bytes + (args.width - args.tail) * args.stride;
+  for (std::int64_t column = 0; column < args.tail; ++column, position += args.stride) {
+    for (std::int64_t group = 0; group < groups; ++group) {
+      const Place place = place_of(args, position, group);
+      const Features features = features_of(args, place);
+      std::int16_t* weights = args.weights[group].data();
+      const auto chance = predictor.predict(weights, features);
+      std::uint16_t chances[kGroup];
+      __builtin_memcpy(chances, &chance, sizeof(chances));
+      const std::uint32_t bits = decode(coder, chances, place.active);
+      store_bits(place.bytes, place.byte_count, bits);
+      predictor.template adapt<kWeights>(weights, features, chance, bits);
+    }
+  }
+}
+
 }  // namespace
+
+void get_lane_tail_kernel(const LaneArgs& args, TailDecoder decode, void* coder) {
+  args.weight_shift ? get_tail<true>(args, decode, coder) : get_tail<false>(args, decode, coder);
+}
 
 void predict_lanes_kernel(const LaneArgs& args, std::uint16_t* chances) {
   args.weight_shift ? predict<true>(args, chances) : predict<false>(args, chances);

@@ -17,7 +17,8 @@ struct Spread {
 constexpr Spread kSpread = [] {
   Spread spread{};
   for (unsigned byte = 0; byte < 256; ++byte) {
-    for (unsigned i = 0; i < 8; ++i) spread.word[byte] |= static_cast<std::uint64_t>(byte >> i & 1) << (8 * i);
+    for (unsigned i = 0; i < 8; ++i)
+      spread.word[byte] |= static_cast<std::uint64_t>(byte >> i & 1) << (8 * i);
   }
   return spread;
 }();
@@ -69,8 +70,7 @@ void code(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history
     look.count_mask = set.with_count ? 3 : 0;
     for (int n = 0; n < kNeighbours; ++n) {
       if (!(set.neighbours[time] >> n & 1)) continue;
-      look.from[look.neighbours++] =
-          history.at(SpikeHistory::back(n), 0, 0) - origin + history.offset(n);
+      look.from[look.neighbours++] = history.at(SpikeHistory::back(n), 0, 0) - origin + history.offset(n);
     }
     weights[s] = state.weights[time][s];
   }
@@ -99,13 +99,15 @@ void code(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history
           for (int s = 0; s < kSets; ++s) {
             const Look& look = looks[s];
             const unsigned pattern = static_cast<unsigned>(patterns[s] & 255) << look.shift |
-                                     (count & look.count_mask) << look.count_shift | (recent & look.recent_mask);
+                                     (count & look.count_mask) << look.count_shift |
+                                     (recent & look.recent_mask);
             patterns[s] >>= 8;
             cells[s] = base[s] + i * look.channel_step + pattern;
             logits[s] = stretch(*cells[s] >> 20);
             sum += static_cast<std::int64_t>(weights[s]) * logits[s];
           }
-          const std::uint32_t p = squash(static_cast<std::int32_t>(std::clamp<std::int64_t>(sum >> 16, -2047, 2047)));
+          const std::uint32_t p =
+              squash(static_cast<std::int32_t>(std::clamp<std::int64_t>(sum >> 16, -2047, 2047)));
           const bool bit = coder(byte >> i & 1, p);
           byte = (byte & ~(1u << i)) | static_cast<unsigned>(bit) << i;
           const std::int32_t error = (bit ? 65535 : 0) - static_cast<std::int32_t>(p);
@@ -145,8 +147,9 @@ void code_any(const SpikeModel& model, SpikeModelState& state, SpikeHistory& his
 struct Place {
   int back, rows, columns;
 };
-constexpr Place kPlaces[kNeighbours] = {{1, 0, 0},  {2, 0, 0},  {3, 0, 0}, {0, 0, -1}, {0, -1, 0}, {0, -1, -1}, {0, -1, 1},
-                                        {0, 0, -2}, {0, -2, 0}, {1, 0, 1}, {1, 1, 0},  {1, 0, -1}, {1, -1, 0}};
+constexpr Place kPlaces[kNeighbours] = {{1, 0, 0},   {2, 0, 0},  {3, 0, 0},  {0, 0, -1}, {0, -1, 0},
+                                        {0, -1, -1}, {0, -1, 1}, {0, 0, -2}, {0, -2, 0}, {1, 0, 1},
+                                        {1, 1, 0},   {1, 0, -1}, {1, -1, 0}};
 
 }  // namespace
 
@@ -171,7 +174,8 @@ SpikeModel::SpikeModel(const SpikeGeometry& g, std::vector<ContextSet> s) : geom
   }
 }
 
-LaneArgs lane_args(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history, std::int64_t timestep) {
+LaneArgs lane_args(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history,
+                   std::int64_t timestep) {
   constexpr int kNeighboursOfLanes[kLaneNeighbours] = {kBefore1, kBefore2,     kBefore3,    kLeft,
                                                        kUp,      kUpLeft,      kUpRight,    kLeft2,
                                                        kUp2,     kRightBefore, kDownBefore, kLeftBefore};
@@ -180,13 +184,14 @@ LaneArgs lane_args(const SpikeModel& model, SpikeModelState& state, SpikeHistory
   args.channels = geometry.channels;
   args.height = geometry.height;
   args.width = geometry.width;
-  args.tail = lane_tail(geometry);
+  args.tail = 0;
   args.origin = history.at(0, 0, 0);
   args.pitch_bytes = history.at(0, 1, 0) - args.origin;
   args.stride = geometry.packed_channels();
   for (int f = 0; f < kLaneNeighbours; ++f) {
     const int n = kNeighboursOfLanes[f];
-    args.from[static_cast<std::size_t>(f)] = history.at(SpikeHistory::back(n), 0, 0) - args.origin + history.offset(n);
+    args.from[static_cast<std::size_t>(f)] =
+        history.at(SpikeHistory::back(n), 0, 0) - args.origin + history.offset(n);
   }
   args.weights = state.lanes[static_cast<std::size_t>(time_class(timestep))].data();
   args.bias_shift = model.lane_bias_shift;
@@ -210,7 +215,8 @@ void SpikeHistory::advance() {
 
 void SpikeHistory::put(const std::uint8_t* packed) {
   const std::size_t row_bytes = static_cast<std::size_t>(width_ * stride_);
-  for (std::int64_t row = 0; row < height_; ++row, packed += row_bytes) std::memcpy(at(0, row, 0), packed, row_bytes);
+  for (std::int64_t row = 0; row < height_; ++row, packed += row_bytes)
+    std::memcpy(at(0, row, 0), packed, row_bytes);
 }
 
 void SpikeHistory::get(std::uint8_t* packed) const {
@@ -228,13 +234,13 @@ std::int64_t SpikeHistory::offset(int neighbour) const {
 
 int SpikeHistory::back(int neighbour) { return kPlaces[neighbour].back; }
 
-void encode_adaptive(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history, std::int64_t timestep,
-                     RangeEncoder& coder) {
+void encode_adaptive(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history,
+                     std::int64_t timestep, RangeEncoder& coder) {
   code_any(model, state, history, timestep, Encode{coder});
 }
 
-void decode_adaptive(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history, std::int64_t timestep,
-                     RangeDecoder& coder) {
+void decode_adaptive(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history,
+                     std::int64_t timestep, RangeDecoder& coder) {
   code_any(model, state, history, timestep, Decode{coder});
 }
 

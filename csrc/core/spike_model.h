@@ -2,8 +2,8 @@
 //
 // Several context sets each look at some spikes that both ends know already (the same neuron at earlier
 // timesteps, neighbours, channels before it) and keep a probability for every pattern of them. The logits of
-// these probabilities are added up with weights; what the bit then is corrects probabilities and weights. Both
-// start from what was learnt in training. All integers.
+// these probabilities are added up with weights; what the bit then is corrects probabilities and weights.
+// Both start from what was learnt in training. All integers.
 //
 // Source: logistic mixing of context models as in PAQ (Mahoney 2005), with fixed context sets.
 #pragma once
@@ -36,17 +36,20 @@ enum Neighbour : int {
   kNeighbours
 };
 
-inline constexpr int kTimeClasses = 4;  // timesteps 0, 1, 2 and all later ones have probabilities of their own
+inline constexpr int kTimeClasses =
+    4;  // timesteps 0, 1, 2 and all later ones have probabilities of their own
 inline constexpr int kMaxSets = 6;
 inline constexpr int kMaxContextBits = 8;  // of neighbours, a set
 inline constexpr std::size_t kMaxCells = std::size_t{1} << 24;
 
-inline int time_class(std::int64_t timestep) { return timestep < kTimeClasses - 1 ? static_cast<int>(timestep) : kTimeClasses - 1; }
+inline int time_class(std::int64_t timestep) {
+  return timestep < kTimeClasses - 1 ? static_cast<int>(timestep) : kTimeClasses - 1;
+}
 
 struct ContextSet {
   bool per_channel = false, per_position = false;
-  bool with_count = false;  // spikes among the channels before, at this place and timestep: 0, 1, 2, more
-  int recent = 0;           // how many of the channels just before, at this place and timestep
+  bool with_count = false;   // spikes among the channels before, at this place and timestep: 0, 1, 2, more
+  int recent = 0;            // how many of the channels just before, at this place and timestep
   std::uint8_t limit = 255;  // of `seen`: at it, a probability moves by 1 / (limit + 1.5) of its error
   std::array<std::uint16_t, kTimeClasses> neighbours{};
 
@@ -106,16 +109,17 @@ struct SpikeModelState {
 };
 
 // What the lanes' kernels need for the current timestep of `history`.
-LaneArgs lane_args(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history, std::int64_t timestep);
+LaneArgs lane_args(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history,
+                   std::int64_t timestep);
 
-// Codes the current timestep of `history`, and adapts `state`. The encoder reads its spikes there, the decoder
-// puts them.
+// Codes the current timestep of `history`, and adapts `state`. The encoder reads its spikes there, the
+// decoder puts them.
 class RangeEncoder;
 class RangeDecoder;
-void encode_adaptive(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history, std::int64_t timestep,
-                     RangeEncoder& coder);
-void decode_adaptive(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history, std::int64_t timestep,
-                     RangeDecoder& coder);
+void encode_adaptive(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history,
+                     std::int64_t timestep, RangeEncoder& coder);
+void decode_adaptive(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history,
+                     std::int64_t timestep, RangeDecoder& coder);
 
 // The logistic function and its inverse, on integers: logits in units of 2^-8 between -2047 and 2047,
 // probabilities in units of 2^-16 (squash) and 2^-12 (stretch).

@@ -13,8 +13,8 @@ constexpr std::uint8_t kMagic[4] = {'E', 'S', 'P', 'T'};
 constexpr std::uint8_t kTablesVersion = 1;
 
 void check(const SpikeGeometry& g, const char* what) {
-  if (g.channels < 1 || g.channels > kMaxSpikeChannels || g.height < 1 || g.height > kMaxSpikeSide || g.width < 1 ||
-      g.width > kMaxSpikeSide || g.bits() > kMaxSpikeBits) {
+  if (g.channels < 1 || g.channels > kMaxSpikeChannels || g.height < 1 || g.height > kMaxSpikeSide ||
+      g.width < 1 || g.width > kMaxSpikeSide || g.bits() > kMaxSpikeBits) {
     throw std::invalid_argument(std::string(what) + ": " + std::to_string(g.channels) + " channels of " +
                                 std::to_string(g.height) + " x " + std::to_string(g.width) +
                                 "; expected 1 to 4096 each, and at most 2^24 spikes a timestep");
@@ -68,7 +68,8 @@ ContextSet get_set(Reader& reader) {
     neighbours = static_cast<std::uint16_t>(reader.get(2));
     good = good && neighbours < (1u << kNeighbours) && std::popcount(neighbours) <= kMaxContextBits;
   }
-  if (!good) throw SpikePacketError("spike tables have a context set that this version does not know; export again");
+  if (!good)
+    throw SpikePacketError("spike tables have a context set that this version does not know; export again");
   return set;
 }
 
@@ -83,7 +84,8 @@ void get_lanes_start(Reader& reader, SpikeModel& model) {
   model.lane_weight_shift = static_cast<int>(reader.get(1));
   if (model.lane_bias_shift < 1 || std::max(model.lane_bias_shift, model.lane_weight_shift) > 14) {
     throw SpikePacketError("spike tables have lanes adapted by 2^-" + std::to_string(model.lane_bias_shift) +
-                           " and 2^-" + std::to_string(model.lane_weight_shift) + "; expected 1 to 14, or 0 for weights that stay");
+                           " and 2^-" + std::to_string(model.lane_weight_shift) +
+                           "; expected 1 to 14, or 0 for weights that stay");
   }
   const std::size_t channels = static_cast<std::size_t>(model.geometry.channels);
   for (auto& lanes : model.lanes) {
@@ -100,7 +102,8 @@ void get_lanes_start(Reader& reader, SpikeModel& model) {
 
 }  // namespace
 
-SpikeTables::SpikeTables(const SpikeGeometry& geometry, std::uint32_t id, std::unique_ptr<const SpikeModel> model)
+SpikeTables::SpikeTables(const SpikeGeometry& geometry, std::uint32_t id,
+                         std::unique_ptr<const SpikeModel> model)
     : geometry_(geometry), id_(id), model_(std::move(model)) {}
 SpikeTables::~SpikeTables() = default;
 
@@ -116,11 +119,13 @@ std::shared_ptr<const SpikeTables> SpikeTables::flat(const SpikeGeometry& geomet
   const std::uint16_t still = bits({kLeft, kUp, kUpLeft, kUpRight});
   own.neighbours = {still, bits({kBefore1, kLeft, kUp}), bits({kBefore1, kBefore2, kLeft, kUp}),
                     bits({kBefore1, kBefore2, kBefore3, kUp})};
-  around.neighbours = {bits({kLeft}), bits({kBefore1}), bits({kBefore1, kBefore2}), bits({kBefore1, kBefore2})};
+  around.neighbours = {bits({kLeft}), bits({kBefore1}), bits({kBefore1, kBefore2}),
+                       bits({kBefore1, kBefore2})};
   around.with_count = true;
-  common.neighbours = {still, static_cast<std::uint16_t>(still | bits({kBefore1, kRightBefore, kDownBefore})),
-                       static_cast<std::uint16_t>(still | bits({kBefore1, kBefore2, kRightBefore, kDownBefore})),
-                       static_cast<std::uint16_t>(still | bits({kBefore1, kBefore2, kBefore3, kRightBefore}))};
+  common.neighbours = {
+      still, static_cast<std::uint16_t>(still | bits({kBefore1, kRightBefore, kDownBefore})),
+      static_cast<std::uint16_t>(still | bits({kBefore1, kBefore2, kRightBefore, kDownBefore})),
+      static_cast<std::uint16_t>(still | bits({kBefore1, kBefore2, kBefore3, kRightBefore}))};
   common.recent = 2;
   auto model = std::make_unique<SpikeModel>(geometry, std::vector<ContextSet>{own, around, common});
   for (auto& cells : model->cells) std::fill(cells.begin(), cells.end(), make_cell(8192, 0));
@@ -140,13 +145,15 @@ std::shared_ptr<const SpikeTables> SpikeTables::flat(const SpikeGeometry& geomet
     name[4 + i] = static_cast<std::uint8_t>(geometry.height >> (8 * i));
     name[8 + i] = static_cast<std::uint8_t>(geometry.width >> (8 * i));
   }
-  return std::shared_ptr<const SpikeTables>(new SpikeTables(geometry, crc32(name, sizeof(name)), std::move(model)));
+  return std::shared_ptr<const SpikeTables>(
+      new SpikeTables(geometry, crc32(name, sizeof(name)), std::move(model)));
 }
 
 std::shared_ptr<const SpikeTables> SpikeTables::parse(const std::uint8_t* data, std::size_t size) {
   Reader reader(data, size);
   if (std::memcmp(reader.take(4), kMagic, 4) != 0) {
-    throw SpikePacketError("these are no spike tables: they do not begin with ESPT; export them with export_tables()");
+    throw SpikePacketError(
+        "these are no spike tables: they do not begin with ESPT; export them with export_tables()");
   }
   if (const std::uint32_t version = reader.get(1); version != kTablesVersion) {
     throw SpikePacketError("spike tables have version " + std::to_string(version) + ", expected " +
@@ -155,7 +162,8 @@ std::shared_ptr<const SpikeTables> SpikeTables::parse(const std::uint8_t* data, 
   if (size < 9) throw SpikePacketError("spike tables have " + std::to_string(size) + " bytes: truncated");
   const std::uint32_t id = crc32(data, size - 4);
   if (Reader(data + size - 4, 4).get(4) != id) {
-    throw SpikePacketError("spike tables do not have the checksum that they name: corrupt or truncated; export again");
+    throw SpikePacketError(
+        "spike tables do not have the checksum that they name: corrupt or truncated; export again");
   }
   const std::uint32_t count = reader.get(1);
   const int rate = static_cast<int>(reader.get(1));
@@ -178,9 +186,11 @@ std::shared_ptr<const SpikeTables> SpikeTables::parse(const std::uint8_t* data, 
     sets.push_back(get_set(reader));
     for (int time = 0; time < kTimeClasses; ++time) cells += sets.back().cells(geometry, time);
   }
-  if (const std::size_t rest = 4 * kTimeClasses * count + 3 * cells + lane_bytes(geometry) + 4; cells > kMaxCells || reader.left() != rest) {
-    throw SpikePacketError("spike tables have " + std::to_string(reader.left()) + " bytes of probabilities, expected " +
-                           std::to_string(rest) + " for their contexts");
+  if (const std::size_t rest = 4 * kTimeClasses * count + 3 * cells + lane_bytes(geometry) + 4;
+      cells > kMaxCells || reader.left() != rest) {
+    throw SpikePacketError("spike tables have " + std::to_string(reader.left()) +
+                           " bytes of probabilities, expected " + std::to_string(rest) +
+                           " for their contexts");
   }
   auto model = std::make_unique<SpikeModel>(geometry, std::move(sets));
   model->rate = rate;

@@ -47,8 +47,9 @@ std::int64_t check_packed(const Packed& packed, const SpikeGeometry& geometry) {
     for (py::ssize_t i = 0; i < packed.ndim(); ++i)
       shape += (i ? ", " : "") + std::to_string(packed.shape(i));
     throw std::invalid_argument("packed spikes have shape [" + shape + "], expected [T, " +
-                                std::to_string(geometry.height) + ", " + std::to_string(geometry.width) + ", " +
-                                std::to_string(geometry.packed_channels()) + "] as the tables' geometry says");
+                                std::to_string(geometry.height) + ", " + std::to_string(geometry.width) +
+                                ", " + std::to_string(geometry.packed_channels()) +
+                                "] as the tables' geometry says");
   }
   return packed.shape(0);
 }
@@ -73,7 +74,8 @@ Packed decode(SpikeDecoder& decoder, const SpikeGeometry& geometry, const std::v
   std::vector<View> views;
   for (const py::bytes& packet : packets) views.push_back(view(packet));
   Packed packed({static_cast<py::ssize_t>(packets.size()), static_cast<py::ssize_t>(geometry.height),
-                 static_cast<py::ssize_t>(geometry.width), static_cast<py::ssize_t>(geometry.packed_channels())});
+                 static_cast<py::ssize_t>(geometry.width),
+                 static_cast<py::ssize_t>(geometry.packed_channels())});
   std::uint8_t* at = packed.mutable_data();
   {
     py::gil_scoped_release release;
@@ -100,7 +102,8 @@ struct PyDecoder {
 void bind_spike_codec(py::module_& m) {
   py::register_exception<eccsnn::SpikePacketError>(m, "SpikePacketError", PyExc_ValueError);
 
-  py::class_<SpikeTables, Tables>(m, "SpikeTables", "What both ends of a spike stream know: geometry and probabilities.")
+  py::class_<SpikeTables, Tables>(m, "SpikeTables",
+                                  "What both ends of a spike stream know: geometry and probabilities.")
       .def_static(
           "flat",
           [](std::int64_t channels, std::int64_t height, std::int64_t width) {
@@ -131,7 +134,8 @@ void bind_spike_codec(py::module_& m) {
           [](PyEncoder& self, const Packed& packed) {
             return encode(self.encoder, self.tables->geometry(), packed);
           },
-          py::arg("packed").noconvert(), "Packets of the next timesteps: uint8 [T, H, W, ceil(C / 8)] to T bytes.")
+          py::arg("packed").noconvert(),
+          "Packets of the next timesteps: uint8 [T, H, W, ceil(C / 8)] to T bytes.")
       .def_property_readonly("timesteps", [](const PyEncoder& self) { return self.encoder.timesteps(); });
 
   py::class_<PyDecoder>(m, "SpikeDecoder", "The receiving end of one stream.")
@@ -144,7 +148,8 @@ void bind_spike_codec(py::module_& m) {
           [](PyDecoder& self, const std::vector<py::bytes>& packets) {
             return decode(self.decoder, self.tables->geometry(), packets);
           },
-          py::arg("packets"), "The next timesteps: T packets to uint8 [T, H, W, ceil(C / 8)]. Raises SpikePacketError.")
+          py::arg("packets"),
+          "The next timesteps: T packets to uint8 [T, H, W, ceil(C / 8)]. Raises SpikePacketError.")
       .def_property_readonly("timesteps", [](const PyDecoder& self) { return self.decoder.timesteps(); });
 
   m.def(

@@ -1,7 +1,8 @@
-// The spike codec's parts: the range coder to the last byte, the forms, the lanes on every instruction set, and
-// streams end to end.
+// The spike codec's parts: the range coder to the last byte, the forms, the lanes on every instruction set,
+// and streams end to end.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -39,7 +40,8 @@ Bytes random_packed(const SpikeGeometry& geometry, double density, std::mt19937&
 }
 
 TEST(RangeCoder, EveryShortSequenceHasOnePacket) {
-  // All sequences of eight bits under three probabilities: decoded again, and no longer than their information.
+  // All sequences of eight bits under three probabilities: decoded again, and no longer than their
+  // information.
   for (const std::uint32_t p : {1u, 6000u, 32768u, 65535u}) {
     for (unsigned sequence = 0; sequence < 256; ++sequence) {
       Bytes out;
@@ -115,8 +117,10 @@ TEST(Forms, RoundTripAndRefuseWhatTheyDoNotWrite) {
       const int parameter = eccsnn::run_parameter(bits, spikes);
       eccsnn::put_runs(dense.data(), bits, parameter, runs);
       EXPECT_EQ(runs.size(), (eccsnn::run_bits(dense.data(), bits, parameter) + 7) / 8);
-      EXPECT_LE(eccsnn::least_run_bits(dense.data(), bits, spikes, parameter),
-                eccsnn::run_bits(dense.data(), bits, parameter));
+      if (bits >= 300) {
+        EXPECT_NEAR(static_cast<double>(eccsnn::expected_run_bits(dense.data(), bits, spikes, parameter)),
+                    static_cast<double>(eccsnn::run_bits(dense.data(), bits, parameter)), 0.15 * bits);
+      }
       back.assign(dense.size(), 0);
       eccsnn::get_runs(runs.data(), runs.size(), bits, back.data());
       EXPECT_EQ(back, dense);
@@ -124,8 +128,9 @@ TEST(Forms, RoundTripAndRefuseWhatTheyDoNotWrite) {
         if (form == &addresses && spikes == 0) continue;  // a byte of zeros is then a spike at 0
         form->push_back(form == &runs ? 0xff : 0x00);
         back.assign(dense.size(), 0);
-        EXPECT_THROW(form == &runs ? eccsnn::get_runs(runs.data(), runs.size(), bits, back.data())
-                                   : eccsnn::get_addresses(addresses.data(), addresses.size(), bits, back.data()),
+        EXPECT_THROW(form == &runs
+                         ? eccsnn::get_runs(runs.data(), runs.size(), bits, back.data())
+                         : eccsnn::get_addresses(addresses.data(), addresses.size(), bits, back.data()),
                      SpikePacketError);
       }
     }
@@ -175,20 +180,22 @@ struct Kernels {
   decltype(&eccsnn::predict_lanes) predict;
   decltype(&eccsnn::put_lanes) put;
   decltype(&eccsnn::get_lanes) get;
+  decltype(&eccsnn::get_lane_tail) tail;
 };
 
 std::vector<Kernels> all_kernels() {
-  std::vector<Kernels> all = {{"baseline", eccsnn::baseline::predict_lanes_kernel, eccsnn::baseline::put_lanes_kernel,
-                               eccsnn::baseline::get_lanes_kernel}};
+  std::vector<Kernels> all = {{"baseline", eccsnn::baseline::predict_lanes_kernel,
+                               eccsnn::baseline::put_lanes_kernel, eccsnn::baseline::get_lanes_kernel,
+                               eccsnn::baseline::get_lane_tail_kernel}};
 #ifdef ECCSNN_HAVE_X86_KERNELS
   const eccsnn::Isa supported = eccsnn::isa_choice().supported;
   if (supported >= eccsnn::Isa::kAvx2) {
     all.push_back({"avx2", eccsnn::avx2::predict_lanes_kernel, eccsnn::avx2::put_lanes_kernel,
-                   eccsnn::avx2::get_lanes_kernel});
+                   eccsnn::avx2::get_lanes_kernel, eccsnn::avx2::get_lane_tail_kernel});
   }
   if (supported >= eccsnn::Isa::kAvx512) {
     all.push_back({"avx512", eccsnn::avx512::predict_lanes_kernel, eccsnn::avx512::put_lanes_kernel,
-                   eccsnn::avx512::get_lanes_kernel});
+                   eccsnn::avx512::get_lanes_kernel, eccsnn::avx512::get_lane_tail_kernel});
   }
 #endif
   return all;
@@ -201,7 +208,8 @@ struct LaneRun {
 };
 
 TEST(Lanes, EveryInstructionSetGivesTheSameWordsAndReadsThem) {
-  for (const SpikeGeometry geometry : {SpikeGeometry{32, 9, 7}, SpikeGeometry{40, 6, 5}, SpikeGeometry{71, 5, 8}}) {
+  for (const SpikeGeometry geometry :
+       {SpikeGeometry{32, 9, 7}, SpikeGeometry{40, 6, 5}, SpikeGeometry{71, 5, 8}}) {
     for (const int weight_shift : {0, 8}) {
       std::mt19937 random(4);
       // Large weights of both signs, so that sums and corrections reach their ends.
@@ -210,7 +218,8 @@ TEST(Lanes, EveryInstructionSetGivesTheSameWordsAndReadsThem) {
       for (auto& lanes : model.lanes) {
         lanes.resize(static_cast<std::size_t>((geometry.channels + 31) / 32));
         for (auto& group : lanes) {
-          for (auto& weight : group) weight = static_cast<std::int16_t>(static_cast<int>(random() % 24000) - 12000);
+          for (auto& weight : group)
+            weight = static_cast<std::int16_t>(static_cast<int>(random() % 24000) - 12000);
           for (int i = 0; i < 32; ++i) group[i] = random() % 2 ? 32767 : -32768;
         }
       }
@@ -224,11 +233,12 @@ TEST(Lanes, EveryInstructionSetGivesTheSameWordsAndReadsThem) {
           history.put(packed.data());
         }
         eccsnn::SpikeModelState state(model);
-        const eccsnn::LaneArgs args = eccsnn::lane_args(model, state, history, 3);
+        eccsnn::LaneArgs args = eccsnn::lane_args(model, state, history, 3);
         LaneRun run;
         const std::size_t most = static_cast<std::size_t>(eccsnn::most_lane_words(args));
         run.chances.resize(most);
         kernels.predict(args, run.chances.data());
+        args.tail = 3;
         std::vector<std::uint16_t> words(most);
         run.states.assign(eccsnn::kLanes, eccsnn::kLaneLow + 77);
         std::uint16_t* first = kernels.put(args, run.chances.data(), run.states.data(), words.data() + most);
@@ -236,13 +246,14 @@ TEST(Lanes, EveryInstructionSetGivesTheSameWordsAndReadsThem) {
         run.weights = state.lanes[3];
         const std::int64_t count = static_cast<std::int64_t>(run.words.size());
 
-        // The decoder knows the tail only when it has read the rest; it stands in the frame already here.
         Bytes decoded(timesteps.back().size());
         eccsnn::SpikeModelState fresh(model);
         eccsnn::LaneArgs reading = args;
+        reading.tail = 3;
         reading.weights = fresh.lanes[3].data();
         for (std::int64_t row = 0; row < geometry.height; ++row) {
-          const std::int64_t columns = row + 1 == geometry.height ? geometry.width - args.tail : geometry.width;
+          const std::int64_t columns =
+              row + 1 == geometry.height ? geometry.width - args.tail : geometry.width;
           std::fill_n(history.at(0, row, 0), columns * args.stride, std::uint8_t{0});
         }
         std::vector<std::uint32_t> states = run.states;
@@ -250,6 +261,32 @@ TEST(Lanes, EveryInstructionSetGivesTheSameWordsAndReadsThem) {
         padded.resize(padded.size() + 32);
         EXPECT_EQ(kernels.get(reading, states.data(), padded.data(), count), count) << kernels.isa;
         EXPECT_EQ(states, std::vector<std::uint32_t>(eccsnn::kLanes, eccsnn::kLaneLow + 77)) << kernels.isa;
+        // The tail is asked for 32 channels at a time, under the chances that the encoder had.
+        struct Tail {
+          const Bytes* packed;
+          const std::uint16_t* chances;
+          std::int64_t at, stride, channels;
+          bool same = true;
+        } tail{&timesteps.back(), run.chances.data() + (geometry.positions() - 3) * args.groups() * 32,
+               (geometry.positions() - 3) * geometry.packed_channels(), geometry.packed_channels(), 0};
+        const auto give = [](void* context, const std::uint16_t* chances,
+                             std::uint32_t active) -> std::uint32_t {
+          Tail& from = *static_cast<Tail*>(context);
+          std::uint32_t bits = 0;
+          const std::int64_t bytes = std::min<std::int64_t>(4, from.stride - from.channels / 8);
+          for (std::int64_t i = 0; i < bytes; ++i) {
+            bits |= static_cast<std::uint32_t>((*from.packed)[static_cast<std::size_t>(from.at++)])
+                    << (8 * i);
+          }
+          from.channels = (from.channels / 8 + bytes) % from.stride * 8;
+          for (int i = 0; i < 32; ++i)
+            from.same = from.same && (!(active >> i & 1) || chances[i] == from.chances[i]);
+          from.chances += 32;
+          return bits;
+        };
+        std::fill_n(history.at(0, geometry.height - 1, geometry.width - 3), 3 * args.stride, std::uint8_t{0});
+        kernels.tail(reading, give, &tail);
+        EXPECT_TRUE(tail.same) << kernels.isa;
         history.get(decoded.data());
         EXPECT_EQ(decoded, timesteps.back()) << kernels.isa;
         EXPECT_EQ(fresh.lanes[3], run.weights) << kernels.isa;
@@ -294,7 +331,8 @@ TEST(SpikeCodec, RoundTripsAMillionSpikes) {
   std::int64_t total = 0;
   for (const double density : {0.0, 0.004, 0.1, 0.5, 0.97}) {
     for (const SpikeGeometry geometry :
-         {SpikeGeometry{1, 1, 1}, SpikeGeometry{5, 3, 7}, SpikeGeometry{16, 8, 8}, SpikeGeometry{64, 32, 32}, SpikeGeometry{33, 50, 41}}) {
+         {SpikeGeometry{1, 1, 1}, SpikeGeometry{5, 3, 7}, SpikeGeometry{16, 8, 8}, SpikeGeometry{64, 32, 32},
+          SpikeGeometry{33, 50, 41}}) {
       total += round_trip(geometry, density, 5, random);
     }
   }
@@ -307,7 +345,8 @@ TEST(SpikeCodec, DISABLED_RoundTripsAHundredMillionSpikes) {
   std::int64_t total = 0;
   while (total < 100000000) {
     const auto pick = [&](std::int64_t most) { return 1 + static_cast<std::int64_t>(random() % most); };
-    const SpikeGeometry geometry = random() % 2 ? SpikeGeometry{pick(80), pick(40), pick(40)} : SpikeGeometry{pick(16), pick(9), pick(9)};
+    const SpikeGeometry geometry = random() % 2 ? SpikeGeometry{pick(80), pick(40), pick(40)}
+                                                : SpikeGeometry{pick(16), pick(9), pick(9)};
     total += round_trip(geometry, std::pow(10.0, -3.0 * (random() % 1000) / 1000.0), 6, random);
     ASSERT_FALSE(HasFailure());
   }

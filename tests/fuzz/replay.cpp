@@ -1,4 +1,5 @@
-// Runs a fuzz target without libFuzzer: on the files that are named, and on a given number of mutations of each.
+// Runs a fuzz target without libFuzzer: on the files that are named, and on a given number of mutations of
+// each.
 //   fuzz_spike_codec_replay MUTATIONS FILE...
 #include <cstdint>
 #include <cstdio>
@@ -40,7 +41,8 @@ int main(int count, char** arguments) {
             bytes.resize(at);
             break;
           default:
-            bytes.insert(bytes.begin() + static_cast<std::ptrdiff_t>(at), static_cast<std::uint8_t>(random()));
+            bytes.insert(bytes.begin() + static_cast<std::ptrdiff_t>(at),
+                         static_cast<std::uint8_t>(random()));
         }
       }
       LLVMFuzzerTestOneInput(bytes.data(), bytes.size());

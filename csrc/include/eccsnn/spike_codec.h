@@ -1,11 +1,11 @@
 // Lossless codec for the binary spikes of a split network: one packet a timestep, each decodable on arrival.
 //
-// A stream is the timesteps of one sample in order. A timestep is packed spikes uint8 [H, W, ceil(C / 8)]: bit i
-// of byte j is channel 8 j + i, padding bits 0. Both ends hold the same tables, which imply the geometry; the
-// stream's first packet names them. docs/spike_codec.md has the format byte by byte.
+// A stream is the timesteps of one sample in order. A timestep is packed spikes uint8 [H, W, ceil(C / 8)]:
+// bit i of byte j is channel 8 j + i, padding bits 0. Both ends hold the same tables, which imply the
+// geometry; the stream's first packet names them. docs/spike_codec.md has the format byte by byte.
 //
-// Integer arithmetic only: the same bytes on every instruction set, compiler and thread. A stream belongs to one
-// thread at a time; tables may be shared.
+// Integer arithmetic only: the same bytes on every instruction set, compiler and thread. A stream belongs to
+// one thread at a time; tables may be shared.
 #pragma once
 
 #include <cstddef>
@@ -77,8 +77,8 @@ class SpikeEncoder {
   SpikeEncoder(SpikeEncoder&&) noexcept;
   ~SpikeEncoder();
 
-  // Appends the packet of the next timestep to `out` and returns its form. Throws std::invalid_argument where a
-  // padding bit of `packed` (packed_bytes) is set, and std::length_error past kMaxTimesteps.
+  // Appends the packet of the next timestep to `out` and returns its form. Throws std::invalid_argument where
+  // a padding bit of `packed` (packed_bytes) is set, and std::length_error past kMaxTimesteps.
   SpikeForm encode(const std::uint8_t* packed, std::vector<std::uint8_t>& out);
   // Packets written so far.
   std::int64_t timesteps() const;
@@ -93,8 +93,9 @@ class SpikeDecoder {
   SpikeDecoder(SpikeDecoder&&) noexcept;
   ~SpikeDecoder();
 
-  // Decodes the packet of the next timestep into `packed` (packed_bytes). Throws SpikePacketError for anything
-  // but the one packet that the encoder would have written; the stream is broken from then on, and says so.
+  // Decodes the packet of the next timestep into `packed` (packed_bytes). Throws SpikePacketError for
+  // anything but the one packet that the encoder would have written; the stream is broken from then on, and
+  // says so.
   SpikeForm decode(const std::uint8_t* packet, std::size_t size, std::uint8_t* packed);
   // Packets read so far.
   std::int64_t timesteps() const;

@@ -27,8 +27,9 @@ app = typer.Typer(
     help="""Measures eccsnn beside its peers, and says which ratios reach their bars.
 
 `eccsnn bench lif` times the neurons, `train-step` a whole training step, `memory` counts what backward keeps, `compile`
-looks at what torch.compile makes of a network, `codec` measures bytes and speed of the spike codec. Each writes a JSON file with the command that repeats it; `table` turns
-such files into a page. `--size tiny` runs in seconds and says nothing about speed.
+looks at what torch.compile makes of a network, `codec` measures the spike codec. Each writes a JSON file with the
+command that repeats it; `table` turns such files into a page. `--size tiny` runs in seconds and says nothing about
+speed.
 
 The peers come with `pip install "eccsnn[bench]"`. Close other programs first: what runs beside it is measured, too.""",
 )

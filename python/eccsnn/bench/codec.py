@@ -1,8 +1,8 @@
 """`eccsnn bench codec`: the spike codec's sizes and speeds beside zstd, plain addresses, packed bits and constriction.
 
-Sizes are of whole streams, headers included; zstd compresses the packed bits of a sample at level 19, once all timesteps
-together, which nothing that sends a timestep at a time can do, and once each alone. constriction codes each spike with
-the density of all as its probability. Speeds are of raw spike bits on one thread.
+Sizes are of whole streams, headers included; zstd compresses the packed bits of a sample at level 19, once all
+timesteps together, which nothing that sends a timestep at a time can do, and once each alone. constriction codes each
+spike with the density of all as its probability. Speeds are of raw spike bits on one thread.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +200,9 @@ def _results(row: Row, what: str, speed_bar: float | None) -> list[Result]:
     for peer in ("zstandard, together", "zstandard, each timestep", "addresses"):
         if f"size: {peer}" in values:
             bar = 1.0 if peer != "zstandard, together" else None
-            results.append(Result(name=f"size, {peer} over eccsnn: {what}", value=values[f"size: {peer}"] / ours, bar=bar))
+            results.append(
+                Result(name=f"size, {peer} over eccsnn: {what}", value=values[f"size: {peer}"] / ours, bar=bar)
+            )
     if speed_bar is not None:
         results += [
             Result(name=f"{way}: {what}", value=values[f"speed: eccsnn {way}"], unit="Gbit/s", bar=speed_bar)

@@ -1,9 +1,9 @@
 """How the spike codec predicts large timesteps: a logistic regression a channel, on the spikes around.
 
 Timesteps of at least 2^16 spikes are coded 32 channels at a time (`csrc/core/spike_lanes.h`), too fast for tables of
-contexts: the logit of a spike is a bias plus a weight for each feature that is set. Where the features are what a
-table would look at, too, that is about as good a prediction. Weights and biases are learnt by gradient on the bits;
-the codec goes on to correct the biases while it runs.
+contexts: the logit of a spike is a bias plus a weight for each feature that is set. With the features that a table
+would look at, too, that is about as good a prediction. Weights and biases are learnt by gradient on the bits
+themselves; the codec goes on to correct the biases while it runs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Features of ANN baselines as bytes: 8 bits a value, then JPEG (BottleNet) or lossless entropy coding (BottleNet++).
 
-A packet is self-describing: version, codec, shape (8 bytes), payload, CRC-32. BottleNet (Eshratifar et al., ISLPED 2019)
-compresses the quantised maps of a bottleneck as one JPEG; BottleNet++ (Shao & Zhang, ICC Workshops 2020) learns the
-reduction alone. How the maps are tiled is ours: row by row in the squarest grid, since neither says.
+A packet is self-describing: version, codec, shape (8 bytes), payload, CRC-32. BottleNet (Eshratifar et al., ISLPED
+2019) compresses the quantised maps of a bottleneck as one JPEG; BottleNet++ (Shao & Zhang, ICC Workshops 2020) learns
+the reduction alone. How the maps are tiled is ours: row by row in the squarest grid, since neither says.
 """
 
 from __future__ import annotations

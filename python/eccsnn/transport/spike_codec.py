@@ -233,8 +233,8 @@ def from_planes(spikes: Spikes, max_count: int) -> Spikes:
     if spikes.ndim != 4 or spikes.shape[1] % planes:
         raise ValueError(f"planes have shape {list(spikes.shape)}, expected [T, {planes} * C, H, W]")
     counts = np.zeros_like(spikes[:, : spikes.shape[1] // planes])
-    for plane in np.split(spikes, planes, axis=1):
-        counts = counts << 1 | plane
+    for place, plane in enumerate(np.split(spikes, planes, axis=1)):
+        counts |= plane << np.uint8(planes - 1 - place)
     if counts.size and counts.max() > max_count:
         raise SpikePacketError(f"counts go up to {counts.max()}, expected at most {max_count}: the stream is corrupt")
     return counts
@@ -300,7 +300,8 @@ def pack(spikes: NDArray[np.generic], shape: tuple[int, int, int]) -> Spikes:
         )
     if spikes.dtype == np.uint8 and spikes.size and spikes.max() > 1:
         raise ValueError(f"spikes go up to {spikes.max()}, expected 0 and 1; send counts as planes: to_planes")
-    return np.ascontiguousarray(np.packbits(np.moveaxis(spikes, 1, -1), axis=-1, bitorder="little"))
+    last = np.moveaxis(spikes.view(np.uint8), 1, -1)
+    return np.ascontiguousarray(np.packbits(last, axis=-1, bitorder="little"))
 
 
 def unpack(packed: Spikes, shape: tuple[int, int, int]) -> Spikes:
