@@ -4,7 +4,7 @@ All have `forward`, `forward_features`, `head`, `feature_maps`, `split_points` a
 `step` and `forward_timesteps`. `split` cuts a model in two.
 """
 
-from eccsnn.models.base import FeatureMap, Features, Model, SplitPoint, scale_channels
+from eccsnn.models.base import FeatureMap, Features, Model, SplitPoint, check_finite, scale_channels
 from eccsnn.models.registry import ModelInfo, build_model, insert_bottlenecks, list_models
 from eccsnn.models.spiking import SpikingModel
 from eccsnn.models.split import ANNCloudPart, ANNEdgePart, CloudPart, EdgePart, split
@@ -21,6 +21,7 @@ __all__ = [
     "SpikingModel",
     "SplitPoint",
     "build_model",
+    "check_finite",
     "insert_bottlenecks",
     "list_models",
     "scale_channels",

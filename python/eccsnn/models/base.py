@@ -359,12 +359,19 @@ def check_images(
 def check_finite(model: nn.Module, what: str) -> None:
     """Refuses a model that has diverged: spikes hide NaN weights, since neurons do not fire on NaN.
 
+    A model with NaN weights gives finite logits and a finite loss. The toolkit's own training calls this after every
+    epoch and where a checkpoint is loaded; a loop of one's own does well to do the same. On a GPU it waits for the
+    device.
+
     Args:
         model: Its parameters and buffers are looked at.
         what: What to call it in the error.
 
     Raises:
         ValueError: A parameter or buffer holds NaN or infinite values; the first is named.
+
+    Example:
+        >>> check_finite(nn.Linear(2, 1), "after epoch 1")
     """
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):

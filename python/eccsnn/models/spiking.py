@@ -10,6 +10,7 @@ from eccsnn.models.base import INSERTED, Chain, Features, Model, SplitPoint, Thr
 from eccsnn.nn import SpikeBottleneck, State, complete_neuron_config, over_time
 from eccsnn.nn._hints import nearest
 from eccsnn.nn.layers import ConvLIF, Neurons, Pass, check_state, name_neurons, neurons_of, state_at_rest
+from eccsnn.ops._checks import check_timesteps
 
 BOTTLENECK_KEYS = ("channels", "stride", "kernel_size", "neuron", "norm_gain")
 
@@ -49,6 +50,10 @@ class SpikingModel(Model):
     Images [N, C, H, W] count as repeated in time: the convolution and the batch norm of the `stem` run once, and its
     neurons take the result at every timestep. Event frames [T, N, C, H, W] run through the same layers at every step.
     Batch norm in training mode sees a static image once instead of T times, which has the same mean and variance.
+
+    Neurons do not fire on NaN, so that NaN in a parameter or buffer shows neither in the loss nor in the logits: see
+    `eccsnn.models.check_finite`. Train in 16 bits under `torch.autocast`; a model after `.bfloat16()` or `.half()`
+    takes images of that dtype and is meant for inference, since its weights and running statistics are rounded, too.
 
     Subclasses set `stem` (the layer of the first section) and `head`, add their sections, and end their constructor
     with `self.finish()`. A section's layers map [T, N, ...] and a `Pass` to [T, N, ...].
@@ -110,6 +115,10 @@ class SpikingModel(Model):
 
         Returns:
             Logits [N, K]: the head on the mean of the last hidden spikes over time.
+
+        Raises:
+            ValueError, TypeError: x is not as `check_images` wants it, timesteps no integer of at least 1 or not that
+                of the frames, or a point of `through` has no unit.
         """
         return self.head(mean_over_time(self._hidden(x, timesteps, through)[0]))
 
@@ -183,10 +192,10 @@ def frames_of(x: Tensor, timesteps: int, owner: str) -> tuple[Tensor, int]:
         owner: The model's name, for errors.
 
     Raises:
+        TypeError: T is no integer.
         ValueError: T is below 1 or not that of the frames.
     """
-    if timesteps < 1:
-        raise ValueError(f"{owner}: timesteps is {timesteps}, expected at least 1")
+    check_timesteps(timesteps, owner)
     if x.ndim == 4:
         return Model.channels_last(x).unsqueeze(0), timesteps
     if x.shape[0] != timesteps:

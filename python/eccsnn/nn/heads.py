@@ -74,11 +74,17 @@ class TaskHeads(nn.Module):
         return head
 
     def forward(self, features: Tensor) -> Tensor:
-        """Maps features [*, D] to the logits [*, K] of all heads, in the order of `class_ids`."""
+        """Maps features [*, D] to the logits [*, K] of all heads, in the order of `class_ids`.
+
+        Float32 features, such as means of 16-bit spikes, are rounded to the dtype of 16-bit weights.
+        """
         if features.shape[-1] != self.in_features:
             raise ValueError(
                 f"TaskHeads: features have shape {list(features.shape)}, expected [..., {self.in_features}]"
             )
+        dtype = next(self.parameters()).dtype
+        if features.dtype == torch.float32 and dtype in (torch.bfloat16, torch.float16):
+            features = features.to(dtype)
         logits = [head(features) for head in self.heads]
         return logits[0] if len(logits) == 1 else torch.cat(logits, dim=-1)
 

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from eccsnn import ops
 from eccsnn.nn._hints import nearest
-from eccsnn.nn.norm import BatchNorm, is_fusible, statistics_for
+from eccsnn.nn.norm import BatchNorm, check_norm, is_fusible, statistics_for, update_running
 from eccsnn.nn.surrogates import ATan, Rect, Sigmoid, Surrogate, make_surrogate
 from eccsnn.nn.time import over_time
+from eccsnn.ops._checks import check_neuron, check_repeats
 
 NEURON_KEYS = (
     "tau",
@@ -42,6 +43,9 @@ class LIF(nn.Module):
 
     The module holds parameters only. Membranes are values that go in and come out: `lif(x)` starts at rest and forgets,
     `lif(x, state, return_state=True)` continues from `state`. All T steps at once give the same bits as T calls.
+
+    A neuron does not fire on NaN, so that NaN in the weights before it does not show in spikes, logits or the loss. A
+    training loop of your own finds a model that has diverged with `eccsnn.models.check_finite`, once an epoch, say.
 
     Args:
         tau: Membrane time constant in timesteps, at least 1.
@@ -82,29 +86,30 @@ class LIF(nn.Module):
         learn_tau: bool = False,
     ) -> None:
         super().__init__()
-        tau = _number("tau", tau)
+        owner = type(self).__name__
+        tau = _number(owner, "tau", tau)
         if tau < 1 or (learn_tau and tau == 1):
             bound = "above 1 when learn_tau is set" if learn_tau else "at least 1"
-            raise ValueError(f"LIF: tau is {tau}, expected {bound} (it is a time constant in timesteps)")
-        self.v_threshold = _number("v_threshold", v_threshold)
-        self.v_reset = None if v_reset is None else _number("v_reset", v_reset)
+            raise ValueError(f"{owner}: tau is {tau}, expected {bound} (it is a time constant in timesteps)")
+        self.v_threshold = _number(owner, "v_threshold", v_threshold)
+        self.v_reset = None if v_reset is None else _number(owner, "v_reset", v_reset)
         rest = 0.0 if self.v_reset is None else self.v_reset
         if rest >= self.v_threshold:
             raise ValueError(
-                f"LIF: v_threshold is {self.v_threshold}, expected above the resting potential {rest} "
+                f"{owner}: v_threshold is {self.v_threshold}, expected above the resting potential {rest} "
                 "(v_reset, or 0 with soft reset), else silent neurons fire for ever"
             )
         if not isinstance(surrogate, ATan | Sigmoid | Rect):
             raise TypeError(
-                f"LIF: surrogate is {surrogate!r}, expected ATan(...), Sigmoid(...) or Rect(...); "
+                f"{owner}: surrogate is {surrogate!r}, expected ATan(...), Sigmoid(...) or Rect(...); "
                 "make_surrogate(name) builds one from its name"
             )
-        self.decay_input = _flag("decay_input", decay_input)
-        self.leak = _flag("leak", leak)
-        self.detach_reset = _flag("detach_reset", detach_reset)
-        self.learn_tau = _flag("learn_tau", learn_tau)
+        self.decay_input = _flag(owner, "decay_input", decay_input)
+        self.leak = _flag(owner, "leak", leak)
+        self.detach_reset = _flag(owner, "detach_reset", detach_reset)
+        self.learn_tau = _flag(owner, "learn_tau", learn_tau)
         if learn_tau and not leak:
-            raise ValueError("LIF: learn_tau is set, but without a leak there is no tau to learn")
+            raise ValueError(f"{owner}: learn_tau is set, but without a leak there is no tau to learn")
         self.surrogate = surrogate
         if learn_tau:
             self.w = nn.Parameter(torch.tensor(-math.log(tau - 1.0)))
@@ -150,11 +155,19 @@ class LIF(nn.Module):
             norm: Batch norm over the channels of x [T, N, C, ...], computed together with the neurons: in training x
                 alone is kept for the backward pass. Its running statistics are updated as if it had been called on
                 all timesteps folded into the batch.
-            timesteps: T, for an x [1, N, ...] that is the same at every timestep.
+            timesteps: T, for an x [1, N, ...] that is the same at every timestep; an x of T timesteps is welcome, too.
 
         Returns:
             Spikes in {0, 1} of x's shape and dtype; with `return_state` the pair (spikes, membranes [N, ...]).
+
+        Raises:
+            TypeError, ValueError, NotImplementedError, BuildError: As for `eccsnn.ops.lif`, before anything is changed;
+                also where norm is no batch norm or does not suit x, timesteps is no integer of at least 1, or x has
+                neither one timestep nor `timesteps`.
         """
+        owner = type(self).__name__
+        if norm is not None:
+            check_norm(norm, x, owner)
         neuron: dict[str, Any] = {
             "tau": self.tau,
             "v_threshold": self.v_threshold,
@@ -180,7 +193,15 @@ class LIF(nn.Module):
                 timesteps=timesteps,
                 **neuron,
             )
+            if own:  # last, so that a call that is refused changes nothing
+                update_running(norm, x, mean, variance)
         else:
+            if norm is not None:  # the checks come first, since the call changes the batch norm
+                flags = {"return_state": return_state}
+                alpha, kind = self.surrogate.alpha, self.surrogate.kind
+                check_neuron(x, state, neuron["tau"], self.v_threshold, self.v_reset, kind, alpha, flags)
+            if timesteps is not None:
+                check_repeats(x, timesteps, owner)
             if norm is not None:
                 x = over_time(norm, x)
             if timesteps is not None:
@@ -223,7 +244,10 @@ class PLIF(LIF):
 
     Args:
         tau: Its initial value, above 1.
-        **neuron: As for `LIF`.
+        **neuron: As for `LIF`, without learn_tau.
+
+    Raises:
+        ValueError, TypeError: An argument is out of its range, or learn_tau is among them.
 
     Example:
         >>> round(PLIF(tau=3.0).tau.item(), 4)
@@ -231,6 +255,11 @@ class PLIF(LIF):
     """
 
     def __init__(self, tau: float = 2.0, **neuron: Any) -> None:
+        if "learn_tau" in neuron:
+            raise TypeError(
+                f"PLIF: learn_tau is {neuron['learn_tau']!r}, but tau is always learnt here; leave it out, or use "
+                "LIF(learn_tau=...)"
+            )
         super().__init__(tau=tau, learn_tau=True, **neuron)
 
 
@@ -285,13 +314,13 @@ def _arguments(full: dict[str, Any]) -> dict[str, Any]:
     return {**arguments, "surrogate": make_surrogate(full["surrogate"], full["surrogate_alpha"])}
 
 
-def _number(name: str, value: object) -> float:
+def _number(owner: str, name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"LIF: {name} is {value!r}, expected a finite number")
+        raise ValueError(f"{owner}: {name} is {value!r}, expected a finite number")
     return float(value)
 
 
-def _flag(name: str, value: object) -> bool:
+def _flag(owner: str, name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise TypeError(f"LIF: {name} is {value!r}, expected true or false")
+        raise TypeError(f"{owner}: {name} is {value!r}, expected true or false")
     return value

@@ -2,6 +2,9 @@
 
 They are torch's layers with the same parameters, results and state dicts, for inputs of 0 and 1: the output of a LIF
 layer, or of pooling one. A sum of spikes (SEW ADD), a batch-normalised current or an image is not.
+
+Whether an input is binary is looked at in training alone, and on the CPU alone, where its bits are packed: without
+gradients (`torch.no_grad()`, evaluation) the layers compute what torch's would on any input, and say nothing.
 """
 
 from typing import Any
@@ -18,7 +21,8 @@ class SpikeConv2d(nn.Conv2d):
         As for `torch.nn.Conv2d`; padding_mode "zeros" alone.
 
     Raises:
-        ValueError: If padding_mode is another, or, in training on the CPU, if an input is neither 0 nor 1.
+        ValueError: If padding_mode is another, or, in training on the CPU, if an input is neither 0 nor 1. Without
+            gradients the input is not checked, and another value is convolved as by torch's layer.
 
     Example:
         >>> import torch
@@ -46,7 +50,7 @@ class SpikeLinear(nn.Linear):
         As for `torch.nn.Linear`.
 
     Raises:
-        ValueError: In training on the CPU, if an input is neither 0 nor 1.
+        ValueError: In training on the CPU, if an input is neither 0 nor 1; without gradients it is not checked.
 
     Example:
         >>> import torch
@@ -68,7 +72,7 @@ class SpikeMaxPool2d(nn.MaxPool2d):
         padding: Positions without spikes around the image, at most half the window.
 
     Raises:
-        ValueError: In training on the CPU, if an input is neither 0 nor 1.
+        ValueError: In training on the CPU, if an input is neither 0 nor 1; without gradients it is not checked.
 
     Example:
         >>> import torch

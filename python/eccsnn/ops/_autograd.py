@@ -13,6 +13,8 @@ from torch.autograd import forward_ad
 # saves microseconds and may be missing.
 below_autograd = getattr(torch._C, "_AutoDispatchBelowAutograd", contextlib.nullcontext)
 
+_transforms_active = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)  # no public name either
+
 
 def needs_grad(*tensors: Tensor | None) -> bool:
     """Whether autograd will want the gradient of one of them."""
@@ -24,6 +26,15 @@ def refuse_forward_mode(name: str, *values: Any) -> None:
     for value in values:
         if isinstance(value, Tensor) and forward_ad.unpack_dual(value).tangent is not None:
             raise NotImplementedError(f"eccsnn.ops.{name} has no forward-mode derivative: use backward.")
+
+
+def refuse_transforms(name: str) -> None:
+    """Without this torch would name a method that an autograd.Function lacks, and not what to do."""
+    if not torch.compiler.is_compiling() and _transforms_active():
+        raise NotImplementedError(
+            f"eccsnn.ops.{name} has no rule for the transforms of torch.func (grad, vjp, vmap of a gradient): use "
+            "backward or torch.autograd.grad."
+        )
 
 
 def refuse_second_derivative(name: str) -> None:

@@ -19,15 +19,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eccsnn.ops import _library
-from eccsnn.ops._autograd import below_autograd, needs_grad, refuse_forward_mode, refuse_second_derivative
+from eccsnn.ops._autograd import (
+    below_autograd,
+    needs_grad,
+    refuse_forward_mode,
+    refuse_second_derivative,
+    refuse_transforms,
+)
+from eccsnn.ops._checks import check_neuron
 from eccsnn.ops._layout import memory_order, restore_order
 from eccsnn.ops.reference import membrane_dtype
 from eccsnn.ops.spikes import pack_spikes
 
-SURROGATES = ("atan", "sigmoid", "rect")
 _SEGMENT = 16  # kLifSegment of eccsnn/lif.h
-_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def lif(
@@ -54,9 +58,12 @@ def lif(
         x: Input currents `[T, ...]`, time first, T >= 1; float32, float64, bfloat16 or float16.
         v_init: Membrane before the first timestep, `[...]`, of x's dtype or the membrane's (float32; float64 for
             float64 inputs). None: `v_reset`, or 0 with soft reset.
-        tau: Time constant in timesteps, >= 1; a number, or a tensor without dimensions (learnable, as in PLIF).
+        tau: Time constant in timesteps, finite and >= 1; a number, or a tensor without dimensions (learnable, as in
+            PLIF). The value of a tensor is looked at on the CPU alone, and not while torch compiles: on CUDA the look
+            would wait for the device.
         v_threshold: A neuron fires where its membrane reaches this.
-        v_reset: Membrane after a spike (hard reset); None subtracts `v_threshold` in place (soft reset).
+        v_reset: Membrane after a spike (hard reset), below the threshold; None subtracts `v_threshold` in place (soft
+            reset).
         decay_input: Whether the input is divided by `tau` like the membrane.
         leak: False: integrate and fire, h = v + x; `tau` and `decay_input` then count for nothing.
         detach_reset: Whether gradients pass by the spike that resets the membrane.
@@ -70,8 +77,9 @@ def lif(
         dtype; an empty tensor without `return_state`.
 
     Raises:
-        TypeError: If a tensor has another dtype than listed.
+        TypeError: If a tensor has another dtype than listed, or an argument another type.
         ValueError: If a shape, a device or a value is not as described, or there are no timesteps.
+        NotImplementedError: If a transform of torch.func (grad, vjp) or forward mode asks for a derivative.
         BuildError: If x is on CUDA and the CUDA op library is not loaded.
 
     Source:
@@ -84,13 +92,22 @@ def lif(
         >>> spikes.flatten().tolist(), v.tolist()
         ([0.0, 1.0, 0.0, 1.0], [0.0])
     """
-    check_neuron(x, v_init, tau, v_threshold, v_reset, surrogate, surrogate_alpha, smooth)
+    flags = {
+        "decay_input": decay_input,
+        "leak": leak,
+        "detach_reset": detach_reset,
+        "smooth": smooth,
+        "return_state": return_state,
+    }
+    check_neuron(x, v_init, tau, v_threshold, v_reset, surrogate, surrogate_alpha, flags)
     if not torch.compiler.is_compiling():
         refuse_forward_mode("lif", x, v_init, tau)
     order = memory_order(x)
     x, v_init, parameters = _arguments(x, v_init, order, tau, v_threshold, v_reset, charge_name(decay_input, leak))
     tau_tensor = parameters[0]
     trained = needs_grad(x, v_init, tau_tensor)
+    if trained:
+        refuse_transforms("lif")
     if trained and surrogate == "rect" and detach_reset and not smooth and not needs_grad(tau_tensor):
         spikes, v_final = _mask_forward(
             x, v_init, tau_tensor, (*parameters[1:], float(surrogate_alpha), return_state, False)
@@ -135,7 +152,8 @@ def lif_packed(
         >>> lif_packed(torch.full((2, 1, 3), 1.5), return_state=False)[0].tolist()
         [[[0]], [[7]]]
     """
-    check_neuron(x, v_init, tau, v_threshold, v_reset, "atan", 2.0, False)
+    flags = {"decay_input": decay_input, "leak": leak, "return_state": return_state}
+    check_neuron(x, v_init, tau, v_threshold, v_reset, "atan", 2.0, flags)
     if x.dim() not in (3, 5):
         raise ValueError(f"x has shape {list(x.shape)}; expected [T, N, C, H, W] or [T, N, C].")
     order = memory_order(x)
@@ -179,58 +197,6 @@ def _arguments(
     tau_number = 0.0 if isinstance(tau, Tensor) else float(tau)
     reset = None if v_reset is None else float(v_reset)
     return x, v_init, (tau_tensor, tau_number, float(v_threshold), reset, charge)
-
-
-def check_neuron(
-    x: Tensor,
-    v_init: Tensor | None,
-    tau: float | Tensor,
-    v_threshold: float,
-    v_reset: float | None,
-    surrogate: str,
-    surrogate_alpha: float,
-    smooth: bool,
-) -> None:
-    if not isinstance(x, Tensor) or x.dtype not in _DTYPES:
-        given = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"x is {given}; expected a tensor of float32, float64, bfloat16 or float16.")
-    _library.require_kernels_for(x)
-    if x.dim() == 0:
-        raise ValueError("x has no dimensions; expected [T, ...] with time first.")
-    if x.shape[0] == 0:
-        raise ValueError(f"x has T = 0 timesteps (shape {list(x.shape)}); expected at least one.")
-    if v_init is not None:
-        if not isinstance(v_init, Tensor):
-            raise TypeError(f"v_init is {type(v_init).__name__}; expected a tensor of {membrane_dtype(x.dtype)}.")
-        if v_init.shape != x.shape[1:]:
-            raise ValueError(
-                f"v_init has shape {list(v_init.shape)}; expected that of one timestep of x, {list(x.shape[1:])}."
-            )
-        if v_init.dtype not in (x.dtype, membrane_dtype(x.dtype)):
-            raise TypeError(f"v_init is {v_init.dtype}; expected {membrane_dtype(x.dtype)} for x of {x.dtype}.")
-        if v_init.device != x.device:
-            raise ValueError(f"v_init is on {v_init.device}, x on {x.device}; move one with .to(...).")
-    if isinstance(tau, Tensor):
-        if tau.dim() != 0 or not tau.is_floating_point():
-            raise ValueError(
-                f"tau is a tensor of shape {list(tau.shape)} and {tau.dtype}; expected a number or a floating-point "
-                "tensor without dimensions, such as torch.tensor(2.0)."
-            )
-        if tau.device != x.device:
-            raise ValueError(f"tau is on {tau.device}, x on {x.device}; move one with .to(...).")
-    elif not tau >= 1:
-        raise ValueError(f"tau={tau}; expected a time constant in timesteps of at least 1.")
-    # Comparisons rather than math.isfinite: numbers may be symbols while torch compiles.
-    if not -math.inf < v_threshold < math.inf:
-        raise ValueError(f"v_threshold={v_threshold}; expected a finite number.")
-    if v_reset is not None and not -math.inf < v_reset < math.inf:
-        raise ValueError(f"v_reset={v_reset}; expected a finite number, or None for soft reset.")
-    if surrogate not in SURROGATES:
-        raise ValueError(f"surrogate={surrogate!r}; expected 'atan', 'sigmoid' or 'rect'.")
-    if not 0 < surrogate_alpha < math.inf:
-        raise ValueError(f"surrogate_alpha={surrogate_alpha}; expected a finite number above 0.")
-    if smooth and x.dtype != torch.float64:
-        raise TypeError(f"x is {x.dtype}; smooth=True is for checking gradients and takes float64 alone.")
 
 
 # ---- fakes: shapes and dtypes without arithmetic; all outputs are contiguous ----

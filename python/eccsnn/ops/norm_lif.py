@@ -16,9 +16,16 @@ import torch
 from torch import Tensor
 
 from eccsnn.ops import _library
-from eccsnn.ops._autograd import below_autograd, needs_grad, refuse_forward_mode, refuse_second_derivative
+from eccsnn.ops._autograd import (
+    below_autograd,
+    needs_grad,
+    refuse_forward_mode,
+    refuse_second_derivative,
+    refuse_transforms,
+)
+from eccsnn.ops._checks import check_neuron, check_number, check_repeats
 from eccsnn.ops._layout import memory_order, restore_order
-from eccsnn.ops.lif import _SEGMENT, charge_name, check_neuron
+from eccsnn.ops.lif import _SEGMENT, charge_name
 from eccsnn.ops.reference import membrane_dtype
 
 
@@ -76,10 +83,11 @@ def batch_norm_lif(
         x: `[T, N, C, ...]`, the output of a convolution or a linear layer; or `[1, N, C, ...]` with `timesteps`, an
             input that is the same at every timestep. Channels innermost in memory (channels-last) are not copied, and
             the results are so, too.
-        mean, variance: `[C]`, of the membrane's dtype: running statistics, or those of x from `channel_statistics`.
+        mean, variance: `[C]`, of x's dtype or the membrane's: running statistics, or those of x from
+            `channel_statistics`. Their values are not looked at: where a variance is negative or NaN, no neuron fires.
         weight, bias: `[C]`, or None for 1 and 0; of x's dtype or the membrane's.
         v_init: Membranes before the first timestep, `[N, C, ...]`; None: at rest.
-        eps: Added to the variance.
+        eps: Added to the variance; above 0.
         batch_statistics: Whether mean and variance are those of x (training): the gradient of x then passes through
             them. Otherwise they are constants.
         timesteps: T where x has a single timestep; None: that of x.
@@ -90,7 +98,8 @@ def batch_norm_lif(
         Spikes `[T, N, C, ...]` in x's dtype, and the membranes after the last timestep as `lif` returns them.
 
     Raises:
-        TypeError, ValueError, BuildError: As for `lif`; also where statistics or parameters are not `[C]`.
+        TypeError, ValueError, NotImplementedError, BuildError: As for `lif`; also where statistics or parameters are
+            not `[C]` or have another dtype, and where x has neither one timestep nor `timesteps`.
 
     Source:
         Ioffe & Szegedy, "Batch Normalization", ICML 2015, algorithms 1 and 2, with statistics over time and batch as
@@ -105,12 +114,19 @@ def batch_norm_lif(
         [[0.0, 1.0], [0.0, 1.0]]
     """
     _check_x(x)
+    if timesteps is not None:
+        check_repeats(x, timesteps)
     steps = x.shape[0] if timesteps is None else timesteps
-    if steps < 1:
-        raise ValueError(f"timesteps={steps}; expected at least 1.")
-    if x.shape[0] not in (1, steps):
-        raise ValueError(f"x has {x.shape[0]} timesteps; expected timesteps={steps} of them, or 1 that is repeated.")
-    check_neuron(x, v_init, tau, v_threshold, v_reset, surrogate, surrogate_alpha, smooth)
+    flags = {
+        "batch_statistics": batch_statistics,
+        "decay_input": decay_input,
+        "leak": leak,
+        "detach_reset": detach_reset,
+        "smooth": smooth,
+        "return_state": return_state,
+    }
+    check_neuron(x, v_init, tau, v_threshold, v_reset, surrogate, surrogate_alpha, flags)
+    check_number("eps", eps, "a finite number above 0", above_zero=True)
     dtype = membrane_dtype(x.dtype)
     norm = [
         _check_channels(name, value, x, dtype)
@@ -127,6 +143,7 @@ def batch_norm_lif(
     reset = None if v_reset is None else float(v_reset)
     neuron = (tau_number, float(v_threshold), reset, charge_name(decay_input, leak))
     if needs_grad(x, v_init, tau_tensor, *norm) or smooth:
+        refuse_transforms("batch_norm_lif")
         rest = (*neuron, detach_reset, surrogate, float(surrogate_alpha), smooth, return_state)
         arguments = (x, steps, *norm, float(eps), batch_statistics, v_init, tau_tensor)
         spikes, v_final = _forward(arguments, rest)
@@ -152,8 +169,8 @@ def _check_channels(name: str, value: Tensor | None, x: Tensor, dtype: torch.dty
     if not isinstance(value, Tensor) or value.shape != (x.shape[2],):
         given = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"{name} is {given}; expected a tensor [{x.shape[2]}], one value a channel of x.")
-    if not value.is_floating_point():
-        raise TypeError(f"{name} is {value.dtype}; expected {dtype}.")
+    if value.dtype not in (x.dtype, dtype):
+        raise TypeError(f"{name} is {value.dtype}; expected {dtype}, or the dtype of x, {x.dtype}.")
     if name in ("mean", "variance") and value.requires_grad:
         raise ValueError(f"{name} requires a gradient, and has none here: pass {name}.detach().")
     if value.device != x.device:

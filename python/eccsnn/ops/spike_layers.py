@@ -5,7 +5,8 @@ bit a spike in place of the dense input: 32 times less for float32, 16 times les
 then be freed as soon as nobody else holds it.
 
 Where no gradient is asked for, these are the plain functions and nothing is packed or checked; where the weight needs
-none, the input is not kept at all. torch.func's transforms and forward mode are refused with torch's own errors.
+none, the input is not kept at all. Derivatives by torch.func's transforms are refused, forward mode with torch's own
+error.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from eccsnn.ops import _library
-from eccsnn.ops._autograd import needs_grad, refuse_second_derivative
+from eccsnn.ops._autograd import needs_grad, refuse_second_derivative, refuse_transforms
 from eccsnn.ops.spike_bits import Placement, dense, pack_bits, unpack_bits
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -52,6 +53,7 @@ def spike_conv2d(
         ValueError: If a spike is neither 0 nor 1, where its bits are kept on the CPU (in a compiled graph a
             RuntimeError; on CUDA nobody looks, and the weight's gradient takes such a value for 1).
         RuntimeError: If a second derivative is asked for.
+        NotImplementedError: If a transform of torch.func asks for a derivative.
         BuildError: If the spikes are on CUDA and the CUDA op library is not loaded.
 
     Example:
@@ -64,6 +66,7 @@ def spike_conv2d(
     _check("spike_conv2d", spikes)
     if not needs_grad(spikes, weight, bias):
         return functional.conv2d(spikes, weight, bias, stride, padding, dilation, groups)
+    refuse_transforms("spike_conv2d")
     if spikes.dim() == 3:
         return spike_conv2d(spikes.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
     spikes, weight, bias = _as_autocast_would(spikes, weight, bias)
@@ -86,7 +89,7 @@ def spike_linear(spikes: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
         `[..., C_out]`.
 
     Raises:
-        TypeError, ValueError, RuntimeError, BuildError: As for `spike_conv2d`.
+        TypeError, ValueError, RuntimeError, NotImplementedError, BuildError: As for `spike_conv2d`.
 
     Example:
         >>> import torch
@@ -98,6 +101,7 @@ def spike_linear(spikes: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
     _check("spike_linear", spikes)
     if not needs_grad(spikes, weight, bias) or spikes.dim() == 0:
         return functional.linear(spikes, weight, bias)
+    refuse_transforms("spike_linear")
     spikes, weight, bias = _as_autocast_would(spikes, weight, bias)
     if spikes.dim() == 2:
         return _SpikeLinear.apply(spikes, weight, bias)
@@ -124,7 +128,7 @@ def spike_max_pool2d(spikes: Tensor, kernel_size: _Size, stride: _Size | None = 
         `[N, C, H_out, W_out]` or `[C, H_out, W_out]`.
 
     Raises:
-        TypeError, ValueError, RuntimeError, BuildError: As for `spike_conv2d`.
+        TypeError, ValueError, RuntimeError, NotImplementedError, BuildError: As for `spike_conv2d`.
 
     Example:
         >>> import torch
@@ -136,6 +140,7 @@ def spike_max_pool2d(spikes: Tensor, kernel_size: _Size, stride: _Size | None = 
     _check("spike_max_pool2d", spikes)
     if not needs_grad(spikes):
         return functional.max_pool2d(spikes, kernel_size, stride, padding)
+    refuse_transforms("spike_max_pool2d")
     if spikes.dim() == 3:
         return spike_max_pool2d(spikes.unsqueeze(0), kernel_size, stride, padding).squeeze(0)
     kernel = _pair(kernel_size)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from eccsnn.errors import CheckpointError
 from eccsnn.models import Model, build_model
-from eccsnn.models.base import check_finite
+from eccsnn.models import check_finite
 
 _FORMAT = "eccsnn.checkpoint/3"
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from eccsnn.data import Batch, ImageSet, batches
-from eccsnn.models.base import check_finite
+from eccsnn.models import check_finite
 from eccsnn.training.checkpoint import load_checkpoint, load_weights, pack_optimizer, save_checkpoint, unpack_optimizer
 from eccsnn.training.evaluate import autocast
 

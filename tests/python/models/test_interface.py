@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from eccsnn.models import build_model, list_models
+from eccsnn.models import build_model, check_finite, list_models
 from eccsnn.nn import LIF, TaskHeads
 
 BUILT_IN = [info for info in list_models() if info.extra is None and "/" not in info.name]
@@ -87,6 +87,32 @@ def test_bfloat16_autocast_trains(build, images, name):
     assert {m.dtype for m in features.maps.values()} == {torch.bfloat16}
     logits.float().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_model_in_16_bits_runs_and_trains(build, images, name, dtype):
+    model = build(name)
+    expected = model(images)
+    model.to(dtype)
+    logits = model(images.to(dtype))
+    assert logits.dtype == dtype
+    assert logits.shape == expected.shape
+    logits.float().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    if model.kind == "snn":
+        logits, _ = model.step(images.to(dtype), model.init_state(2))
+        assert logits.dtype == model.forward_timesteps(images.to(dtype)).dtype == dtype
+
+
+def test_nan_in_the_weights_is_found_where_the_logits_hide_it(build, images):
+    model = build("spiking_vgg9")
+    check_finite(model, "before")
+    with torch.no_grad():
+        model.stem.conv.weight[0, 0, 0, 0] = float("nan")
+    assert model(images).isfinite().all()
+    with pytest.raises(ValueError, match="after epoch 3: stem.conv.weight holds NaN or infinite values"):
+        check_finite(model, "after epoch 3")
 
 
 @pytest.mark.parametrize("name", ["spiking_vgg9", "sew_resnet10", "spikformer", "vgg16", "resnet18"])

@@ -99,6 +99,17 @@ def test_a_wrong_state_is_refused(build, images):
         model.step(images.expand(4, -1, -1, -1, -1), state)
 
 
+@pytest.mark.parametrize(
+    ("timesteps", "error"), [(0, ValueError), (-1, ValueError), (2.5, TypeError), ("3", TypeError), (True, TypeError)]
+)
+def test_timesteps_are_an_integer_of_at_least_one(build, images, timesteps, error):
+    model = build("spiking_vgg9")
+    for run in (model, model.forward_timesteps, model.forward_features):
+        with pytest.raises(error, match=rf"^spiking_vgg9: timesteps is {timesteps!r}; expected .*at least 1"):
+            run(images, timesteps=timesteps)
+    assert model.stem.bn.num_batches_tracked == 0
+
+
 def test_event_frames_must_fit_the_timesteps(build, images):
     with pytest.raises(ValueError, match=r"T = 3 timesteps .* expected 4"):
         build("spiking_vgg9")(images.repeat(3, 1, 1, 1, 1))

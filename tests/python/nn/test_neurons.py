@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from eccsnn import ops
-from eccsnn.nn import LIF, ATan, Rect, Sigmoid, complete_neuron_config
+from eccsnn.nn import IF, LIF, PLIF, ATan, Rect, Sigmoid, complete_neuron_config
 
 
 def current(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -101,6 +101,51 @@ def test_values_out_of_range_are_refused(arguments, message):
 def test_wrong_types_are_refused(arguments, message):
     with pytest.raises(TypeError, match=message):
         LIF(**arguments)
+
+
+def test_errors_begin_with_the_name_of_the_neuron():
+    with pytest.raises(ValueError, match="^IF: v_threshold is -1.0, expected above"):
+        IF(v_threshold=-1.0)
+    with pytest.raises(TypeError, match="^IF: surrogate is"):
+        IF(surrogate="atan")
+    with pytest.raises(ValueError, match="^PLIF: tau is 1.0, expected above 1"):
+        PLIF(tau=1.0)
+    with pytest.raises(TypeError, match="^PLIF: detach_reset is 'no'"):
+        PLIF(detach_reset="no")
+    with pytest.raises(TypeError, match=r"^PLIF: learn_tau is False, but tau is always learnt here.*LIF\(learn_tau"):
+        PLIF(learn_tau=False)
+
+
+@pytest.mark.parametrize("w", [float("nan"), float("-inf"), -1000.0])
+def test_a_learnt_time_constant_that_has_diverged_is_refused(w):
+    lif = PLIF()
+    with torch.no_grad():
+        lif.w.fill_(w)
+    with pytest.raises(ValueError, match="tau is a tensor of value (nan|inf).*lower the learning rate"):
+        lif(current(4, 2, 8))
+
+
+@pytest.mark.parametrize(
+    ("timesteps", "error", "says"),
+    [
+        (-1, ValueError, "timesteps is -1; expected at least 1"),
+        (0, ValueError, "timesteps is 0; expected at least 1"),
+        (True, TypeError, "timesteps is True; expected an integer of at least 1"),
+        (2.5, TypeError, "timesteps is 2.5; expected an integer"),
+        ("3", TypeError, "timesteps is '3'; expected an integer"),
+        (3, ValueError, "x has 4 timesteps; expected timesteps=3 of them, or 1 that is repeated"),
+    ],
+)
+@pytest.mark.parametrize("norm", [None, nn.BatchNorm2d(3), nn.SyncBatchNorm(3)])
+def test_timesteps_are_checked_with_and_without_batch_norm(timesteps, error, says, norm):
+    with pytest.raises(error, match=says):
+        LIF()(current(4, 2, 3, 8, 8), norm=norm, timesteps=timesteps)
+    assert norm is None or norm.num_batches_tracked == 0
+
+
+def test_as_many_timesteps_as_the_input_has_are_welcome():
+    x = current(4, 2, 3)
+    assert torch.equal(LIF()(x, timesteps=4), LIF()(x))
 
 
 def test_the_default_configuration_is_the_published_neuron():

@@ -72,10 +72,53 @@ def test_a_subclass_is_called_as_it_is():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match=r"expected \[T, N, 4, ...\] for BatchNorm2d\(4\)"):
+    with pytest.raises(ValueError, match=r"LIF: .* expected \[T, N, 4, H, W\] for BatchNorm2d\(4\)"):
         LIF()(torch.zeros(2, 3, 5, 1, 1), norm=nn.BatchNorm2d(4))
     with pytest.raises(ValueError, match="a single value a channel has no variance"):
         LIF()(torch.zeros(1, 1, 4), norm=nn.BatchNorm1d(4))
+
+
+class Heard(nn.BatchNorm2d):
+    """Not torch's own class, so that it is called as it is."""
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm2d, Heard])
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"state": torch.zeros(1, 1)}, ValueError, "v_init has shape"),
+        ({"state": torch.zeros(3, 5, 2, 2, dtype=torch.int64)}, TypeError, "v_init is torch.int64"),
+        ({"timesteps": 3}, ValueError, "x has 4 timesteps; expected timesteps=3"),
+        ({"timesteps": 0}, ValueError, "timesteps is 0"),
+        ({"return_state": "yes"}, TypeError, "return_state is 'yes'"),
+    ],
+)
+def test_a_refused_call_changes_no_statistics(layer, arguments, error, says):
+    norm = layer(5)
+    before = copy.deepcopy(norm.state_dict())
+    with pytest.raises(error, match=says):
+        LIF()(sample(4, 3, 5, 2, 2).float(), norm=norm, **arguments)
+    assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("norm", "x", "error", "says"),
+    [
+        ("bn", torch.zeros(2, 3, 5, 1, 1), TypeError, r"norm is str \('bn'\); expected a layer torch.nn.BatchNorm1d"),
+        (nn.BatchNorm2d, torch.zeros(2, 3, 5, 1, 1), TypeError, "norm is the class BatchNorm2d; expected a layer"),
+        (nn.GroupNorm(1, 5), torch.zeros(2, 3, 5, 1, 1), TypeError, "norm is GroupNorm.*over_time"),
+        (nn.BatchNorm1d(5), torch.zeros(2, 3, 5, 1, 1), ValueError, r"\[T, N, 5\] or \[T, N, 5, W\] for BatchNorm1d"),
+        (nn.BatchNorm2d(5), torch.zeros(2, 3, 5), ValueError, r"expected \[T, N, 5, H, W\] for BatchNorm2d\(5\)"),
+        (nn.BatchNorm3d(5), torch.zeros(2, 3, 5, 1, 1), ValueError, r"expected \[T, N, 5, D, H, W\]"),
+        (nn.BatchNorm1d(5), [[[0.0]]], TypeError, "x is list; expected a tensor"),
+        (nn.BatchNorm1d(5).bfloat16(), torch.zeros(2, 3, 5), TypeError, "is torch.bfloat16, x is torch.float32"),
+        (nn.BatchNorm1d(5, affine=False).half(), torch.zeros(2, 3, 5), TypeError, "is torch.float16"),
+        (nn.BatchNorm1d(5), torch.zeros(2, 3, 5).double(), TypeError, "is torch.float32, x is torch.float64"),
+    ],
+)
+def test_a_batch_norm_that_does_not_suit_the_input_is_refused(norm, x, error, says):
+    with pytest.raises(error, match=says):
+        LIF()(x, norm=norm)
 
 
 def test_the_eval_pass_survives_a_training_pass_before_its_backward():

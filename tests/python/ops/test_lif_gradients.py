@@ -96,9 +96,7 @@ def test_surrogate_derivative_over_its_range():
     for dtype, tolerance in ((torch.float32, 1e-6), (torch.float64, 1e-14)):
         for surrogate, alpha in (("atan", 2.0), ("sigmoid", 4.0), ("rect", 1.0), ("sigmoid", 0.1)):
             x = u.to(dtype)[None].requires_grad_()
-            spikes, _ = lif(
-                x, tau=float("inf"), v_threshold=0.0, decay_input=False, surrogate=surrogate, surrogate_alpha=alpha
-            )
+            spikes, _ = lif(x, v_threshold=0.0, v_reset=None, leak=False, surrogate=surrogate, surrogate_alpha=alpha)
             spikes.sum().backward()
             expected = reference.surrogate_derivative(u.to(dtype).double(), surrogate, alpha)
             torch.testing.assert_close(x.grad[0].double(), expected, rtol=5 * tolerance, atol=tolerance)

@@ -10,7 +10,7 @@ DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 NEURONS = 4000  # at most; more than one block of the kernels
 TAUS = (1.0, 2.0, 4.0, 1024.0, 1.7, 3.0, 1e3)
 THRESHOLDS = (1.0, 0.3, 0.0, -0.25, -2.0)
-RESETS = (0.0, 0.0, -0.0, 0.1, -0.25, 3.0, None)
+RESETS = (0.0, 0.0, -0.0, 0.1, -0.25, -3.0, None)
 SURROGATES = (("atan", 2.0), ("atan", 5.3), ("sigmoid", 4.0), ("sigmoid", 0.7), ("rect", 1.0), ("rect", 2.2))
 SEEDS = st.integers(0, 2**31)
 
@@ -135,10 +135,11 @@ def draw_shape(draw, dimensions, limit=NEURONS):
 
 @st.composite
 def neurons(draw):
+    v_threshold = draw(st.sampled_from(THRESHOLDS))
     return {
         "tau": draw(st.sampled_from(TAUS)),
-        "v_threshold": draw(st.sampled_from(THRESHOLDS)),
-        "v_reset": draw(st.sampled_from(RESETS)),
+        "v_threshold": v_threshold,
+        "v_reset": draw(st.sampled_from([v for v in RESETS if v is None or v < v_threshold])),
         "decay_input": draw(st.booleans()),
         "leak": draw(st.sampled_from((True, True, False))),
     }

@@ -16,7 +16,7 @@ FLAT = 126 * math.log(2.0)  # |alpha u| from which the sigmoid's e stays 2^-126
 def derivative(u, surrogate, alpha):
     """With one timestep, tau = 1 and a threshold of 0, the membrane is x and its gradient ds / dh itself."""
     x = u[None].clone().requires_grad_()
-    spikes, _ = lif(x, tau=1.0, v_threshold=0.0, surrogate=surrogate, surrogate_alpha=alpha)
+    spikes, _ = lif(x, tau=1.0, v_threshold=0.0, v_reset=None, surrogate=surrogate, surrogate_alpha=alpha)
     return torch.autograd.grad(spikes.sum(), x)[0][0]
 
 
