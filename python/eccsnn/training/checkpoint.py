@@ -20,8 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from eccsnn.errors import CheckpointError
-from eccsnn.models import Model, build_model
-from eccsnn.models import check_finite
+from eccsnn.models import Model, build_model, check_finite
 
 _FORMAT = "eccsnn.checkpoint/3"
 

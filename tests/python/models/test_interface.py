@@ -111,7 +111,7 @@ def test_nan_in_the_weights_is_found_where_the_logits_hide_it(build, images):
     with torch.no_grad():
         model.stem.conv.weight[0, 0, 0, 0] = float("nan")
     assert model(images).isfinite().all()
-    with pytest.raises(ValueError, match="after epoch 3: stem.conv.weight holds NaN or infinite values"):
+    with pytest.raises(ValueError, match=r"after epoch 3: stem.conv.weight holds NaN or infinite values"):
         check_finite(model, "after epoch 3")
 
 

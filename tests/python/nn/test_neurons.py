@@ -104,13 +104,13 @@ def test_wrong_types_are_refused(arguments, message):
 
 
 def test_errors_begin_with_the_name_of_the_neuron():
-    with pytest.raises(ValueError, match="^IF: v_threshold is -1.0, expected above"):
+    with pytest.raises(ValueError, match=r"^IF: v_threshold is -1.0, expected above"):
         IF(v_threshold=-1.0)
-    with pytest.raises(TypeError, match="^IF: surrogate is"):
+    with pytest.raises(TypeError, match=r"^IF: surrogate is"):
         IF(surrogate="atan")
-    with pytest.raises(ValueError, match="^PLIF: tau is 1.0, expected above 1"):
+    with pytest.raises(ValueError, match=r"^PLIF: tau is 1.0, expected above 1"):
         PLIF(tau=1.0)
-    with pytest.raises(TypeError, match="^PLIF: detach_reset is 'no'"):
+    with pytest.raises(TypeError, match=r"^PLIF: detach_reset is 'no'"):
         PLIF(detach_reset="no")
     with pytest.raises(TypeError, match=r"^PLIF: learn_tau is False, but tau is always learnt here.*LIF\(learn_tau"):
         PLIF(learn_tau=False)
@@ -121,7 +121,7 @@ def test_a_learnt_time_constant_that_has_diverged_is_refused(w):
     lif = PLIF()
     with torch.no_grad():
         lif.w.fill_(w)
-    with pytest.raises(ValueError, match="tau is a tensor of value (nan|inf).*lower the learning rate"):
+    with pytest.raises(ValueError, match=r"tau is a tensor of value (nan|inf).*lower the learning rate"):
         lif(current(4, 2, 8))
 
 
