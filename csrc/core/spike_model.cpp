@@ -86,7 +86,8 @@ void code(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history
         for (int s = 0; s < kSets; ++s) {
           const Look& look = looks[s];
           std::uint64_t pattern = 0;
-          for (int n = 0; n < look.neighbours; ++n) pattern |= kSpread.word[bytes[look.from[n]]] << n;
+          for (int n = 0; n < kMaxContextBits && n < look.neighbours; ++n)
+            pattern |= kSpread.word[bytes[look.from[n]]] << n;
           patterns[s] = pattern;
           base[s] = look.cells + position * look.position_step + channel * look.channel_step;
         }

@@ -44,8 +44,10 @@ std::int64_t check_packed(const Packed& packed, const SpikeGeometry& geometry) {
   if (packed.ndim() != 4 || packed.shape(1) != geometry.height || packed.shape(2) != geometry.width ||
       packed.shape(3) != geometry.packed_channels()) {
     std::string shape;
-    for (py::ssize_t i = 0; i < packed.ndim(); ++i)
-      shape += (i ? ", " : "") + std::to_string(packed.shape(i));
+    for (py::ssize_t i = 0; i < packed.ndim(); ++i) {
+      if (i) shape.append(", ");
+      shape.append(std::to_string(packed.shape(i)));
+    }
     throw std::invalid_argument("packed spikes have shape [" + shape + "], expected [T, " +
                                 std::to_string(geometry.height) + ", " + std::to_string(geometry.width) +
                                 ", " + std::to_string(geometry.packed_channels()) +

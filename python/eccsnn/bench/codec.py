@@ -199,10 +199,8 @@ def _results(row: Row, what: str, speed_bar: float | None) -> list[Result]:
     results = []
     for peer in ("zstandard, together", "zstandard, each timestep", "addresses"):
         if f"size: {peer}" in values:
-            bar = 1.0 if peer != "zstandard, together" else None
-            results.append(
-                Result(name=f"size, {peer} over eccsnn: {what}", value=values[f"size: {peer}"] / ours, bar=bar)
-            )
+            ratio = values[f"size: {peer}"] / ours
+            results.append(Result(name=f"size, {peer} over eccsnn: {what}", value=ratio, bar=1.0))
     if speed_bar is not None:
         results += [
             Result(name=f"{way}: {what}", value=values[f"speed: eccsnn {way}"], unit="Gbit/s", bar=speed_bar)

@@ -34,8 +34,8 @@ NEIGHBOURS = (
 
 FEATURES = len(NEIGHBOURS) + 4
 LEAST_BITS, LEAST_CHANNELS = 2**16, 32
-BIAS_SHIFT, WEIGHT_SHIFT = 6, 0
-"""How slowly the codec corrects a bias (by its error times 2^(3 - 6)); weights stay as they were learnt."""
+BIAS_SHIFT, WEIGHT_SHIFT = 7, 0
+"""How slowly the codec corrects a bias (by its error times 2^(3 - 7)); weights stay as they were learnt."""
 
 _UNIT = 4096  # a nat
 _TIME_CLASSES = 4
