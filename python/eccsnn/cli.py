@@ -299,7 +299,8 @@ def main() -> None:
         Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     except (typer.Abort, KeyboardInterrupt):
-        Console(stderr=True).print("interrupted; the same command resumes it.")
+        resumes = sys.argv[1:2] in (["run"], ["sweep"])
+        Console(stderr=True).print("interrupted; the same command resumes it." if resumes else "interrupted.")
         sys.exit(130)
     except Exception as error:
         show = getattr(error, "show", None)  # click's usage errors know how to print themselves

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -28,18 +29,19 @@ app = typer.Typer(
 
 `eccsnn bench lif` times the neurons, `train-step` a whole training step, `memory` counts what backward keeps, `compile`
 looks at what torch.compile makes of a network, `codec` measures the spike codec. Each writes a JSON file with the
-command that repeats it; `table` turns such files into a page. `--size tiny` runs in seconds and says nothing about
-speed.
+command that repeats it; `table` turns such files into a page. `--size tiny` says nothing about speed, and writes a file
+with `--out` alone; it takes seconds (`compile` and `lif` a minute or two, since compilers run).
 
-The peers come with `pip install "eccsnn[bench]"`. Close other programs first: what runs beside it is measured, too.""",
+The peers come with `pip install ".[bench]"` in a checkout. Close other programs first:
+what runs beside it is measured, too.""",
 )
 
-Size = Annotated[str, typer.Option(help="full, or tiny: seconds, to see that everything works.")]
+Size = Annotated[str, typer.Option(help="full, or tiny: to see that everything works.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 Threads = Annotated[int | None, typer.Option(help="Threads of torch; default: as many as cores.", min=1)]
 Budget = Annotated[float, typer.Option(help="Seconds of measuring a row (at least 7 rounds are run).", min=0)]
 Peers = Annotated[str, typer.Option(help="all, none, or names with commas between: spikingjelly,snntorch,norse.")]
-Out = Annotated[Path | None, typer.Option(help="JSON file; default: benchmarks/NAME-PROCESSOR.json.")]
+Out = Annotated[Path | None, typer.Option(help="JSON file; default: benchmarks/NAME-SETTINGS-PROCESSOR.json.")]
 Compiled = Annotated[bool, typer.Option("--compile/--no-compile", help="Measure under torch.compile, too.")]
 Width = Annotated[float | None, typer.Option(help="Factor on the network's channels; default: 0.5 (tiny: 0.125).")]
 Batch = Annotated[int | None, typer.Option(help="Images a step; default: 64 (tiny: 2).", min=1)]
@@ -68,7 +70,7 @@ def lif(
 
     from eccsnn.bench import lif as bench
 
-    settings = bench.LifSettings(size, dtype, surrogate, device, compiled, budget)
+    settings = bench.LifSettings(size, dtype, surrogate, device, compiled, _seconds(budget))
     _measure("lif", partial(bench.run, settings), settings, peers=peers, threads=threads, out=out)
 
 
@@ -92,7 +94,7 @@ def memory(
     from eccsnn.bench import memory as bench
     from eccsnn.bench.networks import NetworkSettings
 
-    settings = NetworkSettings(size, width or 0.0, batch or 0, 0, dtype, surrogate, device, False)
+    settings = NetworkSettings(size, _width(width), batch or 0, 0, dtype, surrogate, device, False)
     run = partial(bench.run, settings)
     _measure("memory", run, settings, peers=peers, threads=threads, out=out, known_peers=_NETWORK_PEERS)
 
@@ -119,7 +121,7 @@ def train_step(
     from eccsnn.bench import train_step as bench
     from eccsnn.bench.networks import NetworkSettings
 
-    settings = NetworkSettings(size, width or 0.0, batch or 0, 0, dtype, surrogate, device, compiled, budget)
+    settings = NetworkSettings(size, _width(width), batch or 0, 0, dtype, surrogate, device, compiled, _seconds(budget))
     run = partial(bench.run, settings)
     _measure("train-step", run, settings, peers=peers, threads=threads, out=out, known_peers=_NETWORK_PEERS)
 
@@ -145,7 +147,7 @@ def compile_(
     from eccsnn.bench import compile_ as bench
     from eccsnn.bench.networks import NetworkSettings
 
-    settings = NetworkSettings(size, width or 0.0, batch or 0, 0, dtype, surrogate, device, True, budget)
+    settings = NetworkSettings(size, _width(width), batch or 0, 0, dtype, surrogate, device, True, _seconds(budget))
     run = partial(bench.run, settings)
     _measure("compile", run, settings, peers=peers, threads=threads, out=out, known_peers=_NETWORK_PEERS)
 
@@ -167,7 +169,7 @@ def codec(
     from eccsnn.bench import codec as bench
     from eccsnn.bench.peers import CODEC_PEERS
 
-    settings = bench.CodecSettings(size, spikes, budget)
+    settings = bench.CodecSettings(size, spikes, _seconds(budget))
     run = partial(bench.run, settings)
     _measure("codec", run, settings, peers=peers, threads=threads, out=out, known_peers=CODEC_PEERS)
 
@@ -177,17 +179,25 @@ def table(
     files: Annotated[list[Path] | None, typer.Argument(help="JSON files; none: all in benchmarks/.")] = None,
     out: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path("docs/benchmarks.md"),
 ) -> None:
-    """Writes a page from the JSON files of benchmarks."""
-    from eccsnn.bench.render import page
-    from eccsnn.errors import ConfigError
+    """Writes a page from the JSON files of benchmarks.
+
+    Files that cannot be shown are left out and named, and the command then fails.
+    """
+    from eccsnn.bench.record import check_writable
+    from eccsnn.bench.render import page, tables
+    from eccsnn.errors import BenchmarkError, ConfigError
 
     found = files or sorted(Path("benchmarks").glob("*.json"))
     if not found:
         raise ConfigError("there is no JSON file in benchmarks/; run `eccsnn bench lif` first, or name files.")
-    text = page(found)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
-    typer.echo(f"table: {out.resolve()}")
+    check_writable(out, "--out")
+    records, errors = tables(found)
+    if records:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(page(records), encoding="utf-8")
+        typer.echo(f"table: {out.resolve()}")
+    if errors:
+        raise BenchmarkError("\n".join(["left out of the page:" if records else "no page was written:", *errors]))
 
 
 # ---- what the commands share ----
@@ -205,12 +215,14 @@ def _measure(
 ) -> None:
     from eccsnn.host_memory import keep_freed_memory
 
-    host_memory = keep_freed_memory()  # before torch allocates anything large
+    # Before torch allocates anything large. What `memory` measures should not depend on it.
+    host_memory = keep_freed_memory() if name != "memory" else "host memory: the allocator is left as it is"
     import torch
     from rich.console import Console
 
     from eccsnn.bench import peers as peer_list
     from eccsnn.bench import record as records
+    from eccsnn.bench.machine import load_average
     from eccsnn.bench.render import show
 
     device = settings.device
@@ -218,11 +230,16 @@ def _measure(
     if threads is not None:
         torch.set_num_threads(threads)
     chosen, missing = peer_list.choose_peers(peers, known_peers or peer_list.PEERS)
-    path = out or records.default_path(name, device)
+    path = out
+    if path is None and settings.size != "tiny":  # a trial must not take the place of what was measured
+        path = records.default_path(name, _changed(name, settings, peers, threads), device)
+    if path is not None:
+        records.check_writable(path, "--out")
+    load_before = load_average()
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(host_memory, markup=False)
     for peer in missing:
-        console.print(f"not measured: {peer.peer} {peer.reason}; {peer.install}", markup=False)
+        console.print(f"not measured: {peer.in_words()}", markup=False)
     with _Progress() as observer:
         rows, results, absent = measure(chosen, observer)
     record = records.make_record(
@@ -235,9 +252,13 @@ def _measure(
         absent=[*missing, *absent],
         rows=rows,
         results=results,
+        load_before=load_before,
     )
     show(record, console)
-    console.print(f"json: {records.write_record(record, path).resolve()}", soft_wrap=True, markup=False)
+    if path is None:
+        console.print("json: none at --size tiny; --out writes one")
+    else:
+        console.print(f"json: {records.write_record(record, path).resolve()}", soft_wrap=True, markup=False)
 
 
 _NETWORK_PEERS = ("spikingjelly",)
@@ -248,6 +269,42 @@ _TITLES = {
     "compile": "A whole network under torch.compile",
     "codec": "Spike codec",
 }
+
+
+def _changed(
+    name: str, settings: LifSettings | NetworkSettings | CodecSettings, peers: str, threads: int | None
+) -> list[str]:
+    """What of a run differs from the defaults, in a few words for the name of its file."""
+    default = type(settings)()
+    words = [
+        f"{word}{getattr(settings, key)}"
+        for key, word in (("dtype", ""), ("surrogate", ""), ("width", "width"), ("batch", "batch"))
+        if getattr(settings, key, None) != getattr(default, key, None)
+    ]
+    if not getattr(settings, "compiled", True) and name != "memory":  # which never compiles
+        words.append("eager")
+    if threads is not None:
+        words.append(f"threads{threads}")
+    if peers != "all":
+        words.append(f"peers-{peers.replace(',', '-')}")
+    return words
+
+
+def _width(width: float | None) -> float:
+    """The width, or 0 for that of the size."""
+    from eccsnn.errors import ConfigError
+
+    if width is not None and not 0 < width < math.inf:
+        raise ConfigError(f"--width: {width}; expected a finite number above 0.")
+    return width or 0.0
+
+
+def _seconds(budget: float) -> float:
+    from eccsnn.errors import ConfigError
+
+    if not 0 <= budget < math.inf:
+        raise ConfigError(f"--budget: {budget}; expected a finite number of seconds of at least 0.")
+    return budget
 
 
 def _environment() -> dict[str, str]:

@@ -16,11 +16,12 @@ from typing import Any
 
 import torch
 import torch._dynamo
-from torch import Tensor
+from torch import Tensor, nn
 
 from eccsnn.bench.networks import (
     NetworkSettings,
-    check_same,
+    compare,
+    gradients,
     images_and_labels,
     loss_of,
     own_network,
@@ -28,11 +29,11 @@ from eccsnn.bench.networks import (
     spikingjelly_network,
     training_step,
 )
-from eccsnn.bench.peers import TITLES, Absent
+from eccsnn.bench.peers import TITLES, Absent, in_short
 from eccsnn.bench.record import Measurement, Result, Row
-from eccsnn.bench.timing import Observer, clock_for, ignore, measure, within
-from eccsnn.bench.train_step import budget_of, ratios_of, speed, steps
-from eccsnn.errors import BenchmarkError
+from eccsnn.bench.timing import Observer, ignore, within
+from eccsnn.bench.train_step import Step, first_call, ratios_of, steps, timed, timed_row
+from eccsnn.errors import BenchmarkError, EccsnnError
 
 _COPIES = ("aten.clone.default", "aten.copy.default", "aten._to_copy.default")
 
@@ -189,37 +190,32 @@ def run(
             torch does not show what is looked for.
     """
     settings = replace(settings, compiled=True)
+    compared, peers, absent = compare(settings, peers)
     libraries = [_LIBRARIES[name] for name in ("eccsnn", *(peer for peer in peers if peer in _LIBRARIES))]
     looks = within("what is captured", observer)
     small = replace(settings, batch=min(settings.batch, 4))
     looked: list[Measurement] = []
-    facts: dict[str, Any] = dict(check_same(settings)) if len(libraries) > 1 else {}
     results: list[Result] = []
     for library in libraries:
-        title = TITLES[library.name]
-        looks(f"graphs of {title}", 0.0)
-        breaks, reasons = graph_breaks(library, small)
-        copies = layout_copies(captured_graphs(library, small))
-        extra = [copy for copy in copies if not copy.of_images]
-        counts = [
-            ("graph breaks", breaks, "; ".join(reasons) or None),
-            ("layout copies of the images", len(copies) - len(extra), None),
-            ("other layout copies", len(extra), ", ".join(map(str, extra)) or None),
-        ]
-        for what in ("batch", "T"):
-            looks(f"{title}: another {what}", 0.5)
-            counts.append((f"compilations for three values of {what}", compilations(library, small, what), None))
-        looked += [_count(f"{title}: {name}", library.name, count, note) for name, count, note in counts]
+        try:
+            found, extra = _look(library, small, looks)
+        except EccsnnError:
+            raise
+        except Exception as error:  # whatever breaks in the other library
+            if library.name == "eccsnn":
+                raise BenchmarkError(f"torch.compile does not take eccsnn's network: {in_short(error)}") from error
+            absent.append(Absent(library.name, f"torch.compile fails: {in_short(error)}"))
+            peers = [peer for peer in peers if peer != library.name]
+            continue
+        looked += found
         if library.name == "eccsnn":
             results += [
-                Result(name="graph breaks", value=breaks, unit="", bar=0.0, better="lower"),
-                Result(
-                    name="layout copies besides that of the images", value=len(extra), unit="", bar=0.0, better="lower"
-                ),
+                Result(name="graph breaks", value=found[0].value, unit="", bar=0.0, better="lower"),
+                Result(name="layout copies besides that of the images", value=extra, unit="", bar=0.0, better="lower"),
             ]
     torch._dynamo.reset()
-    row, copied = _timed(settings, peers, within(settings.row_name(), observer))
-    for name, sizes in copied.items():
+    measured = _timed(settings, peers, compared, within(settings.row_name(), observer))
+    for name, sizes in measured.copied.items():
         note = ", ".join("x".join(map(str, size)) for size in sizes) or None
         looked.append(
             _count(f"{name}: inputs that Inductor copies for an op", name.split()[0].lower(), len(sizes), note)
@@ -227,46 +223,84 @@ def run(
     results.append(
         Result(
             name="inputs that Inductor copies for an op",
-            value=len(copied["eccsnn compiled"]),
+            value=len(measured.copied["eccsnn compiled"]),
             unit="",
             bar=0.0,
             better="lower",
         )
     )
-    for name, value in row.ratios.items():
-        if name.startswith("eccsnn compiled"):
-            results.append(Result(name=f"step, {name}", value=value, aim="1.3x"))
-    captured = Row(name=f"what is captured, at batch {small.batch}", measurements=looked, facts=facts)
-    return [captured, row], results, []
+    results += measured.results
+    captured = Row(name=f"what is captured, at batch {small.batch}", measurements=looked)
+    return [captured, measured.row], results, [*absent, *measured.absent]
 
 
-def _timed(
-    settings: NetworkSettings, peers: Sequence[str], observer: Observer
-) -> tuple[Row, dict[str, list[tuple[int, ...]]]]:
-    candidates = steps(settings, peers)
+def _look(library: _Library, settings: NetworkSettings, looks: Observer) -> tuple[list[Measurement], int]:
+    """What is counted of a library, graph breaks first, and its layout copies besides that of the images."""
+    title = TITLES[library.name]
+    looks(f"graphs of {title}", 0.0)
+    breaks, reasons = graph_breaks(library, settings)
+    copies = layout_copies(captured_graphs(library, settings))
+    extra = [copy for copy in copies if not copy.of_images]
+    counts = [
+        ("graph breaks", breaks, "; ".join(reasons) or None),
+        ("layout copies of the images", len(copies) - len(extra), None),
+        ("other layout copies", len(extra), ", ".join(map(str, extra)) or None),
+    ]
+    for what in ("batch", "T"):
+        looks(f"{title}: another {what}", 0.5)
+        counts.append((f"compilations for three values of {what}", compilations(library, settings, what), None))
+    return [_count(f"{title}: {name}", library.name, count, note) for name, count, note in counts], len(extra)
+
+
+@dataclass(frozen=True)
+class _Timed:
+    row: Row
+    results: list[Result]
+    copied: dict[str, list[tuple[int, ...]]]
+    absent: list[Absent]
+
+
+def _timed(settings: NetworkSettings, peers: Sequence[str], facts: dict[str, float], observer: Observer) -> _Timed:
     copied: dict[str, list[tuple[int, ...]]] = {}
+    absent: list[Absent] = []
+    ready: list[Step] = []
     losses: dict[str, float] = {}
-    for candidate in candidates:
-        observer(f"compiling: {candidate.name}", 0.0)
-        try:
-            with inductor_copies() as sizes:
-                loss = candidate.call()
-        except torch._dynamo.exc.Unsupported as error:
+    eager: dict[str, Tensor] = {}
+    facts = dict(facts)
+    for step in steps(settings, peers):
+        observer(f"compiling: {step.name}", 0.0)
+        library, how = step.name.split()
+        with inductor_copies() as sizes:
+            loss = first_call(step)
+        if isinstance(loss, Absent):
+            if library == "eccsnn":
+                raise BenchmarkError(
+                    f"{step.name}: torch.compile {loss.reason}; there is nothing to time. Does it find a C++ compiler?"
+                )
+            absent.append(loss)
+            continue
+        ready.append(step)
+        losses[step.name] = facts[f"loss, {step.name}"] = float(loss)
+        if how == "eager":
+            eager[library] = gradients(step.network)
+            continue
+        copied[step.name] = list(sizes)
+        cosine = float(nn.functional.cosine_similarity(gradients(step.network), eager[library], dim=0))
+        facts[f"gradient cosine, {step.name} and eager"] = cosine
+        before, after = losses[f"{library} eager"], losses[step.name]
+        if not math.isfinite(after) or abs(after - before) > 0.05 * abs(before) or not cosine > 0:
             raise BenchmarkError(
-                f"{candidate.name}: torch.compile does not take the network as one graph: {error}"
-            ) from error
-        assert isinstance(loss, Tensor)
-        losses[candidate.name] = float(loss)
-        if candidate.name.endswith("compiled"):
-            copied[candidate.name] = list(sizes)
-    for name, loss in losses.items():
-        eager = losses[f"{name.split()[0]} eager"]
-        if not math.isfinite(loss) or abs(loss - eager) > 0.05 * abs(eager):
-            raise BenchmarkError(f"{name}: the loss is {loss:.6g}, eager {eager:.6g}; nothing was timed.")
-    timings = measure(candidates, budget_of(settings), clock=clock_for(settings.device), observer=observer)
-    measurements = [speed(name, timing, settings.batch) for name, timing in timings.items()]
-    facts = {f"loss, {name}": loss for name, loss in losses.items()}
-    return Row(name=settings.row_name(), measurements=measurements, ratios=ratios_of(timings), facts=facts), copied
+                f"{step.name}: the loss is {after:.6g}, eager {before:.6g}, and the cosine of the gradients "
+                f"{cosine:.4f}; expected the same within 5 % and a cosine above 0; nothing was timed."
+            )
+    timings = timed(ready, settings, observer)
+    ratios = ratios_of(timings)
+    results = [
+        Result(name=f"step, {name}", value=found.value, aim="1.3x", spread=found.spread)
+        for name, found in ratios.items()
+        if name.startswith("eccsnn compiled")
+    ]
+    return _Timed(timed_row(settings, timings, ratios, facts), results, copied, absent)
 
 
 def _count(name: str, owner: str, count: int, note: str | None) -> Measurement:

@@ -19,10 +19,22 @@ import torch
 from torch import Tensor
 
 from eccsnn import ops
-from eccsnn.bench.peers import TITLES, Absent
+from eccsnn.bench.peers import TITLES, Absent, in_short
 from eccsnn.bench.record import Measurement, Result, Row, geometric_mean
-from eccsnn.bench.timing import Budget, Candidate, Observer, Timing, clock_for, ignore, measure, within
-from eccsnn.errors import BenchmarkError, ConfigError
+from eccsnn.bench.timing import (
+    Budget,
+    Candidate,
+    Observer,
+    Ratio,
+    Timing,
+    clock_for,
+    ignore,
+    measure,
+    quartiles,
+    ratio,
+    within,
+)
+from eccsnn.errors import BenchmarkError, ConfigError, EccsnnError
 from eccsnn.nn._hints import nearest
 
 TITLE = "Fused multi-timestep LIF, ns a neuron-step"
@@ -116,6 +128,12 @@ def _row(
         except _NotComparableError as error:
             absent.append(Absent(peer, str(error)))
             continue
+        except EccsnnError:
+            raise
+        except Exception as error:  # whatever breaks in the other library
+            absent.append(Absent(peer, f"fails: {in_short(error)}"))
+            continue
+        absent += found.absent
         agreement = float((found.spikes.to(spikes) == spikes).float().mean())
         facts[f"spikes_equal_to_{peer}"] = agreement
         if peer == "spikingjelly" and agreement < 1:
@@ -132,7 +150,14 @@ def _row(
         [Candidate(entry.name, entry.call) for entry in entries], settings.budget, clock=clock, observer=observer
     )
     measurements = [_measurement(entry, timings, x) for entry in entries]
-    return Row(name=name, measurements=measurements, ratios=_ratios(timings), facts=facts)
+    ratios = _ratios(timings)
+    return Row(
+        name=name,
+        measurements=measurements,
+        ratios={ratio_name: found.value for ratio_name, found in ratios.items()},
+        ratio_ranges={ratio_name: (found.low, found.high) for ratio_name, found in ratios.items()},
+        facts=facts,
+    )
 
 
 @dataclass(frozen=True)
@@ -148,6 +173,7 @@ class _Entry:
 class _Peer:
     spikes: Tensor
     entries: list[_Entry]
+    absent: tuple[Absent, ...] = ()
 
 
 class _NotComparableError(Exception):
@@ -262,21 +288,26 @@ def _spikingjelly(x: Tensor, grad: Tensor, settings: LifSettings) -> _Peer:
     spikes = _inference(forward, x)()
     assert isinstance(spikes, Tensor)
     entries = _peer_entries("spikingjelly", "", forward, x, grad, "LIFNode(step_mode='m'), eager")
+    absent: tuple[Absent, ...] = ()
     if settings.compiled:
         torch._dynamo.reset()
         # Two compilations of two layers, one without and one with gradients, so that neither recompiles the other.
         for what in ("inference", "train"):
             layer = node()
             compiled = resetting(layer, torch.compile(layer, fullgraph=True))
-            with torch.set_grad_enabled(what == "train"):
-                fired = compiled(x.clone().requires_grad_(what == "train"))
+            try:
+                with torch.set_grad_enabled(what == "train"):
+                    fired = compiled(x.clone().requires_grad_(what == "train"))
+            except Exception as error:  # no compiler, for example
+                absent += (Absent("spikingjelly compiled", f"torch.compile fails: {in_short(error)}"),)
+                break
             if not torch.equal(fired.detach(), spikes):
                 raise BenchmarkError(
                     "SpikingJelly fires other spikes under torch.compile than without; nothing was timed."
                 )
             pair = _peer_entries("spikingjelly", " compiled", compiled, x, grad, "LIFNode under torch.compile")
             entries += [entry for entry in pair if entry.name.endswith(what)]
-    return _Peer(spikes, entries)
+    return _Peer(spikes, entries, absent)
 
 
 def _snntorch(x: Tensor, grad: Tensor, settings: LifSettings) -> _Peer:
@@ -396,13 +427,17 @@ _RATIOS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-def _ratios(timings: dict[str, Timing]) -> dict[str, float]:
-    ratios = {}
-    for name, (theirs, ours) in _RATIOS.items():
-        if all(candidate in timings for candidate in theirs):
-            total = sum(timings[candidate].median_s for candidate in theirs)
-            ratios[name] = total / sum(timings[candidate].median_s for candidate in ours)
-    return ratios
+def _ratios(timings: dict[str, Timing]) -> dict[str, Ratio]:
+    return {
+        name: ratio([timings[candidate] for candidate in theirs], [timings[candidate] for candidate in ours])
+        for name, (theirs, ours) in _RATIOS.items()
+        if all(candidate in timings for candidate in theirs)
+    }
+
+
+def _spread_of(rows: Sequence[Row], names: Sequence[str]) -> float:
+    """The largest interquartile range over its median, among measurements of these names."""
+    return max(entry.spread / entry.value for row in rows for entry in row.measurements if entry.name in names)
 
 
 _CPU_BARS: dict[str, tuple[float, str]] = {
@@ -431,7 +466,9 @@ def _results(rows: list[Row], settings: LifSettings) -> list[Result]:
             bar, aim = _CPU_BARS.get(name, (None, None))
         elif device == "cuda" and name == "forward + backward: SpikingJelly eager":
             bar, aim = _CUDA_BARS.get(settings.dtype), "the byte bound"
-        results.append(Result(name=f"{name}, geometric mean", value=geometric_mean(values), bar=bar, aim=aim))
+        spread = _spread_of([row for row in timed if name in row.ratios], [*_RATIOS[name][0], *_RATIOS[name][1]])
+        title = f"{name}, geometric mean"
+        results.append(Result(name=title, value=geometric_mean(values), bar=bar, aim=aim, spread=spread))
     large = [row for row in timed if row.facts["neuron_steps"] * _item_size(settings) >= LARGE_BYTES]
     bar, aim = _BOUND_BARS.get(device, (None, None))
     for name in ("inference", "inference, packed", "forward", "backward"):
@@ -444,7 +481,8 @@ def _results(rows: list[Row], settings: LifSettings) -> list[Result]:
         if fractions:
             where = ", ".join(row.name for row in large)
             title = f"eccsnn {name}: bandwidth over that of a copy at {where}"
-            results.append(Result(name=title, value=min(fractions), bar=bar, aim=aim))
+            spread = _spread_of(large, ["copy", f"eccsnn {name}"])
+            results.append(Result(name=title, value=min(fractions), bar=bar, aim=aim, spread=spread))
     return results
 
 
@@ -478,5 +516,5 @@ def _first_call_row(settings: LifSettings, observer: Observer) -> Row:
 
 
 def _spread(values: list[float]) -> dict[str, float]:
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return {"value": middle, "spread": high - low}
+    low, high = quartiles(values)
+    return {"value": statistics.median(values), "spread": high - low}

@@ -6,14 +6,15 @@ channels-last memory, and take the mean of the last hidden spikes. So what diffe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from eccsnn.errors import BenchmarkError, ConfigError
+from eccsnn.bench.peers import Absent, in_short
+from eccsnn.errors import BenchmarkError, ConfigError, EccsnnError
 from eccsnn.models import build_model
 from eccsnn.models.base import scale_channels
 from eccsnn.models.spiking_vgg import HIDDEN_FEATURES, LAYOUTS
@@ -182,33 +183,73 @@ def training_step(
     return step
 
 
+def compare(settings: NetworkSettings, peers: Sequence[str]) -> tuple[dict[str, float], list[str], list[Absent]]:
+    """Compares both networks, first so that they must agree, then as they are measured.
+
+    Args:
+        settings: Of the measurement.
+        peers: Without "spikingjelly" there is nothing to compare.
+
+    Returns:
+        Facts for a row; the peers that can be measured; and SpikingJelly, if its network cannot be made or run.
+
+    Raises:
+        BenchmarkError: The networks do not do the same: see `check_same`.
+    """
+    if "spikingjelly" not in peers:
+        return {}, list(peers), []
+    try:
+        facts = check_same(settings)
+        as_timed = _agreement(settings)
+    except EccsnnError:
+        raise
+    except Exception as error:  # whatever breaks in the other library
+        return {}, [], [Absent("spikingjelly", f"its network fails: {in_short(error)}")]
+    return facts | _named(as_timed, f"as measured ({settings.dtype}, batch {settings.batch})"), list(peers), []
+
+
 def check_same(settings: NetworkSettings) -> dict[str, float]:
-    """Compares the losses and gradients of both networks at the same weights and images.
+    """Checks that losses and gradients of both networks agree at the same weights and images.
 
     That happens in fp32 and on a few images, whatever is measured. Rounding in the convolutions may move single
-    membranes over the threshold, so that a few spikes differ. (Under bf16 autocast on a CPU spikes differ often:
-    SpikingJelly's membranes are 16 bits wide, eccsnn's 32.)
+    membranes over the threshold, so that a few spikes differ; with more images more do, and under bf16 autocast on a
+    CPU many, since SpikingJelly's membranes are 16 bits wide and eccsnn's 32.
 
     Raises:
         BenchmarkError: They differ by more than that: something else than the libraries does.
     """
     settings = replace(settings, dtype="fp32", batch=min(settings.batch, 8))
+    found = _agreement(settings)
+    enough = 0.9
+    if not found["gradient cosine"] >= enough:
+        raise BenchmarkError(
+            f"the networks do not do the same: losses {found['loss of eccsnn']:.6g} and "
+            f"{found['loss of SpikingJelly']:.6g}, cosine of the gradients {found['gradient cosine']:.4f}, expected at "
+            f"least {enough}; nothing was measured."
+        )
+    return _named(found, f"for identity (fp32, batch {settings.batch})")
+
+
+def gradients(network: nn.Module) -> Tensor:
+    """All gradients of a network, one after the other in float32."""
+    return torch.cat([p.grad.flatten().float() for p in network.parameters() if p.grad is not None])
+
+
+def _named(facts: dict[str, float], where: str) -> dict[str, float]:
+    return {f"{name} {where}": value for name, value in facts.items()}
+
+
+def _agreement(settings: NetworkSettings) -> dict[str, float]:
+    """Losses of one training step of both, and the cosine between their gradients; 0 where one has none."""
     ours, theirs = own_network(settings), spikingjelly_network(settings)
     loss = training_step(ours, ours, settings, stateful=False)()
     expected = training_step(theirs, theirs, settings, stateful=True)()
-    own = {name: p.grad.float() for name, p in ours.named_parameters() if p.grad is not None}
-    linear = "hidden.0.linear.weight"
-    own[linear] = _columns_of_maps(own[linear], list(ours.feature_maps.values())[-1].channels)
-    found = torch.cat([grad.flatten() for grad in own.values()])
-    wanted = torch.cat([p.grad.flatten().float() for p in theirs.parameters() if p.grad is not None])
-    facts = {
-        "loss_difference": float((loss - expected).abs()),
-        "gradient_cosine": float(nn.functional.cosine_similarity(found, wanted, dim=0)),
+    linear = ours.hidden[0].linear.weight
+    linear.grad = _columns_of_maps(linear.grad, list(ours.feature_maps.values())[-1].channels)
+    found, wanted = gradients(ours), gradients(theirs)
+    same_size = found.numel() == wanted.numel()
+    return {
+        "loss of eccsnn": float(loss),
+        "loss of SpikingJelly": float(expected),
+        "gradient cosine": float(nn.functional.cosine_similarity(found, wanted, dim=0)) if same_size else 0.0,
     }
-    enough = 0.9
-    if found.numel() != wanted.numel() or not facts["gradient_cosine"] >= enough or not float(wanted.abs().sum()) > 0:
-        raise BenchmarkError(
-            f"the networks do not do the same: losses {float(loss):.6g} and {float(expected):.6g}, cosine of the "
-            f"gradients {facts['gradient_cosine']:.4f}, expected at least {enough}; nothing was measured."
-        )
-    return facts

@@ -45,6 +45,10 @@ class Absent:
     reason: str
     install: str | None = None
 
+    def in_words(self) -> str:
+        """Peer, reason and remedy."""
+        return f"{self.peer}: {self.reason}" + (f"; {self.install}" if self.install else "")
+
 
 def choose_peers(text: str, known: Sequence[str] = PEERS) -> tuple[list[str], list[Absent]]:
     """Parses `--peers`: "all", "none", or names with commas between.
@@ -53,13 +57,18 @@ def choose_peers(text: str, known: Sequence[str] = PEERS) -> tuple[list[str], li
         The peers that are installed, and the others.
 
     Raises:
-        ConfigError: A name is unknown.
+        ConfigError: A name is unknown, there is none, or "all" or "none" stands beside others.
 
     Example:
         >>> choose_peers("none")
         ([], [])
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise ConfigError(f"--peers: {text!r} names no peer; expected all, none, or some of {', '.join(known)}")
+    for word in ("all", "none"):
+        if word in names and len(names) > 1:
+            raise ConfigError(f"--peers: {word!r} stands alone, but {text!r} was given")
     if names == ["all"]:
         names = list(known)
     elif names == ["none"]:
@@ -76,9 +85,22 @@ def choose_peers(text: str, known: Sequence[str] = PEERS) -> tuple[list[str], li
                 importlib.import_module(_PROBES[name])
         except ImportError as error:
             absent.append(Absent(name, f"cannot be imported: {error}", f"pip install {name}"))
+        except Exception as error:  # a library that breaks must not end the measurement of the others
+            absent.append(Absent(name, f"cannot be imported: {in_short(error)}"))
         else:
             found.append(name)
     return found, absent
+
+
+def in_short(error: BaseException) -> str:
+    """The kind of an error and the first line of its text.
+
+    Example:
+        >>> in_short(RuntimeError("no compiler\\nand a long trace"))
+        'RuntimeError: no compiler'
+    """
+    lines = str(error).strip().splitlines() or ["no text"]
+    return f"{type(error).__name__}: {lines[0][:200]}"
 
 
 def peer_versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -14,12 +15,15 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from eccsnn.bench.machine import describe, load_average
 from eccsnn.bench.peers import Absent, peer_versions
-from eccsnn.errors import BenchmarkError
-from eccsnn.experiments.provenance import git_state, hardware, now, versions
+from eccsnn.errors import BenchmarkError, ConfigError
+from eccsnn.experiments.provenance import git_state, now, versions
 
 FORMAT = "eccsnn.bench"
-VERSION = 1
+VERSION = 2
+BUSY_SPREAD = 0.25
+"""Interquartile range over the median, above which a measurement is not judged."""
 
 
 class _Part(BaseModel):
@@ -32,7 +36,8 @@ class Measurement(_Part):
     Attributes:
         name: What was measured.
         owner: Whose: "eccsnn", a peer, or "bound" for a physical bound.
-        value, spread: Median and interquartile range, in `unit`; spread 0 for what is counted.
+        value, spread: Median and interquartile range (upper minus lower quartile), in `unit`; spread 0 for what is
+            counted.
         rounds: Number of measurements.
         bytes_per_item: Bytes that have to move for one item (a neuron-step, say).
         fraction_of_bound: Bandwidth on those bytes over the bandwidth of a copy in the same row.
@@ -51,11 +56,17 @@ class Measurement(_Part):
 
 
 class Row(_Part):
-    """Measurements that were made together, and the ratios that follow from them (above 1: eccsnn is better)."""
+    """Measurements that were made together, and the ratios that follow from them (above 1: eccsnn is better).
+
+    Attributes:
+        ratio_ranges: Lower and upper quartile of a ratio over single rounds; none where nothing was timed.
+        facts: What else is known, such as how far the candidates agree.
+    """
 
     name: str
     measurements: list[Measurement]
     ratios: dict[str, float] = {}
+    ratio_ranges: dict[str, tuple[float, float]] = {}
     facts: dict[str, Any] = {}
 
 
@@ -68,6 +79,8 @@ class Result(_Part):
         bar: What it has to reach; None: there is no bar.
         aim: Where it should end, in words.
         better: Whether higher or lower is better.
+        spread: Of what was timed: the largest interquartile range over its median among the measurements that the value
+            follows from. None for what is counted, which a busy machine does not change.
     """
 
     name: str
@@ -76,6 +89,7 @@ class Result(_Part):
     bar: float | None = None
     aim: str | None = None
     better: Literal["higher", "lower"] = "higher"
+    spread: float | None = Field(default=None, ge=0)
 
     @property
     def met(self) -> bool | None:
@@ -93,11 +107,21 @@ class AbsentPeer(_Part):
     install: str | None = None
 
 
+class Load(_Part):
+    """Load averages of the last minute: processes that wanted a core."""
+
+    before: float
+    after: float
+
+
 class Record(_Part):
-    """A benchmark's file."""
+    """A benchmark's file.
+
+    Version 1 had no load, no ranges of ratios and no spread of results, and compared networks in fp32 alone.
+    """
 
     format: Literal["eccsnn.bench"]
-    version: Literal[1]
+    version: Literal[1, 2]
     name: str
     title: str
     command: str
@@ -111,6 +135,16 @@ class Record(_Part):
     absent: list[AbsentPeer]
     rows: list[Row] = Field(min_length=1)
     results: list[Result]
+    load: Load | None = None
+
+    @property
+    def started_busy(self) -> bool:
+        """Whether more than half the cores were wanted before the measurement; False where that was not recorded."""
+        return self.load is not None and self.load.before > (self.hardware.get("cores") or 1) / 2
+
+    def is_busy(self, result: Result) -> bool:
+        """Whether a result cannot be judged, because something else may have run beside it."""
+        return result.spread is not None and (self.started_busy or result.spread > BUSY_SPREAD)
 
 
 def make_record(
@@ -124,8 +158,10 @@ def make_record(
     absent: Sequence[Absent],
     rows: Sequence[Row],
     results: Sequence[Result],
+    load_before: float | None,
 ) -> Record:
-    """A record of what was measured just now in this process."""
+    """A record of what was measured just now in this process; `load_before` is the `load_average` at its start."""
+    load_after = load_average()
     return Record(
         format="eccsnn.bench",
         version=VERSION,
@@ -134,7 +170,7 @@ def make_record(
         command=command,
         date=now(),
         versions=versions() | peer_versions(),
-        hardware=hardware(device),
+        hardware=describe(device),
         threads=torch.get_num_threads(),
         git=git_state(),
         host_memory=host_memory,
@@ -142,6 +178,7 @@ def make_record(
         absent=[AbsentPeer(peer=a.peer, reason=a.reason, install=a.install) for a in absent],
         rows=list(rows),
         results=list(results),
+        load=None if load_before is None or load_after is None else Load(before=load_before, after=load_after),
     )
 
 
@@ -161,11 +198,49 @@ def geometric_mean(values: Iterable[float]) -> float:
     return math.exp(sum(map(math.log, values)) / len(values))
 
 
-def default_path(name: str, device: str) -> Path:
-    """benchmarks/<name>-<processor or GPU>.json."""
-    found = hardware(device)
+def default_path(name: str, changed: Sequence[str], device: str) -> Path:
+    """benchmarks/<name>-<settings that are not the defaults>-<processor or GPU>.json.
+
+    A processor whose name has no number (virtual machines hide it) is told by its family and model.
+
+    Args:
+        name: Of the benchmark.
+        changed: Such as "bf16" and "width0.25"; runs of other settings go to other files.
+        device: Of the run.
+    """
+    found = describe(device)
     slug = re.sub(r"\((r|tm)\)|\b(cpu|processor)\b|@.*", " ", str(found["gpu"] or found["cpu"]).lower())
-    return Path("benchmarks") / f"{name}-{re.sub(r'[^a-z0-9]+', '-', slug).strip('-') or 'unknown'}.json"
+    if not found["gpu"] and not re.search(r"\d", slug) and "cpu_model" in found:
+        slug += f" family {found.get('cpu_family')} model {found['cpu_model']}"
+    slug = re.sub(r"[^a-z0-9]+", "-", slug).strip("-") or "unknown"
+    return Path("benchmarks") / ("-".join([name, *changed, slug]) + ".json")
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Checks that a file can be written, before anything is measured; leaves nothing behind.
+
+    Raises:
+        ConfigError: It cannot, or it is a folder; `option` starts the error.
+    """
+    made = [folder for folder in path.parents if not folder.exists()]
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(0, f"{str(path)!r} is a folder")
+        for folder in path.parents:
+            if folder.exists() and not folder.is_dir():
+                raise NotADirectoryError(0, f"{str(folder)!r} is no folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"{option}: {str(path)!r} cannot be written: {error.strerror or error}; expected a file in a folder that "
+            "is there and writable, or that can be made."
+        ) from error
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def write_record(record: Record, path: Path) -> Path:
@@ -189,19 +264,22 @@ def load_record(path: Path) -> Record:
     Raises:
         BenchmarkError: The file is missing or is not a record of this version.
     """
+    again = "measure again with `eccsnn bench NAME`, or move the file elsewhere"
+    if not path.exists():
+        raise BenchmarkError(f"{path} cannot be read: there is no such file; measure it with `eccsnn bench NAME`.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BenchmarkError(f"{path} cannot be read as JSON: {error}") from error
+        raise BenchmarkError(f"{path} cannot be read as JSON: {error}; {again}.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise BenchmarkError(f"{path} is not written by `eccsnn bench`: format is not {FORMAT!r}.")
-    if content.get("version") != VERSION:
+        raise BenchmarkError(f"{path} is not written by `eccsnn bench`: format is not {FORMAT!r}; {again}.")
+    if content.get("version") not in (1, VERSION):
         raise BenchmarkError(
-            f"{path} has version {content.get('version')!r} of the format; this eccsnn reads {VERSION}: measure again."
+            f"{path} has version {content.get('version')!r} of the format; this eccsnn reads 1 to {VERSION}; {again}."
         )
     try:
         return Record.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise BenchmarkError(f"{path}: {where}: {first['msg']}") from error
+        raise BenchmarkError(f"{path}: {where}: {first['msg']}; {again}.") from error

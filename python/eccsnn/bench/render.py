@@ -8,8 +8,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from eccsnn.bench.lif import LARGE_BYTES
+from eccsnn.bench.machine import in_words
 from eccsnn.bench.peers import TITLES
-from eccsnn.bench.record import Measurement, Record, Result, Row, load_record
+from eccsnn.bench.record import BUSY_SPREAD, Measurement, Record, Result, Row, load_record
+from eccsnn.errors import BenchmarkError
 
 
 def show(record: Record, console: Console) -> None:
@@ -22,65 +25,135 @@ def show(record: Record, console: Console) -> None:
             table.add_row(*cells)
         console.print(table)
         if row.ratios:
-            table = Table("ratio (above 1: eccsnn is better)", "x")
-            for name, value in row.ratios.items():
-                table.add_row(name, _number(value))
+            table = Table(*_RATIO_COLUMNS)
+            for cells in _ratio_cells(row):
+                table.add_row(*cells)
             console.print(table)
     if record.results:
         table = Table(*_RESULT_COLUMNS, title="results", title_justify="left")
         for result in record.results:
-            table.add_row(*_result_cells(result))
+            table.add_row(*_result_cells(result, record))
         console.print(table)
     for absent in record.absent:
         install = f"; {absent.install}" if absent.install else ""
-        console.print(f"not measured: {absent.peer} {absent.reason}{install}", markup=False)
+        console.print(f"not measured: {absent.peer}: {absent.reason}{install}", markup=False)
+    console.print(_load(record), markup=False)
 
 
-def table(path: Path) -> str:
-    """A record as Markdown.
+def tables(paths: Sequence[Path]) -> tuple[list[Record], list[str]]:
+    """Reads the records that can be shown, and says why others cannot."""
+    records, errors = [], []
+    for path in paths:
+        try:
+            record = load_record(path)
+            if record.settings.get("size") == "tiny":
+                raise BenchmarkError(
+                    f"{path} was measured at --size tiny, which says nothing about speed; measure it at full size."
+                )
+            records.append(record)
+        except BenchmarkError as error:
+            errors.append(str(error))
+    return records, errors
 
-    Raises:
-        BenchmarkError: The file is not a record.
-    """
-    record = load_record(path)
-    hardware = record.hardware
-    git = f"commit {str(record.git.get('sha'))[:12]}" + (" with changes" if record.git.get("dirty") else "")
+
+def table(record: Record) -> str:
+    """A record as Markdown."""
+    sha = record.git.get("sha")
+    git = f"commit {str(sha)[:12]}" if sha else "commit unknown"
+    git += " with changes" if record.git.get("dirty") else ""
     names = ("eccsnn", "torch", *TITLES)
     versions = ", ".join(f"{name} {record.versions[name]}" for name in dict.fromkeys(names) if name in record.versions)
+    host_memory = record.host_memory
+    if record.version == 1 and record.name == "memory":
+        host_memory = "host memory of the measured processes: the allocator was left as it is"
     lines = [
-        f"## {record.title}: {hardware.get('gpu') or hardware.get('cpu')}",
+        f"## {_heading(record)}",
         "",
-        f"`{record.command}`, {record.date}; {record.threads} threads of {hardware.get('cpu')} "
-        f"({hardware.get('isa')}), {hardware.get('memory_gib')} GiB; {versions}; {git}; {record.host_memory}.",
+        f"`{record.command}`, {record.date}; {record.threads} threads of {in_words(record.hardware)}; {versions}; "
+        f"{git}; {_load(record)}; {host_memory}.",
         "",
     ]
     if record.results:
-        lines += [*_markdown(_RESULT_COLUMNS, [_result_cells(result) for result in record.results]), ""]
+        lines += [*_markdown(_RESULT_COLUMNS, [_result_cells(result, record) for result in record.results]), ""]
     for row in record.rows:
-        facts = ", ".join(f"{name} {_value(value)}" for name, value in row.facts.items())
+        facts = "; ".join(f"{_fact(name, record)} {_value(value)}" for name, value in row.facts.items())
         lines += [f"### {row.name}", "", *([f"{facts}", ""] if facts else [])]
         lines += [*_markdown(_COLUMNS, _cells(row)), ""]
         if row.ratios:
-            lines += [*_markdown(("ratio", "x"), [(name, _number(value)) for name, value in row.ratios.items()]), ""]
+            lines += [*_markdown(_RATIO_COLUMNS, _ratio_cells(row)), ""]
     for absent in record.absent:
         install = f" (`{absent.install}`)" if absent.install else ""
-        lines += [f"Not measured: {absent.peer} {absent.reason}{install}.", ""]
+        lines += [f"Not measured: {absent.peer}: {absent.reason}{install}.", ""]
     return "\n".join(lines)
 
 
-def page(paths: Sequence[Path]) -> str:
+def page(records: Sequence[Record]) -> str:
     """The page of several records, made by `eccsnn bench table`."""
-    head = """# Benchmarks
+    commits = {str(record.git.get("sha")) for record in records}
+    of_several = (
+        f"\nThe tables are of {len(commits)} commits of eccsnn, each named with its table.\n"
+        if len(commits) > 1
+        else ""
+    )
+    return "\n".join([_HEAD + of_several, *(table(record) for record in records)]).rstrip() + "\n"
 
-Generated by `eccsnn bench table` from the JSON files in `benchmarks/`; do not edit. Ratios are between candidates that
-took turns in one process on one machine, above 1 where eccsnn is better; numbers are medians with the interquartile
-range beside them. `benchmarks/README.md` says how to repeat them.
+
+_HEAD = f"""# Benchmarks
+
+Generated by `eccsnn bench table` from the JSON files in `benchmarks/`; do not edit. `benchmarks/README.md` says how to
+repeat them.
+
+- A ratio is between candidates that took turns in one process on one machine, above 1 where eccsnn is better: a ratio
+  of medians. "quartiles" are those of the ratios of single rounds. The same ratio in two tables was measured at two
+  times, and may differ by as much as what ran beside it did.
+- IQR is the interquartile range, upper minus lower quartile over the rounds: half of the rounds lie in a range as wide.
+- "bar" is what this project asks of itself, and "aim" where the number should end; they are this project's own bars,
+  set before measuring and for the full size, and nobody else's. "met" compares the median with the bar.
+- "not judged: busy machine" stands in its place where more than half the cores were wanted by other programs before the
+  start, or where the IQR of a measurement behind the number is above {BUSY_SPREAD:.0%} of its median.
+- "of the bound" is bandwidth on the bytes that have to move over that of a copy in the same row. Bars on it hold where
+  the input has at least {LARGE_BYTES // 2**20} MiB: smaller ones fit into caches, and a copy measures those.
+- "for identity": the networks are compared in fp32 on a few images, where they have to agree; "as measured": at the
+  precision and batch that are measured, where more of the spikes differ, since sums are rounded in another order.
 """
-    return "\n".join([head, *(table(path) for path in paths)]).rstrip() + "\n"
 
-
-_COLUMNS = ("what", "median", "± IQR", "unit", "rounds", "bytes an item", "of the bound", "note")
+_COLUMNS = ("what", "median", "IQR", "unit", "rounds", "bytes an item", "of the bound", "note")
+_RATIO_COLUMNS = ("ratio (above 1: eccsnn is better)", "x", "quartiles")
 _RESULT_COLUMNS = ("result", "measured", "bar", "met", "aim")
+_ONCE = {
+    name: f"{name} (fp32, a batch of at most 8; not as measured)" for name in ("loss_difference", "gradient_cosine")
+}
+"""What version 1 of the format said of networks, and at which settings it was found."""
+
+
+def _heading(record: Record) -> str:
+    settings = record.settings
+    words = [str(settings[key]) for key in ("dtype", "size") if settings.get(key) not in (None, "full")]
+    if settings.get("surrogate"):
+        words.append(f"{settings['surrogate']} surrogate")
+    if settings.get("width"):
+        words.append(f"width {settings['width']:g}")
+    processor = record.hardware.get("gpu") or record.hardware.get("cpu")
+    return ", ".join([record.title, *words]) + f": {processor}"
+
+
+def _load(record: Record) -> str:
+    if record.load is None:
+        return "load not recorded"
+    return f"load average {record.load.before:.1f} before and {record.load.after:.1f} after"
+
+
+def _fact(name: str, record: Record) -> str:
+    return _ONCE.get(name, name) if record.version == 1 else name
+
+
+def _ratio_cells(row: Row) -> list[tuple[str, ...]]:
+    cells: list[tuple[str, ...]] = []
+    for name, value in row.ratios.items():
+        low, high = row.ratio_ranges.get(name, (None, None))
+        between = "-" if low is None or high is None else f"{_number(low)} to {_number(high)}"
+        cells.append((name, _number(value), between))
+    return cells
 
 
 def _cells(row: Row) -> list[tuple[str, ...]]:
@@ -101,10 +174,12 @@ def _measurement_cells(measurement: Measurement) -> tuple[str, ...]:
     )
 
 
-def _result_cells(result: Result) -> tuple[str, ...]:
+def _result_cells(result: Result, record: Record) -> tuple[str, ...]:
     unit = "x" if result.unit == "x" else f" {result.unit}".rstrip()
     sign = ">=" if result.better == "higher" else "<="
     met = {None: "-", True: "met", False: "not met"}[result.met]
+    if result.met is not None and record.is_busy(result):
+        met = "not judged: busy machine"
     bar = "-" if result.bar is None else f"{sign} {result.bar:g}{unit}"
     return (result.name, f"{_number(result.value)}{unit}", bar, met, result.aim or "-")
 

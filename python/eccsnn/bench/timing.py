@@ -32,12 +32,63 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one call: median and interquartile range over `rounds` rounds of `repeats` calls."""
+    """Seconds of one call: median and interquartile range over `rounds` rounds of `repeats` calls.
+
+    Attributes:
+        samples_s: Seconds of one call in every round, in order.
+    """
 
     median_s: float
     iqr_s: float
     rounds: int
     repeats: int
+    samples_s: tuple[float, ...]
+
+    @property
+    def spread(self) -> float:
+        """The interquartile range over the median."""
+        return self.iqr_s / self.median_s
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Their time over ours.
+
+    Attributes:
+        value: Of the medians.
+        low, high: Lower and upper quartile of the ratios of single rounds, in which both ran one after the other.
+        spread: The largest `Timing.spread` among the timings.
+    """
+
+    value: float
+    low: float
+    high: float
+    spread: float
+
+
+def ratio(theirs: Sequence[Timing], ours: Sequence[Timing]) -> Ratio:
+    """Compares two groups of timings from the same rounds, each added up.
+
+    Args:
+        theirs: At least one.
+        ours: At least one.
+
+    Example:
+        >>> timings = [Timing(m, 0.0, 2, 1, (m, m)) for m in (3.0, 2.0)]
+        >>> ratio(timings[:1], timings[1:])
+        Ratio(value=1.5, low=1.5, high=1.5, spread=0.0)
+    """
+    single = [
+        sum(round_of_theirs) / sum(round_of_ours)
+        for round_of_theirs, round_of_ours in zip(
+            zip(*(timing.samples_s for timing in theirs), strict=True),
+            zip(*(timing.samples_s for timing in ours), strict=True),
+            strict=True,
+        )
+    ]
+    low, high = quartiles(single)
+    value = sum(timing.median_s for timing in theirs) / sum(timing.median_s for timing in ours)
+    return Ratio(value, low, high, max(timing.spread for timing in (*theirs, *ours)))
 
 
 @dataclass(frozen=True)
@@ -185,11 +236,17 @@ def measure(
             taken = clock.measure(candidate.call, repeats[candidate.name])
             samples[candidate.name].append(taken / repeats[candidate.name])
         rounds += 1
-    return {name: Timing(*_median_and_iqr(samples[name]), rounds, repeats[name]) for name in names}
+    return {name: _timing(samples[name], repeats[name]) for name in names}
 
 
-def _median_and_iqr(samples: list[float]) -> tuple[float, float]:
+def _timing(samples: list[float], repeats: int) -> Timing:
+    low, high = quartiles(samples)
+    return Timing(statistics.median(samples), high - low, len(samples), repeats, tuple(samples))
+
+
+def quartiles(samples: Sequence[float]) -> tuple[float, float]:
+    """Lower and upper quartile of at least one number."""
     if len(samples) < 2:
-        return samples[0], 0.0
-    low, middle, high = statistics.quantiles(samples, n=4, method="inclusive")
-    return middle, high - low
+        return samples[0], samples[0]
+    low, _, high = statistics.quantiles(samples, n=4, method="inclusive")
+    return low, high

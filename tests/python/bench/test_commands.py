@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from eccsnn.bench import train_step
+from eccsnn.bench import lif, train_step
 from eccsnn.bench.networks import NetworkSettings
-from eccsnn.bench.record import load_record
+from eccsnn.bench.peers import Absent
+from eccsnn.bench.record import Row, load_record
 from eccsnn.cli import main
 
 
@@ -63,8 +64,19 @@ def test_lif(tmp_path):
     assert [entry.name for entry in first_call.measurements] == ["eccsnn first call", "eccsnn second call"]
     assert all(result.bar is None for result in record.results)  # they are for the full size
     assert "train: SpikingJelly compiled, geometric mean" in shown
-    call("table", tmp_path / "out.json", "--out", tmp_path / "docs" / "page.md", cwd=tmp_path)
-    assert "## Fused multi-timestep LIF" in (tmp_path / "docs" / "page.md").read_text()
+    assert row.ratio_ranges.keys() == row.ratios.keys()
+    assert all(result.spread is not None for result in record.results)
+    refused = call("table", tmp_path / "out.json", "--out", tmp_path / "page.md", cwd=tmp_path, code=1)
+    assert "--size tiny, which says nothing about speed" in refused.stderr
+    assert not (tmp_path / "page.md").exists()
+
+
+def test_lif_without_a_compiler_measures_the_rest(tmp_path):
+    environment = {"CXX": "false", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    record, shown = bench("lif", "--peers", "spikingjelly", cwd=tmp_path, **environment)
+    assert [absent.peer for absent in record.absent] == ["spikingjelly compiled"]
+    assert "not measured: spikingjelly compiled: torch.compile fails: " in shown
+    assert "SpikingJelly train" in {entry.name for entry in record.rows[0].measurements}
 
 
 def test_lif_in_bf16_says_why_peers_are_not_timed(tmp_path):
@@ -91,7 +103,8 @@ def test_memory(tmp_path):
         assert values[f"{library} keeps: weights, not counted above"] > 0
         assert values[f"{library} peak of a step"] > 0
     assert row.ratios["kept by conv + bn + neuron: SpikingJelly"] > 1
-    assert row.facts["gradient_cosine"] > 0.9
+    assert row.facts["gradient cosine for identity (fp32, batch 2)"] > 0.9
+    assert "the allocator is left as it is" in record.host_memory
 
 
 def test_train_step(tmp_path):
@@ -101,6 +114,60 @@ def test_train_step(tmp_path):
     assert list(row.ratios) == ["eccsnn eager: SpikingJelly eager"]
     assert "batch 3" in row.name
     assert "bf16 autocast" in row.name
+    assert row.facts["gradient cosine for identity (fp32, batch 3)"] > 0.9
+    as_measured = [row.facts[f"{name} as measured (bf16, batch 3)"] for name in ("loss of eccsnn", "gradient cosine")]
+    assert as_measured[0] != row.facts["loss of eccsnn for identity (fp32, batch 3)"]
+    assert -1 <= as_measured[1] <= 1
+    assert record.load is not None
+
+
+def test_a_tiny_run_writes_nothing_by_itself(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("eccsnn.bench.train_step.run", lambda *_: ([Row(name="row", measurements=[])], [], []))
+    arguments = ["train-step", "--size", "tiny", "--peers", "none", "--no-compile"]
+    assert call_here(arguments, monkeypatch, capsys, tmp_path) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+    arguments = ["train-step", "--width", "0.25", "--dtype", "bf16", "--surrogate", "sigmoid", "--peers", "none"]
+    assert call_here([*arguments, "--batch", "8", "--no-compile"], monkeypatch, capsys, tmp_path) == (0, "")
+    (file,) = (tmp_path / "benchmarks").iterdir()
+    assert file.name.startswith("train-step-bf16-sigmoid-width0.25-batch8-eager-peers-none-")
+
+
+def test_nothing_is_measured_where_the_file_cannot_be_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("eccsnn.bench.train_step.run", lambda *_: pytest.fail("it was measured"))
+    (tmp_path / "README.md").touch()
+    for out in ("/proc/nope/x.json", "README.md/x.json", ".", "/dev/full/x.json"):
+        code, error = call_here(["train-step", "--size", "tiny", "--out", out], monkeypatch, capsys, tmp_path)
+        assert code == 1
+        assert f"--out: {out!r} cannot be written" in error
+    for out in ("", "/proc/x.md"):
+        code, error = call_here(["table", "README.md", "--out", out], monkeypatch, capsys, tmp_path)
+        assert code == 1
+        assert "--out: " in error
+
+
+def test_a_peer_that_breaks_is_not_measured(monkeypatch):
+    def broken(settings):
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr("eccsnn.bench.networks.spikingjelly_network", broken)
+    rows, _, absent = train_step.run(NetworkSettings("tiny", compiled=False), ["spikingjelly"])
+    assert [entry.name for entry in rows[0].measurements] == ["eccsnn eager"]
+    assert absent == [Absent("spikingjelly", "its network fails: RuntimeError: no such kernel")]
+    monkeypatch.setitem(lif._PEERS, "norse", lambda *_: broken(None))
+    rows, _, absent = lif.run(lif.LifSettings("tiny", compiled=False), ["norse"])
+    assert absent == [Absent("norse", "fails: RuntimeError: no such kernel")]
+
+
+@pytest.mark.parametrize(
+    ("command", "says"), [("bench", "interrupted."), ("run", "interrupted; the same command resumes it.")]
+)
+def test_only_what_resumes_says_so(command, says, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["eccsnn", command])
+    monkeypatch.setattr("eccsnn.cli.app", lambda standalone_mode: 130)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err.strip() == says
 
 
 @pytest.mark.slow
@@ -113,6 +180,9 @@ def test_compile(tmp_path):
     assert counts["eccsnn: compilations for three values of batch"] <= 2
     assert len(timed.measurements) == 4
     assert len(timed.ratios) == 4
+    assert timed.facts["gradient cosine, eccsnn compiled and eager"] > 0.9
+    assert timed.facts["gradient cosine, SpikingJelly compiled and eager"] > 0
+    assert timed.facts["gradient cosine for identity (fp32, batch 2)"] > 0.9
     assert {result.name: result.met for result in record.results}["graph breaks"] is True
 
 
@@ -147,7 +217,12 @@ def test_without_peers():
         (["codec", "--size", "ful"], "did you mean 'full'"),
         (["codec", "--spikes", "nowhere"], "holds no .npz file"),
         (["codec", "--peers", "norse"], "unknown peer 'norse'"),
-        (["train-step", "--width", "-1"], "width is -1.0, expected a number above 0"),
+        (["train-step", "--width", "-1"], "--width: -1.0; expected a finite number above 0"),
+        (["train-step", "--width", "0"], "--width: 0.0; expected a finite number above 0"),
+        (["memory", "--width", "nan"], "--width: nan"),
+        (["compile", "--size", "tiny", "--budget", "inf"], "--budget: inf; expected a finite number of seconds"),
+        (["lif", "--peers", ""], "--peers: '' names no peer"),
+        (["lif", "--peers", "all,norse"], "--peers: 'all' stands alone"),
         (["table"], "run `eccsnn bench lif` first"),
         (["table", "nowhere.json"], "nowhere.json cannot be read"),
     ],

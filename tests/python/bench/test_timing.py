@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from eccsnn.bench.timing import Budget, Candidate, measure
+from eccsnn.bench.timing import Budget, Candidate, measure, ratio
 
 
 class FakeClock:
@@ -63,6 +63,16 @@ def test_short_calls_are_repeated_within_a_round():
 
 def test_one_round_has_no_spread():
     assert measure([takes("a", 1.0)], Budget(0.0, 1, 1, 1), clock=FakeClock())["a"].iqr_s == 0
+
+
+def test_a_ratio_has_the_quartiles_of_single_rounds():
+    candidates = [takes("theirs", 1.0, 2.0, 4.0, 6.0, 8.0, 20.0), takes("ours", 1.0, 1.0, 2.0, 2.0, 2.0, 2.0)]
+    timings = measure(candidates, Budget(0.0, 5, warmup_calls=1), clock=FakeClock())
+    found = ratio([timings["theirs"]], [timings["ours"]])  # rounds: 2, 2, 3, 4, 10
+    assert (found.value, found.low, found.high) == (3.0, 2.0, 4.0)
+    assert found.spread == pytest.approx((8 - 4) / 6)
+    both = ratio([timings["theirs"], timings["ours"]], [timings["ours"]])
+    assert (both.value, both.low, both.high) == (4.0, 3.0, 5.0)
 
 
 def test_the_observer_sees_progress():
