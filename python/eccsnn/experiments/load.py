@@ -11,12 +11,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
 from eccsnn import offload
 from eccsnn.data import ImageSet
-from eccsnn.data.decode import decode_image
 from eccsnn.experiments.deployment import deployment_schema, read_deployment
+from eccsnn.experiments.opened import OpenedRun
 from eccsnn.experiments.split_load import SCHEMA as SPLIT_SCHEMA
 from eccsnn.experiments.split_load import LoadedSplit
 from eccsnn.models import Model
@@ -63,7 +62,7 @@ class Prediction:
     upload: np.ndarray
 
 
-class LoadedRun:
+class LoadedRun(OpenedRun):
     """A finished run, ready to use.
 
     Attributes:
@@ -98,20 +97,6 @@ class LoadedRun:
             f"LoadedRun({str(self.path)!r}: edge {self.model.spec['name']}, cloud {self.cloud.spec['name']}, "
             f"{len(self.class_names)} classes, uploads when {self.measure} > {self.threshold:g})"
         )
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """The edge's logits, without gradients, for normalised images `[N, C, H, W]` or events `[T, N, C, H, W]`."""
-        with torch.no_grad():
-            return self.model(images)
-
-    def init_state(self, batch: int) -> Any:
-        """State of the edge model before the first timestep."""
-        return self.model.init_state(batch)
-
-    def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """One timestep of the edge model, without gradients: `(logits_t, state)`."""
-        with torch.no_grad():
-            return self.model.step(x_t, state)
 
     def edge_logits(self, images: np.ndarray) -> np.ndarray:
         """Edge logits fp32 `[N, K]` of uint8 images `[N, 3, H, W]`."""
@@ -161,14 +146,6 @@ class LoadedRun:
             }
             for i, path in enumerate(paths)
         ]
-
-    def read_image(self, path: Path) -> np.ndarray:
-        """An image file as uint8 `[3, H, W]`, cut and scaled as the training images were.
-
-        Raises:
-            DataError: The file is missing or not an image.
-        """
-        return decode_image(path, self.image_size)
 
     def _logits(self, model: Model, images: np.ndarray) -> np.ndarray:
         expected = (3, self.image_size, self.image_size)

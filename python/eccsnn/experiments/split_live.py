@@ -125,24 +125,22 @@ def measure(
         One row a link and mode; see `eccsnn.services.stream_summary.summarize_stream`.
     """
     loaded = opened(run, device)
-    rows: list[dict[str, Any]] = []
-    for rtt in rtt_ms:
-        for rate in rate_mbit:
-            shape = LinkShape(rtt_ms=rtt, up_mbit_s=rate, down_mbit_s=rate)
-            progress(f"{len(images)} images over {shape.describe()}")
-            runs = measure_stream(
-                images,
-                cloud=factory_command(f"{__name__}:cloud_arguments", run=str(run), device=device),
-                modes=modes_of(loaded),
-                shapes=[shape],
-                edge=edge_arguments(loaded),
-                threshold=loaded.threshold,
-                labels=labels,
-                timeout_s=timeout_s,
-                image_codec="jpeg",
-            )
-            rows += [one.summary | {"rtt_ms": rtt, "rate_mbit": rate} for one in runs]
-    return rows
+    links = [(rtt, rate) for rtt in rtt_ms for rate in rate_mbit]
+    modes = modes_of(loaded)
+    progress(f"{len(images)} images over {len(links)} links in {len(modes)} modes each")
+    runs = measure_stream(
+        images,
+        cloud=factory_command(f"{__name__}:cloud_arguments", run=str(run), device=device),
+        modes=modes,
+        shapes=[LinkShape(rtt_ms=rtt, up_mbit_s=rate, down_mbit_s=rate) for rtt, rate in links],
+        edge=edge_arguments(loaded),
+        threshold=loaded.threshold,
+        labels=labels,
+        timeout_s=timeout_s,
+        image_codec="jpeg",
+    )
+    of_each = [link for link in links for _ in modes]
+    return [one.summary | {"rtt_ms": rtt, "rate_mbit": rate} for one, (rtt, rate) in zip(runs, of_each, strict=True)]
 
 
 def answer(

@@ -8,23 +8,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
 from eccsnn import offload
 from eccsnn._core import SpikeTables
 from eccsnn.data import ImageSet
-from eccsnn.data.decode import decode_image
 from eccsnn.errors import CheckpointError, SpikePacketError
 from eccsnn.experiments.deployment import read_deployment
+from eccsnn.experiments.opened import OpenedRun
 from eccsnn.experiments.split_measures import payload_sizes
 from eccsnn.models import SpikingModel, split
 from eccsnn.models.ann import ANN
 from eccsnn.nn import ExitHead
 from eccsnn.systems import baselines
 from eccsnn.training import load_checkpoint, load_model, load_weights, predict_logits
-from eccsnn.training.evaluate import autocast, check_device, predict_timesteps, predicted_classes
+from eccsnn.training.evaluate import check_device, predict_timesteps, predicted_classes
 from eccsnn.transport.spike_codec import flat_tables, load_tables
 
 SCHEMA: Literal["eccsnn.split_deployment/1"] = "eccsnn.split_deployment/1"
@@ -73,7 +71,7 @@ class SplitPrediction:
     payload_bytes: np.ndarray
 
 
-class LoadedSplit:
+class LoadedSplit(OpenedRun):
     """A finished run of a cut network (or of edge only or cloud only), ready to use.
 
     Attributes:
@@ -98,8 +96,11 @@ class LoadedSplit:
         self.point = settings.point
         self.threshold = offload.NEVER if settings.threshold is None else settings.threshold
         self.device = check_device(device or "cpu")
-        self.precision = precision or "fp32"
-        autocast(self.device, self.precision)  # refuses an unknown precision before the first image comes
+        if precision not in (None, "fp32"):
+            raise ValueError(
+                f"precision is {precision!r}, but {path} is a run of {self.system}, which computes in fp32: its exit "
+                "threshold was chosen so, and both ends of a wire have to agree. Leave precision out."
+            )
 
         def opened(name: str) -> Any:
             return load_model(path / "models" / f"{name}.safetensors").to(self.device)
@@ -144,20 +145,6 @@ class LoadedSplit:
             f"{len(self.class_names)} classes{stops})"
         )
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Logits after all timesteps, without gradients, for normalised images `[N, C, H, W]`."""
-        with torch.no_grad():
-            return self.model(images)
-
-    def init_state(self, batch: int) -> Any:
-        """State of a spiking network before the first timestep."""
-        return self.model.init_state(batch)
-
-    def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """One timestep of a spiking network, edge and cloud together, without gradients: `(logits_t, state)`."""
-        with torch.no_grad():
-            return self.model.step(x_t, state)
-
     def predict(self, images: np.ndarray) -> SplitPrediction:
         """Answers, the timesteps they took and the bytes that were sent for them.
 
@@ -186,7 +173,7 @@ class LoadedSplit:
         elif isinstance(self.model, ANN) and self.point is not None:
             logits, sizes = baselines.predict_through_features(self.model, data, point=self.point, **statistics)
         else:
-            logits = predict_logits(self.model, data, precision=self.precision, **statistics)[None]
+            logits = predict_logits(self.model, data, **statistics)[None]
             sizes = np.zeros((1, len(images)), dtype=np.int64)
         running = offload.running_mean(logits)
         sure = offload.confidence(running if deciding is None else offload.running_mean(deciding))
@@ -217,11 +204,3 @@ class LoadedSplit:
             }
             for i, path in enumerate(paths)
         ]
-
-    def read_image(self, path: Path) -> np.ndarray:
-        """An image file as uint8 `[3, H, W]`, cut and scaled as the training images were.
-
-        Raises:
-            DataError: The file is missing or not an image.
-        """
-        return decode_image(path, self.image_size)

@@ -28,23 +28,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eccsnn.nn import lane_rates
 from eccsnn.nn.lane_rates import LaneRates, fits_lanes
 
-NEIGHBOURS = (
-    "before1",
-    "before2",
-    "before3",
-    "left",
-    "up",
-    "up_left",
-    "up_right",
-    "left2",
-    "up2",
-    "right_before",
-    "down_before",
-    "left_before",
-    "up_before",
-)
+NEIGHBOURS = (*lane_rates.NEIGHBOURS, "up_before")
 """Spikes that a context set can look at, in the codec's order: the same neuron one to three timesteps before,
 neighbours in this timestep, neighbours one timestep before."""
 

@@ -146,6 +146,12 @@ def test_thresholds_need_validation_images(runs):
         run_config("neucodex/digits_debug", ["data.subset=null", "data.val_fraction=0"], runs_dir=runs)
 
 
+def test_another_precision_is_refused_and_not_ignored(finished):
+    assert load(finished, precision="fp32").threshold == load(finished).threshold
+    with pytest.raises(ValueError, match="a run of neucodex, which computes in fp32"):
+        load(finished, precision="bf16")
+
+
 def test_a_broken_run_says_so(finished, tmp_path):
     (tmp_path / "models").mkdir()
     (tmp_path / "deployment.json").write_bytes((finished / "deployment.json").read_bytes())
