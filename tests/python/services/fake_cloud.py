@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 from split_net import CLASSES, split_model
 
 from eccsnn.errors import CloudUnavailableError
@@ -9,6 +10,7 @@ from eccsnn.offload.exits import NEVER
 from eccsnn.services.cloud_stream import CloudTimeoutError
 from eccsnn.services.split import Packet, Sample, Step, advance
 from eccsnn.transport import messages
+from eccsnn.transport.answers import make_answer
 from eccsnn.transport.messages import ClassList, CloudInfo, Name, SplitInfo
 from eccsnn.transport.proto.eccsnn.v1 import cloud_pb2 as pb
 from eccsnn.transport.spike_messages import step_response
@@ -36,6 +38,7 @@ class FakeCloud:
         tamper: may change the answers to a packet: takes its number on the stream and the answers, returns bytes.
         break_after: packets after which the first stream breaks; None: never.
         silent_after: packets after which the first stream has no more answers; None: never.
+        knows_brief: whether it answers briefly where it is asked to, as clouds do since there are brief answers.
     """
 
     def __init__(
@@ -47,9 +50,11 @@ class FakeCloud:
         tamper: Callable[[int, list[pb.InferResponse]], list[bytes]] | None = None,
         break_after: int | None = None,
         silent_after: int | None = None,
+        knows_brief: bool = True,
     ) -> None:
         self.clock, self.rtt_s, self.compute_s, self.tamper = clock, rtt_s, compute_s, tamper
         self.break_after, self.silent_after = break_after, silent_after
+        self.knows_brief = knows_brief
         self.streams: list[FakeStream] = []
         self.model = split_model()
         self.info = CloudInfo("fake", "m", LISTED, splits=(self.model.info,))
@@ -99,19 +104,21 @@ class FakeStream:
 
     def answer(self, request: pb.InferRequest) -> pb.InferResponse | None:
         kind = request.WhichOneof("payload")
+        brief = request.brief and self.cloud.knows_brief
         name = Name("edge", "s", request.sequence, request.timestep)
         milliseconds = self.cloud.compute_s * 1e3
         if kind == "image":
-            answer = pb.Answer(logits=[0, 0, 1, 0], class_ids=CLASSES, class_list_version=1)
+            answer = make_answer(np.float32([0, 0, 1, 0]), CLASSES, 1, brief=brief)
+            session = "" if brief else "s"
             return pb.InferResponse(
-                session="s", sequence=request.sequence, last=True, compute_ms=milliseconds, answer=answer
+                session=session, sequence=request.sequence, last=True, compute_ms=milliseconds, answer=answer
             )
         if kind == "end":
             self.samples[request.sequence].closed = True
             return None
         if request.timestep == 0:
             threshold = request.exit_threshold if request.HasField("exit_threshold") else NEVER
-            self.samples[request.sequence] = Sample(self.cloud.model, request.spikes.codec, threshold)
+            self.samples[request.sequence] = Sample(self.cloud.model, request.spikes.codec, threshold, brief)
         packet = Packet(self.samples[request.sequence], request.spikes.data, request.last)
         (step,) = advance([packet], len(CLASSES))
         if step is None:
@@ -128,6 +135,7 @@ class FakeStream:
             queue_ms=0.0,
             compute_ms=milliseconds,
             batch_size=1,
+            brief=packet.sample.brief,
         )
 
     def poll(self) -> bytes | None:
