@@ -170,6 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--channels", type=int, default=8, help="of the 8 x 8 spikes on the wire; 8 are 64 bytes packed"
     )
     parser.add_argument("--images", type=int, default=40)
+    parser.add_argument("--answers", choices=["brief", "logits"], default="brief", help="what the cloud is asked for")
     parser.add_argument("--modes", nargs="+", choices=list(ExitMode), default=list(ExitMode))
     parser.add_argument("--network", action="store_true", help="a small network, in lock-step and speculating")
     parser.add_argument("--quick", action="store_true", help="a few images over one link")
@@ -204,6 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         threshold=threshold,
         labels=labels,
         timeout_s=10.0,
+        answers=given.answers,
     )
     print(
         "medians and 95th percentiles of latency (ms) and round trips; means of timesteps needed/edge/sent, bytes up as"
