@@ -186,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a few images over one link")
     parser.add_argument("--out", type=Path, help="JSON file with all summaries")
     parser.add_argument("--table", type=Path, nargs=2, metavar="FILE", help="print the page's table of two such files")
-    parser.add_argument("--answers-table", type=Path, nargs=2, metavar="FILE", help="the same of logits and brief answers")
+    parser.add_argument("--answers-table", type=Path, nargs=2, metavar="FILE", help="that of both forms of answers")
     given = parser.parse_args(argv)
     for make, files in ((table, given.table), (answers_table, given.answers_table)):
         if files is not None:

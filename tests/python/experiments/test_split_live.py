@@ -26,7 +26,10 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return run_config("neucodex/digits_debug", TINY, runs_dir=tmp_path_factory.mktemp("runs"))
+    """The same run without a link comes first."""
+    runs = tmp_path_factory.mktemp("runs")
+    run_config("neucodex/digits_debug", [*TINY, "link.enabled=false"], runs_dir=runs)
+    return run_config("neucodex/digits_debug", TINY, runs_dir=runs)
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +52,13 @@ def test_the_run_measured_its_link(run):
     by_mode = {row["mode"]: row for row in rows}
     assert by_mode["speculative"]["accuracy"] == by_mode["lock_step"]["accuracy"]
     assert by_mode["lock_step"]["bytes"]["wire_up"] > by_mode["lock_step"]["bytes"]["payload_up"] > 0
+
+
+def test_a_link_is_added_to_what_was_computed_without_one(run):
+    stages = {stage["name"]: stage["reused"] for stage in json.loads((run / "run.json").read_text())["stages"]}
+    assert stages.pop("stream") is False
+    assert set(stages) == {"network", "uncut", "unit", "finetune", "tables", "outputs", "counts"}
+    assert all(stages.values())
 
 
 @pytest.mark.parametrize("threshold", [0.0, 2.0])
