@@ -1,14 +1,17 @@
 """A cloud and its link in virtual time: what an edge sends is answered when a link and a model of known times would."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
-from split_net import CLASSES, split_model
+from split_net import CLASSES, TIMESTEPS, edge_split, expected, split_model
 
 from eccsnn.errors import CloudUnavailableError
 from eccsnn.offload.exits import NEVER
 from eccsnn.services.cloud_stream import CloudTimeoutError
+from eccsnn.services.early_exit import EdgeSplit, EdgeStep, ExitMode
 from eccsnn.services.split import Packet, Sample, Step, advance
+from eccsnn.services.stream_edge import StreamAgent
 from eccsnn.transport import messages
 from eccsnn.transport.answers import make_answer
 from eccsnn.transport.messages import ClassList, CloudInfo, Name, SplitInfo
@@ -162,3 +165,38 @@ def serving(cloud: FakeCloud, **changes) -> None:
     """Make the cloud say that it serves something else."""
     split = {"split_point": "pool1", "shape": (6, 4, 4), "timesteps": 5} | changes
     cloud.info = CloudInfo("fake", split.pop("model_id", "m"), LISTED, splits=(SplitInfo(**split),))
+
+
+# ---- a small network in front of it ----
+
+EDGE_S, RTT_S, CLOUD_S = 0.02, 0.1, 0.01
+ALPHA = 0.8
+EARLY = next(v for v in range(200) if expected(v, ALPHA)[1] == 2)
+LATE = next(v for v in range(200) if expected(v, ALPHA)[1] == TIMESTEPS)
+
+
+def slow_edge(clock: Clock, computed: list | None = None, **changes) -> EdgeSplit:
+    """The small network, whose timesteps take `EDGE_S`."""
+    inner = edge_split(computed, **changes)
+
+    def start(image: np.ndarray):
+        step = inner.start(image)
+
+        def timed(timestep: int) -> EdgeStep:
+            clock.now += EDGE_S
+            return step(timestep)
+
+        return timed
+
+    return replace(inner, start=start)
+
+
+def agent(cloud: FakeCloud, mode: ExitMode, computed: list | None = None, *, edge: dict | None = None, **options):
+    """Asks the cloud for what the small network needs."""
+    options = {"session": "s", "clock": cloud.clock, "timeout_s": 5.0} | options
+    return StreamAgent(slow_edge(cloud.clock, computed, **(edge or {})), cloud, mode, ALPHA, **options)
+
+
+def cloud_of(**options) -> FakeCloud:
+    """A cloud with a clock of its own."""
+    return FakeCloud(Clock(), RTT_S, CLOUD_S, **options)

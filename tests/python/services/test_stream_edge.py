@@ -1,12 +1,11 @@
 """The edge of a split network in virtual time: latency, what is sent, and broken or hostile streams."""
 
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_cloud import Clock, FakeCloud, serving
-from split_net import CLASSES, HEAD_CLASSES, TIMESTEPS, edge_split, expected, head_logits, image_of, running_logits
+from fake_cloud import ALPHA, CLOUD_S, EARLY, EDGE_S, LATE, RTT_S, Clock, FakeCloud, agent, cloud_of, serving
+from split_net import CLASSES, HEAD_CLASSES, TIMESTEPS, expected, head_logits, image_of, running_logits
 
 from eccsnn.errors import EccsnnError
 from eccsnn.offload.exits import NEVER, confidence
@@ -16,36 +15,6 @@ from eccsnn.services.edge import Source
 from eccsnn.services.stream_edge import StreamAgent
 from eccsnn.transport.messages import RequestError, error_response
 from eccsnn.transport.proto.eccsnn.v1 import cloud_pb2 as pb
-
-EDGE_S, RTT_S, CLOUD_S = 0.02, 0.1, 0.01
-ALPHA = 0.8
-EARLY = next(v for v in range(200) if expected(v, ALPHA)[1] == 2)
-LATE = next(v for v in range(200) if expected(v, ALPHA)[1] == TIMESTEPS)
-
-
-def slow_edge(clock: Clock, computed: list | None = None, **changes) -> EdgeSplit:
-    """The small network, whose timesteps take `EDGE_S`."""
-    inner = edge_split(computed, **changes)
-
-    def start(image: np.ndarray):
-        step = inner.start(image)
-
-        def timed(timestep: int) -> EdgeStep:
-            clock.now += EDGE_S
-            return step(timestep)
-
-        return timed
-
-    return replace(inner, start=start)
-
-
-def agent(cloud: FakeCloud, mode: ExitMode, computed: list | None = None, *, edge: dict | None = None, **options):
-    options = {"session": "s", "clock": cloud.clock, "timeout_s": 5.0} | options
-    return StreamAgent(slow_edge(cloud.clock, computed, **(edge or {})), cloud, mode, ALPHA, **options)
-
-
-def cloud_of(**options) -> FakeCloud:
-    return FakeCloud(Clock(), RTT_S, CLOUD_S, **options)
 
 
 def local(image: np.ndarray) -> np.ndarray:
@@ -389,53 +358,6 @@ def not_used(tamper, text: str, answers: str) -> None:
     assert result.attempts == 1  # a cloud that does so is not asked again
     assert any(part in result.error for part in text.split("|"))
     assert cloud.streams[0].closed
-
-
-# ---- brief answers ----
-
-
-@pytest.mark.parametrize("mode", [ExitMode.LOCK_STEP, ExitMode.SPECULATIVE, ExitMode.EDGE_EXIT_HEAD])
-def test_brief_answers_decide_as_logits_do_and_so_does_a_cloud_that_does_not_know_them(mode: ExitMode) -> None:
-    found = {}
-    for name, options in {"brief": {}, "logits": {"answers": "logits"}, "old cloud": {}}.items():
-        cloud = cloud_of(knows_brief=name != "old cloud")
-        with agent(cloud, mode, edge={"exit_head": True}, edge_threshold=0.8, **options) as edge:
-            found[name] = [edge.process(image_of(value)) for value in range(12)]
-        asked = [request.brief for request in cloud.sent() if request.timestep == 0 and request.HasField("spikes")]
-        assert asked == [name != "logits"] * 12
-    for brief, full, old in zip(*found.values(), strict=True):
-        assert (brief.label, brief.confidence, brief.timesteps) == (full.label, full.confidence, full.timesteps)
-        np.testing.assert_array_equal(old.logits, full.logits)
-        assert replace(brief, message_bytes_down=0) == replace(
-            old, message_bytes_down=0, logits=None, latency_ms=brief.latency_ms, compute_ms=brief.compute_ms
-        )
-        assert brief.logits is None
-        assert brief.message_bytes_down < full.message_bytes_down
-    assert len({result.timesteps for result in found["brief"]}) > 1
-
-
-def test_a_confidence_at_the_threshold_stops_at_both_ends_of_the_wire() -> None:
-    # Thresholds at, just below and just above a confidence, where float32 could round across.
-    exact = float(confidence(running_logits(EARLY)[0]))
-    assert exact != float(np.float32(exact))
-    nearest = np.float32(exact)
-    for threshold in (nearest, np.nextafter(nearest, np.float32(0)), np.nextafter(nearest, np.float32(1))):
-        stops = set()
-        for mode in (ExitMode.LOCK_STEP, ExitMode.SPECULATIVE):
-            for answers in ("brief", "logits"):
-                cloud = cloud_of()
-                edge = StreamAgent(
-                    slow_edge(cloud.clock),
-                    cloud,
-                    mode,
-                    float(threshold),
-                    answers=answers,
-                    session="s",
-                    clock=cloud.clock,
-                )
-                stops.add(edge.process(image_of(EARLY)).timesteps)
-        assert len(stops) == 1
-        assert (stops == {1}) == (exact >= float(threshold))
 
 
 def test_answers_nobody_asked_for_end_the_stream() -> None:
