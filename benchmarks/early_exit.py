@@ -159,6 +159,16 @@ def table(synthetic: dict[str, Any], network: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def answers_table(logits: dict[str, Any], brief: dict[str, Any]) -> str:
+    """Bytes of an image in both forms of answers, from two files of `write`, in Markdown."""
+    lines = ["| mode | answers | messages up B | messages down B | wire up B | wire down B |", "| --- |" + " --- |" * 5]
+    for pair in zip(logits["rows"], brief["rows"], strict=True):
+        for row in pair:
+            sizes = [row["bytes"][name] for name in ("message_up", "message_down", "wire_up", "wire_down")]
+            lines.append(f"| {row['mode']} | {row['answers']} | {' | '.join(f'{size:.0f}' for size in sizes)} |")
+    return "\n".join(lines)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print a table, and write the summaries as JSON."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -170,15 +180,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--channels", type=int, default=8, help="of the 8 x 8 spikes on the wire; 8 are 64 bytes packed"
     )
     parser.add_argument("--images", type=int, default=40)
+    parser.add_argument("--answers", choices=["brief", "logits"], default="brief", help="what the cloud is asked for")
     parser.add_argument("--modes", nargs="+", choices=list(ExitMode), default=list(ExitMode))
     parser.add_argument("--network", action="store_true", help="a small network, in lock-step and speculating")
     parser.add_argument("--quick", action="store_true", help="a few images over one link")
     parser.add_argument("--out", type=Path, help="JSON file with all summaries")
     parser.add_argument("--table", type=Path, nargs=2, metavar="FILE", help="print the page's table of two such files")
+    parser.add_argument("--answers-table", type=Path, nargs=2, metavar="FILE", help="that of both forms of answers")
     given = parser.parse_args(argv)
-    if given.table is not None:
-        print(table(*(json.loads(path.read_text(encoding="utf-8")) for path in given.table)))
-        return 0
+    for make, files in ((table, given.table), (answers_table, given.answers_table)):
+        if files is not None:
+            print(make(*(json.loads(path.read_text(encoding="utf-8")) for path in files)))
+            return 0
     if given.quick:
         given.rtt_ms, given.mbit_s, given.images = [20], [10], 8
     values = np.random.default_rng(0).permutation(256)[: given.images].astype(np.uint8)
@@ -204,6 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         threshold=threshold,
         labels=labels,
         timeout_s=10.0,
+        answers=given.answers,
     )
     print(
         "medians and 95th percentiles of latency (ms) and round trips; means of timesteps needed/edge/sent, bytes up as"

@@ -133,7 +133,7 @@ def spikebottlenet_lines(row: Row, bottlenet: Row) -> list[str]:
 
 
 def computing_at_stop(files: Sequence[File]) -> float:
-    """Energy of the edge's arithmetic up to the stop, mJ, mean over test images and seeds."""
+    """Energy of the edge's arithmetic up to the stop, with that of an exit head, mJ, mean over test images and seeds."""
     return statistics.mean(_computing_at_stop(file) for file in files)
 
 
@@ -141,7 +141,9 @@ def _computing_at_stop(file: File) -> float:
     results, costs = file["results"], file["config"]["costs"]
     profile, options = load_profile(results["profile"]), {"precision": costs["precision"], "memory": costs["memory"]}
     work, stops = results["cut"]["work"]["edge"], results["cut"]["stops"]
-    steps = zip(work["synops"], work["macs"], stops, strict=True)
+    head = results["cut"]["work"].get("exit_head", {"macs": 0.0})["macs"]
+    macs = [m + t * head for t, m in enumerate(work["macs"], start=1)]
+    steps = zip(work["synops"], macs, stops, strict=True)
     return sum(n * edge_energy_mj(profile, synops=s, macs=m, **options).value for s, m, n in steps) / sum(stops)
 
 

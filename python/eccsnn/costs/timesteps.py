@@ -31,6 +31,7 @@ def timestep_costs(
     cloud: Mapping[str, Sequence[float]] | None = None,
     payload_bytes: Any = None,
     answer_bytes: float = 0.0,
+    exit_head_macs: float = 0.0,
     precision: str = "fp32",
     memory: bool = False,
 ) -> dict[str, FloatArray]:
@@ -42,6 +43,8 @@ def timestep_costs(
         cloud: The same of the cloud's part; None: nothing is sent.
         payload_bytes: Bytes of each packet, `[T, N]`; needed with `cloud`.
         answer_bytes: Of the answer to a timestep.
+        exit_head_macs: Of the head with which the edge decides whether to stop, a timestep; 0: it has none, or the
+            head does not run.
         precision: Of the edge's arithmetic; the cloud computes in fp32.
         memory: Adds one weight read for each operation on both sides.
 
@@ -65,11 +68,12 @@ def timestep_costs(
         )
     steps = len(edge["synops"])
     options = {"precision": precision, "memory": memory}
+    work = [(s, m + t * exit_head_macs) for t, (s, m) in enumerate(_work(edge, steps), start=1)]
     device = np.diff(
-        [edge_energy_mj(profile, synops=s, macs=m, **options).value for s, m in _work(edge, steps)],  # type: ignore[arg-type]
+        [edge_energy_mj(profile, synops=s, macs=m, **options).value for s, m in work],  # type: ignore[arg-type]
         prepend=0.0,
     )
-    computing = np.diff([edge_latency_ms(profile, synops=s, macs=m).value for s, m in _work(edge, steps)], prepend=0.0)
+    computing = np.diff([edge_latency_ms(profile, synops=s, macs=m).value for s, m in work], prepend=0.0)
     if cloud is None:
         both = {"device_energy_mj": device, "energy_mj": device}
         return both | {"latency_speculative_ms": computing, "latency_lock_step_ms": computing}

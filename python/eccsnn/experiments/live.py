@@ -48,8 +48,12 @@ def load_splits(config: Config) -> Splits:
 
 
 def cloud_arguments(run: str, device: str | None = None, precision: str | None = None) -> dict[str, Any]:
+    """Arguments of `eccsnn.services.cloud.run_cloud` for a run that a process of its own opens."""
+    return serve_arguments(_of_ecc_snn(load(run, device=device, precision=precision)))
+
+
+def serve_arguments(loaded: LoadedRun) -> dict[str, Any]:
     """Arguments of `eccsnn.services.cloud.run_cloud` that serve a run's cloud model."""
-    loaded = _of_ecc_snn(load(run, device=device, precision=precision))
     return {
         "predict": loaded.cloud_logits,
         "class_ids": loaded.cloud.head.class_ids,
@@ -77,12 +81,11 @@ def serve_run(
     """
     if (tls_cert is None) != (tls_key is None):
         raise ConfigError("one of --tls-cert and --tls-key is missing; give both, or neither to serve without TLS.")
-    served = load(run, device=device, precision=precision)
-    arguments = (
-        split_live.cloud_arguments(str(run), device)
-        if isinstance(served, LoadedSplit)
-        else cloud_arguments(str(run), device, precision)
-    )
+    loaded = load(run, device=device, precision=precision)
+    if isinstance(loaded, LoadedSplit):
+        arguments = split_live.serve_arguments(loaded)
+    else:
+        arguments = serve_arguments(loaded)
     run_cloud(**arguments, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key)
 
 

@@ -201,7 +201,7 @@ def _link(run: Run, cut: Artefact, uncut: Artefact, tables: Artefact | None, sum
         "uncut": uncut.key,
         "tables": None if tables is None else tables.key,
         "link": config.link.model_dump(mode="json"),
-        "threshold": None if exits is None else exits["threshold"],
+        "thresholds": None if exits is None else [exits["threshold"], exits["cloud_threshold"]],
         "exit_head": config.exits and config.exit.decide == "edge_head",
         "device": config.device,
         "hardware": run.info["hardware"],

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from eccsnn.data import ImageSet, normalize
 from eccsnn.errors import ConfigError
+from eccsnn.experiments.load import LoadedRun, load
 from eccsnn.experiments.split_load import LoadedSplit
 from eccsnn.services.early_exit import EdgeSplit, ExitMode
 from eccsnn.services.loopback import factory_command, measure_stream
@@ -38,12 +39,21 @@ class _Decoder:
 
 
 def cloud_arguments(run: str, device: str | None = None) -> dict[str, Any]:
-    """Arguments of `eccsnn.services.cloud.run_cloud` that serve the cloud's part of a run."""
-    loaded = opened(Path(run), device)
+    """Arguments of `eccsnn.services.cloud.run_cloud` for a run that a process of its own opens."""
+    return serve_arguments(opened(Path(run), device))
+
+
+def serve_arguments(loaded: LoadedSplit) -> dict[str, Any]:
+    """Arguments of `eccsnn.services.cloud.run_cloud` that serve the cloud's part of a run.
+
+    Raises:
+        ConfigError: The run is another one.
+    """
+    _cut(loaded)
     served = cloud_split(
         loaded.cloud,
         loaded.model.timesteps,
-        exit_threshold=loaded.threshold,
+        exit_threshold=loaded.cloud_threshold,
         decoders={SPIKE_CODEC: lambda: _Decoder(loaded)},
     )
     ids = loaded.model.head.class_ids
@@ -85,11 +95,12 @@ def opened(run: Path, device: str | None = None) -> LoadedSplit:
     Raises:
         ConfigError: The run is another one.
     """
-    from eccsnn.experiments.load import load
+    return _cut(load(run, device=device))
 
-    loaded = load(run, device=device)
+
+def _cut(loaded: LoadedRun | LoadedSplit) -> LoadedSplit:
     if not isinstance(loaded, LoadedSplit) or loaded.tables is None:
-        raise ConfigError(f"{run} is no run of a cut spiking network; give one of neucodex or spikebottlenet.")
+        raise ConfigError(f"{loaded.path} is no run of a cut spiking network; give one of neucodex or spikebottlenet.")
     return loaded
 
 
@@ -134,7 +145,8 @@ def measure(
         modes=modes,
         shapes=[LinkShape(rtt_ms=rtt, up_mbit_s=rate, down_mbit_s=rate) for rtt, rate in links],
         edge=edge_arguments(loaded),
-        threshold=loaded.threshold,
+        threshold=loaded.cloud_threshold,
+        edge_threshold=loaded.threshold,
         labels=labels,
         timeout_s=timeout_s,
         image_codec="jpeg",
@@ -164,7 +176,7 @@ def answer(
         labels: Their class ids, or None.
         host, port: Of the cloud.
         mode: A value of `ExitMode`.
-        threshold: Confidence at which an image stops; None takes the run's.
+        threshold: Confidence at which an image stops; None takes the run's, of whoever decides in this mode.
         codec: Of uploads, for `upload_image`.
         timeout_s: How long to wait for anything from the cloud.
         tls_ca: PEM file with the certificates to trust; None speaks without TLS.
@@ -184,7 +196,8 @@ def answer(
         images,
         edge=edge_arguments(loaded),
         mode=ExitMode(mode),
-        threshold=loaded.threshold if threshold is None else threshold,
+        threshold=loaded.cloud_threshold if threshold is None else threshold,
+        edge_threshold=loaded.threshold if threshold is None else threshold,
         host=host,
         port=port,
         labels=labels,
@@ -196,6 +209,7 @@ def answer(
     rows = [
         {
             "label": None if one.label is None else loaded.class_names[one.label],
+            "confidence": one.confidence,
             "source": str(one.source),
             "timesteps": one.timesteps,
             "latency_ms": one.latency_ms,

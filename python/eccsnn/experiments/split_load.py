@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from eccsnn import offload
 from eccsnn._core import SpikeTables
@@ -38,6 +38,8 @@ class SplitDeployment(BaseModel):
         mean, std: Per channel, of the training data.
         point: Split point; None where nothing is cut.
         threshold: Confidence at which an image stops, chosen on validation data; None: it takes all timesteps.
+        cloud_threshold: The same for the cloud's running logits, which decide in lock-step and in speculation; where no
+            head decides, it is `threshold`.
         exit_head: Whether the edge's own head decides, and not the cloud's running logits.
     """
 
@@ -51,7 +53,14 @@ class SplitDeployment(BaseModel):
     std: tuple[float, ...]
     point: str | None = None
     threshold: float | None = None
+    cloud_threshold: float | None = None
     exit_head: bool = False
+
+    @model_validator(mode="after")
+    def _has_the_threshold_of_whoever_may_decide(self) -> SplitDeployment:
+        if self.exit_head and "cloud_threshold" not in self.model_fields_set:
+            raise ValueError("cloud_threshold is missing, which a run with an exit head needs")
+        return self
 
 
 @dataclass(frozen=True)
@@ -80,8 +89,8 @@ class LoadedSplit(OpenedRun):
         uncut: The uncut network with as many epochs; None for cloud only.
         exit_head: The edge's own head, or None.
         tables: Where the spike codec starts; None where no spikes are sent.
-        system, class_names, image_size, mean, std, point, threshold: As in `SplitDeployment`; a threshold of None is
-            infinite here.
+        system, class_names, image_size, mean, std, point, threshold, cloud_threshold: As in `SplitDeployment`; a
+            threshold of None is infinite here.
         device: Where the models compute, in fp32, in which thresholds are chosen.
     """
 
@@ -95,6 +104,8 @@ class LoadedSplit(OpenedRun):
         self.std: Sequence[float] = settings.std
         self.point = settings.point
         self.threshold = offload.NEVER if settings.threshold is None else settings.threshold
+        by_cloud = settings.cloud_threshold if settings.exit_head else settings.threshold
+        self.cloud_threshold = offload.NEVER if by_cloud is None else by_cloud
         self.device = check_device(device or "cpu")
         if precision not in (None, "fp32"):
             raise ValueError(

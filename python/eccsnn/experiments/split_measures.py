@@ -152,7 +152,7 @@ class _First(nn.Module):
 
 def counts(config: SplitConfig, splits: Splits, cut: Path | None, uncut: Path | None, folder: Path) -> None:
     """Work of an image up to each timestep, from validation images: of the edge's part, the cloud's, the uncut network;
-    and the bytes of an uploaded image."""
+    that of the edge's exit head at each timestep; and the bytes of an uploaded image."""
     chosen = np.linspace(0, len(splits.val) - 1, min(_COUNTED_IMAGES, len(splits.val))).astype(np.int64)
     pixels = splits.val.gather(chosen)
     images = normalize(torch.from_numpy(pixels), splits.mean, splits.std)
@@ -174,6 +174,10 @@ def counts(config: SplitConfig, splits: Splits, cut: Path | None, uncut: Path | 
         model = load_model(cut / MODEL)
         edge, cloud = split(cast(Any, model), config.unit.point)
         found["wire"] = {"name": edge.wire.name, "shape": [edge.wire.channels, edge.wire.size, edge.wire.size]}
+        if (cut / EXIT_HEAD).is_file():
+            # Products alone, as everywhere: the mean over space is not one.
+            head, shape = exit_head(config, model.head.class_ids), (edge.wire.channels, edge.wire.size, edge.wire.size)
+            found["exit_head"] = {"macs": float(sum(count_macs(head, shape).values()))}
         point = model.split_point(config.unit.point)
         found["point"] = {"name": point.name, "shape": [point.channels, point.size, point.size]}
         found["edge"] = _count_images(edge, images, splits.image_shape)

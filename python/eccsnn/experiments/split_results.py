@@ -21,10 +21,8 @@ from eccsnn.errors import ConfigError
 from eccsnn.experiments.split_load import SplitDeployment
 from eccsnn.experiments.split_schema import SplitConfig
 from eccsnn.systems import neucodex
+from eccsnn.transport.answers import brief_answer_bytes
 
-_ANSWER_BYTES_A_CLASS = (
-    4  # an answer carries one fp32 logit a class; framing is measured on the link, not modelled here
-)
 COSTS = {
     "device_energy_mj": ("mJ", "edge operations and radio"),
     "energy_mj": ("mJ", "the same with the cloud's operations"),
@@ -63,10 +61,16 @@ def collect(config: SplitConfig, splits: Splits, outputs: Path, counts: Path) ->
     if config.unit is None:
         return summary
     sizes = {part: arrays[f"cut_{part}_bytes"] for part in ("val", "test")}
-    costs = {part: _costs(config, counted["edge"], counted["cloud"], sizes[part], len(ids)) for part in sizes}
-    cut = _Judged(config, splits, ids, arrays, "cut", costs)
+
+    def costs(exit_head_macs: float = 0.0) -> dict[str, Any]:
+        work = (counted["edge"], counted["cloud"])
+        return {part: _costs(config, *work, sizes[part], ids, exit_head_macs) for part in sizes}
+
+    head = counted.get("exit_head", {"macs": 0.0})
+    cut = _Judged(config, splits, ids, arrays, "cut", costs(), costs(head["macs"]))
     summary["split"] = _split(config, counted)
-    summary["cut"] = cut.summary() | {"work": {"edge": counted["edge"], "cloud": counted["cloud"]}}
+    work = {name: counted[name] for name in ("edge", "cloud", "exit_head") if name in counted}
+    summary["cut"] = cut.summary() | {"work": work}
     summary["loss"] = {
         "all_timesteps": asdict(offload.paired_bootstrap(uncut.right, cut.right)),
         "chosen": asdict(offload.paired_bootstrap(uncut.right, cut.right_at_stop)),
@@ -77,7 +81,7 @@ def collect(config: SplitConfig, splits: Splits, outputs: Path, counts: Path) ->
     if "cut_test_firing_rate" in arrays:
         summary["payload"]["wire_firing_rate"] = arrays["cut_test_firing_rate"].tolist()
     if config.spiking:
-        summary["ablation"] = _ablation(config, counted, uncut, cut, summary["split"], len(ids))
+        summary["ablation"] = _ablation(config, counted, uncut, cut, summary["split"], ids)
     return summary
 
 
@@ -91,7 +95,7 @@ def collect_cloud_only(config: SplitConfig, splits: Splits, outputs: Path, count
     nothing = {"synops": [0.0], "macs": [0.0]}
     for codec in ("png", "jpeg"):
         sizes = {part: arrays[f"{codec}_{part}_bytes"] for part in ("val", "test")}
-        costs = {part: _costs(config, nothing, counted["uncut"], sizes[part], len(ids)) for part in sizes}
+        costs = {part: _costs(config, nothing, counted["uncut"], sizes[part], ids) for part in sizes}
         summary[codec] = _Judged(config, splits, ids, arrays, codec, costs).summary()
     summary["work"] = {"cloud": counted["uncut"]}
     return summary
@@ -109,6 +113,7 @@ def deployment(config: SplitConfig, splits: Splits, summary: Mapping[str, Any]) 
         std=tuple(splits.std),
         point=None if config.unit is None else config.unit.point,
         threshold=None if chosen is None else chosen["threshold"],
+        cloud_threshold=None if chosen is None else chosen["cloud_threshold"],
         exit_head=config.exits and config.exit.decide == "edge_head",
     )
     return settings.model_dump(mode="json", by_alias=True)
@@ -125,8 +130,8 @@ class _Judged:
         arrays: Mapping[str, np.ndarray],
         name: str,
         costs: Mapping[str, Any],
+        exit_costs: Mapping[str, Any] | None = None,
     ) -> None:
-        by_part = costs if "test" in costs else {"val": costs, "test": costs}
         logits = {part: arrays[f"{name}_{part}_logits"] for part in ("val", "test")}
         running = offload.running_mean(logits["test"])
         labels = splits.test.labels
@@ -135,27 +140,35 @@ class _Judged:
         self.timesteps = len(running)
         deciding = {part: arrays.get(f"{name}_{part}_exit") for part in logits}
 
-        def part(name: str, images: Any) -> dict[str, Any]:
+        def part(name: str, images: Any, by_part: Mapping[str, Any]) -> dict[str, Any]:
             return {
                 "logits": logits[name],
                 "labels": images.labels,
                 "deciding": deciding[name],
-                "costs": by_part[name],
+                "costs": by_part[name] if "test" in by_part else by_part,
             }
 
+        # An exit head runs, and is paid for, only where it decides.
+        exiting = costs if exit_costs is None else exit_costs
         self.exit: dict[str, Any] | None = None
         stops = np.full(len(labels), self.timesteps)
         if config.exits:
+            validation = part("val", splits.val, exiting)
             self.exit = neucodex.early_exit(
-                part("val", splits.val), part("test", splits.test), ids, tolerance=config.exit.tolerance
+                validation, part("test", splits.test, exiting), ids, tolerance=config.exit.tolerance
             )
             stops = self.exit.pop("stops")
+            self.exit["cloud_threshold"] = self.exit["threshold"]
+            if validation["deciding"] is not None:
+                self.exit["cloud_threshold"] = _chosen(validation | {"deciding": None}, ids, config.exit.tolerance)
         self.stops = stops
         self.right_at_stop = self.right_by_timestep[stops - 1, np.arange(len(stops))]
         everything = offload.exit_curve(
-            class_ids=ids, thresholds=[offload.NEVER], part="test", **part("test", splits.test)
+            class_ids=ids, thresholds=[offload.NEVER], part="test", **part("test", splits.test, costs)
         )
         self.all_timesteps = {key: value for key, value in everything.point(0).items() if key != "threshold"}
+        if self.exit is not None:
+            self.exit["all_timesteps"] = self.all_timesteps
         self.chosen = self.all_timesteps if self.exit is None else self.exit["chosen"]
 
     def summary(self) -> dict[str, Any]:
@@ -169,6 +182,13 @@ class _Judged:
             "right": _bits(self.right),
             "right_at_stop": _bits(self.right_at_stop),
         }
+
+
+def _chosen(validation: Mapping[str, Any], ids: list[int], tolerance: float) -> float | None:
+    """The threshold that validation data choose, by the rule of `neucodex.early_exit`; None: never reached."""
+    curve = offload.exit_curve(class_ids=ids, part="validation", **validation)
+    threshold = float(curve.threshold[offload.choose_exit(curve, tolerance)])
+    return threshold if np.isfinite(threshold) else None
 
 
 def _bits(right: np.ndarray) -> str:
@@ -190,7 +210,8 @@ def _costs(
     edge: Mapping[str, Any],
     cloud: Mapping[str, Any] | None = None,
     sizes: np.ndarray | None = None,
-    classes: int = 0,
+    class_ids: list[int] | None = None,
+    exit_head_macs: float = 0.0,
 ) -> dict[str, Any]:
     return dict(
         timestep_costs(
@@ -198,11 +219,18 @@ def _costs(
             edge=edge,
             cloud=cloud,
             payload_bytes=sizes,
-            answer_bytes=_ANSWER_BYTES_A_CLASS * classes,
+            answer_bytes=_answer_bytes(class_ids) if class_ids else 0.0,
+            exit_head_macs=exit_head_macs,
             precision=config.costs.precision,
             memory=config.costs.memory,
         )
     )
+
+
+def _answer_bytes(class_ids: list[int]) -> int:
+    """Bytes of an answer, which is brief: whoever stops needs a class and a confidence, and no system here learns from
+    logits. Framing is measured on the link, not modelled here."""
+    return brief_answer_bytes(class_ids)
 
 
 def _head(config: SplitConfig, splits: Splits, counted: Mapping[str, Any]) -> dict[str, Any]:
@@ -279,7 +307,7 @@ def _ablation(
     uncut: _Judged,
     cut: _Judged,
     cut_at: Mapping[str, Any],
-    classes: int,
+    class_ids: list[int],
 ) -> list[dict[str, Any]]:
     """Compression x early exit. Without compression the uncut network is cut at the same point, and its spikes cross
     packed at one bit."""
@@ -294,7 +322,7 @@ def _ablation(
             edge_energy_mj(profile, synops=s, macs=m, **options).value  # type: ignore[arg-type]
             for s, m in zip(work["synops"], work["macs"], strict=True)
         ]
-        down = _ANSWER_BYTES_A_CLASS * classes * float(stops.mean())
+        down = _answer_bytes(class_ids) * float(stops.mean())
         radio = radio_energy_mj(profile, bytes_up=bytes_up, bytes_down=down).value
         right = judged.right_by_timestep[stops - 1, np.arange(len(stops))]
         return {

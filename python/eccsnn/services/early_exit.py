@@ -84,7 +84,8 @@ class StreamResult:
     Attributes:
         mode: how it was answered.
         label: the class, by its id; None when nobody could answer.
-        logits: f32 `[K]` behind it: the running mean, or None.
+        confidence: largest softmax behind it, in [0, 1]; None when nobody could answer.
+        logits: f32 `[K]` behind it: the running mean; None where they did not travel, or nobody could answer.
         class_ids: class of each logit.
         source: who answered.
         latency_ms: from the image to the label, on the edge's clock.
@@ -110,6 +111,7 @@ class StreamResult:
 
     mode: ExitMode
     label: int | None
+    confidence: float | None
     logits: NDArray[np.float32] | None
     class_ids: tuple[int, ...]
     source: Source

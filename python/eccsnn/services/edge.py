@@ -251,8 +251,9 @@ class EdgeAgent:
         if answer is None:
             sizes |= {"reason": upload.reason, "error": upload.error}
             return self._edge_result(logits[0], ambiguity, edge_ms, start_s, Source.EDGE_FALLBACK, **sizes)
+        assert answer.logits is not None  # a brief answer was not asked for
         return EdgeResult(
-            label=answer.class_list.class_ids[int(answer.logits.argmax())],
+            label=answer.label,
             logits=answer.logits,
             class_ids=answer.class_list.class_ids,
             source=Source.CLOUD,

@@ -20,6 +20,7 @@ from eccsnn.errors import EccsnnError
 from eccsnn.services.batching import Batched, ItemExpiredError, MicroBatcher, QueueFullError
 from eccsnn.services.split import Packet, SplitModel, Step, advance
 from eccsnn.transport import images, messages
+from eccsnn.transport.answers import make_answer
 from eccsnn.transport.messages import ClassList, CloudInfo, Name, RequestError, StreamCounts
 from eccsnn.transport.proto.eccsnn.v1 import cloud_pb2 as pb
 
@@ -160,7 +161,7 @@ class CloudHandler:
             time_remaining_s: how long the caller will wait; None: for ever.
 
         Returns:
-            Bytes of an InferResponse: logits, or an ErrorDetail.
+            Bytes of an InferResponse: an Answer, or an ErrorDetail.
         """
         request: pb.InferRequest | None = None
         try:
@@ -276,21 +277,18 @@ class CloudHandler:
     async def _answer_image(self, request: pb.InferRequest, expired: Callable[[], bool]) -> bytes:
         done = await self.compute(request, expired)
         assert isinstance(done.result, np.ndarray)
+        classes = self.model.classes
         response = pb.InferResponse(
-            session=request.session,
             sequence=request.sequence,
             timestep=request.timestep,
             last=True,
-            model_id=self.model.model_id,
             queue_ms=done.queue_ms,
             compute_ms=done.compute_ms,
-            batch_size=done.batch_size,
-            answer=pb.Answer(
-                logits=done.result.tolist(),
-                class_ids=self.model.classes.class_ids,
-                class_list_version=self.model.classes.version,
-            ),
+            answer=make_answer(done.result, classes.class_ids, classes.version, brief=request.brief),
         )
+        if not request.brief:
+            response.session, response.model_id = request.session, self.model.model_id
+            response.batch_size = done.batch_size
         return response.SerializeToString()
 
     def _process(self, items: list[pb.InferRequest | Packet]) -> list[Result]:

@@ -123,8 +123,10 @@ class SampleStream:
             raise _malformed(
                 f"timestep {timestep} came where {sample.admitted} is next; send each timestep once, in order"
             )
-        elif (sample.split, sample.codec) != (split, packet.codec) or request.HasField("exit_threshold"):
-            raise _malformed("the split point, codec or exit threshold came anew; they are said with timestep 0")
+        elif (
+            (sample.split, sample.codec) != (split, packet.codec) or request.HasField("exit_threshold") or request.brief
+        ):
+            raise _malformed("the split point, codec, exit threshold or brief came anew; they are said with timestep 0")
         if timestep >= split.timesteps:
             raise _malformed(f"timestep {timestep} is beyond the {split.timesteps} of the model")
         if sample.complete:
@@ -150,7 +152,7 @@ class SampleStream:
                 raise RequestError(
                     pb.ERROR_CODE_OVERLOADED, f"{under_way} samples are under way on {where}; end one first"
                 )
-        sample = self._open[key] = Sample(split, request.spikes.codec, threshold)
+        sample = self._open[key] = Sample(split, request.spikes.codec, threshold, request.brief)
         self._handler.samples += 1
         self._handler.count(samples=1)
         return sample
@@ -191,6 +193,7 @@ class SampleStream:
             queue_ms=done.queue_ms,
             compute_ms=step.compute_ms,
             batch_size=done.batch_size,
+            brief=sample.brief,
         )
         return response.SerializeToString()
 

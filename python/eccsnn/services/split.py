@@ -95,6 +95,7 @@ class Sample:
         split: where it enters the network.
         codec: of all its packets.
         threshold: confidence at which it ends.
+        brief: its answers say the class and the confidence alone.
         admitted: packets let in so far, which is the next timestep; like the next two, written by the event loop.
         complete: a packet with `last` was let in.
         closed: nobody waits for it any more.
@@ -109,6 +110,7 @@ class Sample:
     split: SplitModel
     codec: int
     threshold: float
+    brief: bool = False
     admitted: int = 0
     complete: bool = False
     closed: bool = False

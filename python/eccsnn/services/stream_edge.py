@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from eccsnn.errors import CloudUnavailableError, MessageError
-from eccsnn.offload.exits import NEVER, confidence
+from eccsnn.offload.exits import NEVER
 from eccsnn.services.breaker import CircuitBreaker
 from eccsnn.services.client import CloudClient, CloudTimeoutError
 from eccsnn.services.cloud_stream import CloudStream
@@ -27,6 +27,7 @@ from eccsnn.transport.proto.eccsnn.v1 import cloud_pb2 as pb
 from eccsnn.transport.spike_messages import SampleRefusedError, StepAnswer, end_request, parse_step, spike_request
 
 AnswerAt = Literal["edge", "cloud"]
+Answers = Literal["brief", "logits"]
 OnBreak = Literal["finish", "resend"]
 Taken = TypeVar("Taken")
 
@@ -39,8 +40,7 @@ class StreamAgent:
     """Answers images one by one over one stream that stays open.
 
     When the stream breaks in mid-sample, stalls, or carries an answer that cannot be, the sample is finished with what
-    is
-    there: the cloud's last running logits (source "cloud_partial"), else the exit head or the local network
+    is there: the cloud's last answer (source "cloud_partial"), else the exit head or the local network
     ("edge_fallback"); or it is sent again from timestep 0, without computing anything twice. The result has the reason.
 
     Args:
@@ -52,6 +52,8 @@ class StreamAgent:
         edge_threshold: the same for the exit head; None: `threshold`.
         answer_at: with an exit head: "edge" answers with its logits once it is sure; "cloud" only stops, and asks the
             cloud.
+        answers: what the cloud is asked for: "brief", a class and its confidence, or "logits". The same is decided by
+            either; results have logits only where they travelled.
         on_break: "finish" or "resend".
         resends: further attempts with "resend".
         timeout_s: how long to wait for anything from the cloud.
@@ -77,6 +79,7 @@ class StreamAgent:
         *,
         edge_threshold: float | None = None,
         answer_at: AnswerAt = "cloud",
+        answers: Answers = "brief",
         on_break: OnBreak = "finish",
         resends: int = 1,
         timeout_s: float = 2.0,
@@ -102,6 +105,8 @@ class StreamAgent:
             raise ValueError(
                 f"answer_at is {answer_at!r}, on_break {on_break!r}; expected 'edge' or 'cloud', 'finish' or 'resend'"
             )
+        if answers not in ("brief", "logits"):
+            raise ValueError(f"answers is {answers!r}; expected 'brief' or 'logits'")
         if image_codec not in images.CODECS:
             raise ValueError(f"image codec is {image_codec!r}; expected one of {', '.join(images.CODECS)}")
         if self.mode is ExitMode.EDGE_EXIT_HEAD and not edge.exit_head:
@@ -109,6 +114,7 @@ class StreamAgent:
         if self.mode is ExitMode.EDGE_ONLY and not edge.exit_head and edge.local is None:
             raise ValueError("mode edge_only needs an edge with a local network or an exit head")
         self._edge, self._client = edge, client
+        self.answers, self._brief = answers, answers == "brief"
         self._answer_at, self._resends = answer_at, resends if on_break == "resend" else 0
         self.timeout_s, self._deadline_s = timeout_s, deadline_s
         self._breaker = breaker or CircuitBreaker()
@@ -242,7 +248,7 @@ class StreamAgent:
             answer = self._wait_step(sample)
             if answer.last:
                 return self._by_cloud(sample, answer)
-            if confidence(answer.logits) >= self.threshold:
+            if answer.confidence >= self.threshold:
                 self._send_end(sample)
                 return self._by_cloud(sample, answer)
 
@@ -268,10 +274,11 @@ class StreamAgent:
             shape=shape,
             model_id=self._model_id,
             class_list_version=cloud.class_list.version,
+            brief=self._brief,
         )
         self._send(stream, sample, request, len(data))
         answer = self._wait(sample, lambda raw: self._take_image(sample, name, raw))
-        return Decision(Source.CLOUD, answer.logits, answer.class_list.class_ids, cloud_ms=(answer.compute_ms,))
+        return Decision(Source.CLOUD, answer, answer.class_list.class_ids, cloud_ms=(answer.compute_ms,))
 
     def _until_last(self, sample: Sample) -> Decision:
         while not (answer := self._wait_step(sample)).last:
@@ -280,7 +287,7 @@ class StreamAgent:
 
     def _by_cloud(self, sample: Sample, answer: StepAnswer) -> Decision:
         classes = self._known().class_list.class_ids
-        return Decision(Source.CLOUD, answer.logits, classes, answer.timestep + 1, tuple(sample.attempt.cloud_ms))
+        return Decision(Source.CLOUD, answer, classes, answer.timestep + 1, tuple(sample.attempt.cloud_ms))
 
     # ---- messages ----
 
@@ -307,6 +314,7 @@ class StreamAgent:
             split_point=self._edge.split_point if new else "",
             model_id=self._model_id if new else "",
             class_list_version=cloud.class_list.version if new else 0,
+            brief=self._brief and timestep == 0,
         )
         if timestep == 0:
             request.exit_threshold = self.threshold if self.mode is ExitMode.SPECULATIVE else NEVER
@@ -366,7 +374,7 @@ class StreamAgent:
         """
         self._count(sample, raw)
         try:
-            answer = parse_step(raw, self._session, self._known().class_list)
+            answer = parse_step(raw, self._session, self._known().class_list, brief=self._brief)
         except SampleRefusedError as error:
             if error.sequence < sample.attempt.sequence:
                 return None
@@ -394,7 +402,7 @@ class StreamAgent:
         with contextlib.suppress(DecodeError):
             if pb.InferResponse.FromString(raw).sequence < name.sequence:
                 return None
-        return messages.parse_answer(raw, name, self._known().class_list)
+        return messages.parse_answer(raw, name, self._known().class_list, brief=self._brief)
 
     def _check_split(self, splits: tuple[SplitInfo, ...]) -> None:
         edge = self._edge

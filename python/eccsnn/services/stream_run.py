@@ -48,7 +48,8 @@ def run_stream(
         images: uint8 `[C, H, W]` each.
         edge: the edge's part of the network.
         mode: who decides to stop, and what is sent.
-        threshold: confidence at which the cloud's running logits are good enough (alpha).
+        threshold: confidence at which the cloud's running logits are good enough (alpha); the exit head's, where that
+            is another, is `edge_threshold` among the arguments of the agent.
         host: of the cloud.
         port: its port.
         labels: true class of each image, for the accuracy.
@@ -96,7 +97,8 @@ def run_stream(
     summary = summarize_stream(
         results,
         mode=stream.mode,
-        threshold=threshold,
+        threshold=stream.edge_threshold if stream.mode is ExitMode.EDGE_EXIT_HEAD else threshold,
+        answers=stream.answers,
         labels=labels,
         transport=f"one gRPC stream over {'TLS over ' if tls_root is not None else ''}TCP, through a counting proxy",
         shape=shape,

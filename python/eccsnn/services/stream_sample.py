@@ -12,14 +12,15 @@ from eccsnn.errors import EccsnnError
 from eccsnn.offload.exits import confidence
 from eccsnn.services.early_exit import EdgeSplit, EdgeStep, ExitMode, StreamResult, pipeline_ms
 from eccsnn.services.edge import Source
+from eccsnn.transport.answers import Verdict, judge
 
 
 @dataclass(frozen=True)
 class Decision:
-    """An answer: who gave it, logits f32 `[K]` with their classes, timesteps behind it, the cloud's time for each."""
+    """An answer: who gave it, the verdict over which classes, timesteps behind it, the cloud's time for each."""
 
     source: Source
-    logits: NDArray[np.float32] | None
+    verdict: Verdict | None
     class_ids: tuple[int, ...]
     timesteps: int = 0
     cloud_ms: tuple[float, ...] = ()
@@ -104,7 +105,8 @@ class Sample:
 
     def by_head(self, source: Source) -> Decision:
         """What the exit head answers after the timesteps computed."""
-        return Decision(source, self._head(), self._edge.class_ids, len(self.steps))
+        ids = self._edge.class_ids
+        return Decision(source, judge(self._head(), ids), ids, len(self.steps))
 
     def alone(self, source: Source, threshold: float) -> Decision:
         """What the edge answers without a cloud: as `edge_only` its local network, else its exit head once it is sure.
@@ -116,7 +118,7 @@ class Sample:
             start_s = self._clock()
             logits = self._checked(self._edge.local(self.image), "the local network")
             self._local_ms = (self._clock() - start_s) * 1e3
-            return Decision(source, logits, self._edge.class_ids)
+            return Decision(source, judge(logits, self._edge.class_ids), self._edge.class_ids)
         while len(self.steps) < self._edge.timesteps and not (self.steps and self.sure(threshold)):
             self.compute(len(self.steps))
         return self.by_head(source)
@@ -141,12 +143,14 @@ class Sample:
         if decision.cloud_ms and needed:
             lock_step = mode is ExitMode.LOCK_STEP
             compute_ms = pipeline_ms(self._edge_ms[:needed], decision.cloud_ms, lock_step=lock_step)
+        verdict = decision.verdict
         packets = [packet for attempt in self.attempts for packet in attempt.packets]
         used = self.attempt.packets[: needed or 1] if decision.source is Source.CLOUD else []
         return StreamResult(
             mode=mode,
-            label=decision.class_ids[int(decision.logits.argmax())] if decision.logits is not None else None,
-            logits=decision.logits,
+            label=None if verdict is None else verdict.label,
+            confidence=None if verdict is None else verdict.confidence,
+            logits=None if verdict is None else verdict.logits,
             class_ids=decision.class_ids,
             source=decision.source,
             latency_ms=latency_ms,

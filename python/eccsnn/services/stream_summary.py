@@ -20,6 +20,7 @@ def summarize_stream(
     *,
     mode: ExitMode,
     threshold: float,
+    answers: str = "brief",
     labels: Sequence[int] | None = None,
     transport: str,
     shape: LinkShape | None = None,
@@ -31,7 +32,8 @@ def summarize_stream(
     Args:
         results: of every image, in order.
         mode: of all of them.
-        threshold: confidence at which a sample stops (alpha).
+        threshold: confidence at which a sample stops (alpha), of whoever decides.
+        answers: what the cloud was asked for, "brief" or "logits"; see `StreamAgent`.
         labels: true class of each image; None: no accuracy.
         transport: in words.
         shape: of the link; None: not shaped.
@@ -57,6 +59,7 @@ def summarize_stream(
         "provenance": "measured",
         "mode": str(mode),
         "threshold": threshold if np.isfinite(threshold) else None,
+        "answers": answers,
         "transport": transport,
         "shape": (shape or LinkShape()).describe(),
         "images": len(results),

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-import numpy as np
 from google.protobuf.message import DecodeError
-from numpy.typing import NDArray
 
 from eccsnn.errors import MessageError
 from eccsnn.transport import images
+from eccsnn.transport.answers import Verdict, is_brief, read_answer
 from eccsnn.transport.proto.eccsnn.v1 import cloud_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Cloud"].full_name
@@ -82,10 +81,17 @@ class ClassList:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The cloud's answer to one request: logits f32 `[K]` with the class of each, and the times spent in the cloud."""
+class Answer(Verdict):
+    """The cloud's answer to one request: its verdict, and how it came about.
 
-    logits: NDArray[np.float32]
+    Attributes:
+        class_list: class of each logit.
+        model_id: model that answered; empty where the answer was brief, as is the batch size (1).
+        queue_ms: time the request waited in the cloud.
+        compute_ms: time the batch with this request took.
+        batch_size: requests in that batch.
+    """
+
     class_list: ClassList
     model_id: str
     queue_ms: float
@@ -163,6 +169,7 @@ def image_request(
     shape: tuple[int, int, int] | None = None,
     model_id: str = "",
     class_list_version: int = 0,
+    brief: bool = False,
 ) -> pb.InferRequest:
     """A request that carries one encoded image.
 
@@ -173,6 +180,7 @@ def image_request(
         shape: `(C, H, W)`, required for raw.
         model_id: model that is meant; empty: the one served.
         class_list_version: class list that the edge knows; 0: any.
+        brief: ask for the class and the confidence alone.
 
     Raises:
         ValueError: unknown codec, or raw without a shape.
@@ -193,6 +201,7 @@ def image_request(
         model_id=model_id,
         split_point=INPUT_SPLIT_POINT,
         class_list_version=class_list_version,
+        brief=brief,
         image=payload,
     )
 
@@ -296,17 +305,19 @@ def error_response(request: pb.InferRequest | None, error: RequestError, model_i
     return response
 
 
-def parse_answer(raw: bytes, name: Name, expected: ClassList | None) -> Answer:
+def parse_answer(raw: bytes, name: Name, expected: ClassList | None, *, brief: bool = False) -> Answer:
     """Parse the cloud's answer and check that it belongs to the request.
 
     Args:
         raw: bytes of an InferResponse.
         name: of the request.
         expected: the class list that the answer must use; None: any that is valid in itself.
+        brief: the answer was asked to be brief; logits are taken all the same. Needs `expected`.
 
     Raises:
         RequestError: the cloud refused the request.
-        MessageError: the bytes are no answer, or an answer to another request, over other classes, or of another shape.
+        MessageError: the bytes are no answer, or an answer to another request, over other classes, or with impossible
+            numbers.
     """
     try:
         response = pb.InferResponse.FromString(raw)
@@ -319,19 +330,18 @@ def parse_answer(raw: bytes, name: Name, expected: ClassList | None) -> Answer:
         refused = RequestError(detail.code, text)
         refused.retryable = detail.retryable
         raise refused
-    given = (response.session, response.sequence, response.timestep)
+    answer = response.answer
+    short = is_brief(answer)
+    session = name.session if short and not response.session else response.session
+    given = (session, response.sequence, response.timestep)
     if given != (name.session, name.sequence, name.timestep):
         raise MessageError(f"the answer is for session, sequence, timestep {given}; expected {name}")
     if outcome is None:
         raise MessageError("the answer holds neither logits nor an error; is the cloud newer than this edge?")
-    answer = response.answer
-    logits = np.asarray(answer.logits, dtype=np.float32)
-    if len(logits) != len(answer.class_ids):
-        raise MessageError(f"the answer has {len(logits)} logits for {len(answer.class_ids)} classes")
-    if not np.isfinite(logits).all():
-        raise MessageError("the answer's logits are not all finite")
+    ids = expected.class_ids if short and expected is not None else tuple(answer.class_ids)
+    verdict = read_answer(answer, ids, brief=brief)
     try:
-        classes = ClassList(tuple(answer.class_ids), answer.class_list_version)
+        classes = ClassList(ids, answer.class_list_version)
     except ValueError as error:
         raise MessageError(f"the answer's class list is not valid: {error}") from error
     if expected is not None and (classes.version, classes.class_ids) != (expected.version, expected.class_ids):
@@ -340,7 +350,14 @@ def parse_answer(raw: bytes, name: Name, expected: ClassList | None) -> Answer:
             f"version {expected.version} with {len(expected.class_ids)}: fetch the cloud's class list again"
         )
     return Answer(
-        logits, classes, response.model_id, response.queue_ms, response.compute_ms, max(1, response.batch_size)
+        verdict.label,
+        verdict.confidence,
+        verdict.logits,
+        classes,
+        response.model_id,
+        response.queue_ms,
+        response.compute_ms,
+        max(1, response.batch_size),
     )
 
 

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from eccsnn.errors import MessageError
+from eccsnn.transport.answers import Verdict, is_brief, make_answer, read_answer
 from eccsnn.transport.messages import (
     MAX_NAME_CHARS,
     SERVICE,
@@ -44,13 +45,12 @@ class StreamNames:
 
 
 @dataclass(frozen=True)
-class StepAnswer:
-    """The cloud's answer to one timestep.
+class StepAnswer(Verdict):
+    """The cloud's answer to one timestep: its verdict on the running mean of the logits, and how it came about.
 
     Attributes:
         sequence: of the sample.
         timestep: of the request.
-        logits: f32 `[K]`, the running mean up to this timestep.
         exit: the cloud has ended the sample, because it is sure enough.
         last: no further answer follows.
         queue_ms: time the packet waited in the cloud.
@@ -59,7 +59,6 @@ class StepAnswer:
 
     sequence: int
     timestep: int
-    logits: NDArray[np.float32]
     exit: bool
     last: bool
     queue_ms: float
@@ -76,6 +75,7 @@ def spike_request(
     exit_threshold: float | None = None,
     model_id: str = "",
     class_list_version: int = 0,
+    brief: bool = False,
 ) -> pb.InferRequest:
     """A request that carries the spikes of one timestep.
 
@@ -88,6 +88,7 @@ def spike_request(
         exit_threshold: confidence at which the cloud ends the sample, with timestep 0; None: the model's.
         model_id: model that is meant; empty: the one served.
         class_list_version: class list that the edge knows; 0: any.
+        brief: with timestep 0, ask for the class and the confidence alone in all answers to this sample.
     """
     request = pb.InferRequest(
         edge_id=name.edge_id,
@@ -98,6 +99,7 @@ def spike_request(
         model_id=model_id,
         split_point=split_point,
         class_list_version=class_list_version,
+        brief=brief,
         spikes=pb.SpikePacket(codec=codec, data=data),
     )
     if exit_threshold is not None:
@@ -182,8 +184,13 @@ def step_response(
     queue_ms: float,
     compute_ms: float,
     batch_size: int,
+    brief: bool = False,
 ) -> pb.InferResponse:
-    """The answer to one timestep; only that to the first repeats what stays the same over a sample."""
+    """The answer to one timestep; only that to the first repeats what stays the same over a sample.
+
+    With `brief` it says the class and the confidence alone, and whose stream it is on is left to the stream.
+    """
+    first = name.timestep == 0
     response = pb.InferResponse(
         sequence=name.sequence,
         timestep=name.timestep,
@@ -191,22 +198,23 @@ def step_response(
         exit=exits,
         queue_ms=queue_ms,
         compute_ms=compute_ms,
-        batch_size=batch_size,
-        answer=pb.Answer(logits=logits.tolist(), class_list_version=classes.version),
+        answer=make_answer(logits, classes.class_ids, classes.version, brief=brief, first=first),
     )
-    if name.timestep == 0:
-        response.session, response.model_id = name.session, model_id
-        response.answer.class_ids.extend(classes.class_ids)
+    if not brief:
+        response.batch_size = batch_size
+        if first:
+            response.session, response.model_id = name.session, model_id
     return response
 
 
-def parse_step(raw: bytes, session: str, expected: ClassList) -> StepAnswer:
+def parse_step(raw: bytes, session: str, expected: ClassList, *, brief: bool = False) -> StepAnswer:
     """Parse the answer to a timestep; whether it was due, the caller has to know.
 
     Args:
         raw: bytes of an InferResponse.
         session: of the requests.
         expected: the class list that the answer must use.
+        brief: the answers were asked to be brief; logits are taken all the same.
 
     Raises:
         SampleRefusedError: the cloud refused the sample.
@@ -225,21 +233,30 @@ def parse_step(raw: bytes, session: str, expected: ClassList) -> StepAnswer:
         )
         refused.retryable = detail.retryable
         raise refused
-    if response.session not in (("", session) if response.timestep else (session,)):
+    answer, later = response.answer, response.timestep > 0
+    short = is_brief(answer)
+    if response.session not in (("", session) if later or short else (session,)):
         raise MessageError(f"the answer is for session {response.session!r}; expected {session!r}")
     if outcome is None:
         raise MessageError("the answer holds neither logits nor an error; is the cloud newer than this edge?")
-    answer = response.answer
-    given = (tuple(answer.class_ids) or expected.class_ids, answer.class_list_version)
-    if given != (expected.class_ids, expected.version) or (response.timestep == 0 and not answer.class_ids):
+    version = expected.version if later and short and not answer.class_list_version else answer.class_list_version
+    ids = expected.class_ids if (later or short) and not answer.class_ids else tuple(answer.class_ids)
+    if (ids, version) != (expected.class_ids, expected.version):
         raise MessageError(
             f"the answer is over class list version {answer.class_list_version}; expected version {expected.version} "
             f"with {len(expected.class_ids)} classes: fetch the cloud's class list again"
         )
-    logits = np.asarray(answer.logits, dtype=np.float32)
-    if len(logits) != len(expected.class_ids):
-        raise MessageError(f"the answer has {len(logits)} logits for {len(expected.class_ids)} classes")
+    verdict = read_answer(answer, expected.class_ids, brief=brief)
     times = (response.queue_ms, response.compute_ms)
-    if not np.isfinite(logits).all() or not all(math.isfinite(time) and time >= 0 for time in times):
-        raise MessageError("the answer's logits or times are not all finite, or a time is negative")
-    return StepAnswer(response.sequence, response.timestep, logits, response.exit, response.last, *times)
+    if not all(math.isfinite(time) and time >= 0 for time in times):
+        raise MessageError(f"the answer's times are {times} ms; expected finite numbers >= 0")
+    return StepAnswer(
+        verdict.label,
+        verdict.confidence,
+        verdict.logits,
+        response.sequence,
+        response.timestep,
+        response.exit,
+        response.last,
+        *times,
+    )

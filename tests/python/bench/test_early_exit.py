@@ -25,8 +25,10 @@ def test_the_page_shows_the_committed_measurements(script) -> None:
     folder = ROOT / "benchmarks" / "early_exit"
     records = [json.loads((folder / f"{name}-amd-epyc.json").read_text()) for name in ("synthetic", "network")]
     assert script.table(*records) in (ROOT / "docs" / "early_exit.md").read_text(encoding="utf-8")
+    both = [json.loads((folder / f"answers-{form}-amd-epyc.json").read_text()) for form in ("logits", "brief")]
+    assert script.answers_table(*both) in (ROOT / "docs" / "early_exit.md").read_text(encoding="utf-8")
     large = json.loads((folder / "synthetic-256-bytes-amd-epyc.json").read_text())
-    for record in [*records, large]:
+    for record in [*records, *both, large]:
         for row in record["rows"]:
             assert row["lost"] == 0
             if row["mode"] in (ExitMode.LOCK_STEP, ExitMode.SPECULATIVE):

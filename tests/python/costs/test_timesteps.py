@@ -29,6 +29,20 @@ def test_an_edge_alone_pays_its_operations():
     assert "payload_bytes" not in costs
 
 
+def test_an_exit_head_runs_at_every_timestep():
+    options = {"cloud": CLOUD, "payload_bytes": PACKETS, "precision": "int8"}
+    without, costs = (
+        timestep_costs(PROFILE, edge=EDGE, **options),
+        timestep_costs(PROFILE, edge=EDGE, exit_head_macs=1e5, **options),
+    )
+    more = [edge_energy_mj(PROFILE, synops=0, macs=macs, precision="int8").value for macs in (1e5, 2e5, 3e5)]
+    for name in ("device_energy_mj", "energy_mj"):
+        np.testing.assert_allclose((costs[name] - without[name]).cumsum(axis=0)[:, 1], more, rtol=1e-9)
+    later = edge_latency_ms(PROFILE, synops=0, macs=1e5).value
+    for name in ("latency_speculative_ms", "latency_lock_step_ms"):
+        np.testing.assert_allclose(costs[name] - without[name], np.full((3, 2), later), rtol=1e-9)
+
+
 def test_a_split_adds_radio_and_cloud():
     costs = timestep_costs(PROFILE, edge=EDGE, cloud=CLOUD, payload_bytes=PACKETS, answer_bytes=40)
     edge = edge_energy_mj(PROFILE, synops=1.8e6, macs=4e5).value

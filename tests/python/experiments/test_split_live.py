@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from eccsnn.errors import ConfigError
-from eccsnn.experiments import load, load_config, run_config
+from eccsnn.experiments import live, load, load_config, run_config, split_load
 from eccsnn.experiments.live import cloud_arguments as ecc_snn_arguments
 from eccsnn.experiments.live import edge_run, sample_test_images
 from eccsnn.experiments.split_live import cloud_arguments, measure
@@ -25,7 +26,10 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return run_config("neucodex/digits_debug", TINY, runs_dir=tmp_path_factory.mktemp("runs"))
+    """The same run without a link comes first."""
+    runs = tmp_path_factory.mktemp("runs")
+    run_config("neucodex/digits_debug", [*TINY, "link.enabled=false"], runs_dir=runs)
+    return run_config("neucodex/digits_debug", TINY, runs_dir=runs)
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +47,18 @@ def test_the_run_measured_its_link(run):
         "edge_only",
         "upload_image",
     ]
+    assert {row["answers"] for row in rows} == {"brief"}
     assert all(row["images"] == 3 and row["lost"] == 0 and row["rtt_ms"] == 20 for row in rows)
     by_mode = {row["mode"]: row for row in rows}
     assert by_mode["speculative"]["accuracy"] == by_mode["lock_step"]["accuracy"]
     assert by_mode["lock_step"]["bytes"]["wire_up"] > by_mode["lock_step"]["bytes"]["payload_up"] > 0
+
+
+def test_a_link_is_added_to_what_was_computed_without_one(run):
+    stages = {stage["name"]: stage["reused"] for stage in json.loads((run / "run.json").read_text())["stages"]}
+    assert stages.pop("stream") is False
+    assert set(stages) == {"network", "uncut", "unit", "finetune", "tables", "outputs", "counts"}
+    assert all(stages.values())
 
 
 @pytest.mark.parametrize("threshold", [0.0, 2.0])
@@ -64,6 +76,42 @@ def test_both_ends_answer_as_the_loaded_run_does(run, served, tmp_path, threshol
         assert [row["timesteps"] for row in rows] == expected.timesteps.tolist()
         if mode == "lock_step":
             assert [row["payload_bytes_up"] for row in rows] == expected.payload_bytes.tolist()
+
+
+def test_each_mode_stops_at_the_threshold_of_whoever_decides(run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    settings = json.loads((copy / "deployment.json").read_text())
+    assert settings["exit_head"]
+    settings |= {"threshold": 0.25, "cloud_threshold": 0.75}
+    (copy / "deployment.json").write_text(json.dumps(settings))
+    images, labels, _ = sample_test_images(load_config("neucodex/digits_debug", TINY), 1)
+    rows = measure(copy, images, labels, rtt_ms=[0.0], rate_mbit=[100.0], timeout_s=60)
+    found = {row["mode"]: row["threshold"] for row in rows}
+    assert found["edge_exit_head"] == 0.25
+    assert found["lock_step"] == found["speculative"] == 0.75
+
+    arguments = cloud_arguments(str(copy))
+    assert arguments["splits"][0].exit_threshold == 0.75
+    with background_cloud(**arguments) as bound:
+
+        def one(mode, **options):
+            cloud = f"{bound.host}:{bound.port}"
+            return edge_run(copy, [], cloud=cloud, limit=1, mode=mode, timeout_s=60, **options)["threshold"]
+
+        assert (one("edge_exit_head"), one("speculative"), one("lock_step")) == (0.25, 0.75, 0.75)
+        assert one("edge_exit_head", threshold=0.5) == one("lock_step", threshold=0.5) == 0.5
+
+
+def test_serve_and_edge_open_a_run_once(run, served, monkeypatch):
+    opened = []
+    real = split_load.load_model
+    monkeypatch.setattr(split_load, "load_model", lambda path: opened.append(path.name) or real(path))
+    monkeypatch.setattr(live, "run_cloud", lambda **arguments: arguments["splits"][0].split_point)
+    live.serve_run(run, host="127.0.0.1", port=0)
+    assert opened == ["uncut.safetensors", "cut.safetensors"]
+    edge_run(run, [], cloud=served, limit=1, timeout_s=60)
+    assert opened == ["uncut.safetensors", "cut.safetensors"] * 2
 
 
 def test_a_cloud_that_is_gone_leaves_the_edge_to_itself(run):

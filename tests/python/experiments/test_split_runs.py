@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from eccsnn import offload
+from eccsnn.costs import edge_energy_mj, load_profile, radio_energy_mj
 from eccsnn.errors import CheckpointError, ConfigError
 from eccsnn.experiments import load, load_config, run_config
 from eccsnn.experiments.live import load_splits
-from eccsnn.experiments.split_results import right_answers
+from eccsnn.experiments.split_results import _Judged, right_answers
 from eccsnn.training.evaluate import predict_timesteps
+from eccsnn.transport.answers import brief_answer_bytes
 
 TINY = ["data.subset={train: 120, val: 40, test: 60}", "network.training.epochs=1", "link.enabled=false"]
 CUT = [*TINY, "unit.training.epochs=1", "finetune.training.epochs=1"]
@@ -100,6 +103,46 @@ def test_the_threshold_comes_from_validation_data_and_the_loss_has_an_interval(f
     assert loss["low"] <= loss["mean"] <= loss["high"]
 
 
+def test_head_and_cloud_have_thresholds_of_their_own():
+    rng, ids, count = np.random.default_rng(0), list(range(10)), 400
+    labels = rng.integers(0, 10, count)
+    sets = SimpleNamespace(val=SimpleNamespace(labels=labels), test=SimpleNamespace(labels=labels))
+    cloud = 3.0 * np.eye(10)[labels] + rng.standard_normal((4, count, 10))
+    head = 0.3 * cloud + 0.3 * rng.standard_normal((4, count, 10))  # less sure
+    arrays = {f"cut_{part}_{name}": x for part in ("val", "test") for name, x in (("logits", cloud), ("exit", head))}
+    config = load_config("neucodex/digits_debug")
+    by_head = _Judged(config, sets, ids, arrays, "cut", {}).exit
+    without = {name: x for name, x in arrays.items() if not name.endswith("_exit")}
+    by_cloud = _Judged(config, sets, ids, without, "cut", {}).exit
+    assert by_cloud["cloud_threshold"] == by_cloud["threshold"]
+    assert by_head["cloud_threshold"] == by_cloud["threshold"]
+    assert by_head["threshold"] != by_head["cloud_threshold"]
+
+
+def test_a_device_pays_for_its_exit_head_where_it_runs_and_for_brief_answers(finished, results, splits):
+    macs = results["cut"]["work"]["exit_head"]["macs"]
+    assert macs == 2 * 10  # channels x classes, each timestep
+    profile = load_profile(results["profile"])
+    cut, steps = results["cut"], np.arange(1, 5)
+    work = cut["work"]["edge"]
+    head = np.array([edge_energy_mj(profile, synops=0, macs=macs * t).value for t in steps])
+    edge = np.array(
+        [edge_energy_mj(profile, synops=s, macs=m).value for s, m in zip(work["synops"], work["macs"], strict=True)]
+    )
+    sizes = np.cumsum(results["payload"]["by_timestep"])
+    radio = radio_energy_mj(profile, bytes_up=sizes[-1], bytes_down=4 * brief_answer_bytes(range(10))).value
+    assert cut["all_timesteps"]["device_energy_mj"] == pytest.approx(edge[-1] + radio)
+    assert cut["exit"]["test"]["device_energy_mj"][-1] == pytest.approx(edge[-1] + head[-1] + radio)
+    stops = np.repeat(steps, cut["stops"])
+    chosen = radio_energy_mj(
+        profile,
+        bytes_up=cut["chosen"]["payload_bytes"],
+        bytes_down=stops.mean() * brief_answer_bytes(range(10)),
+    ).value
+    mine = (edge + head)[stops - 1].mean()
+    assert cut["chosen"]["device_energy_mj"] == pytest.approx(mine + chosen)
+
+
 def test_the_ablation_crosses_compression_and_early_exit(results):
     rows = {(row["compression"], row["early_exit"]): row for row in results["ablation"]}
     assert len(rows) == 4
@@ -161,6 +204,10 @@ def test_a_broken_run_says_so(finished, tmp_path):
     tables = tmp_path / "models" / "tables.bin"
     tables.write_bytes(tables.read_bytes()[:-3])
     with pytest.raises(CheckpointError, match="holds no tables of the spike codec"):
+        load(tmp_path)
+    settings = json.loads((finished / "deployment.json").read_text())
+    (tmp_path / "deployment.json").write_text(json.dumps({k: v for k, v in settings.items() if k != "cloud_threshold"}))
+    with pytest.raises(CheckpointError, match="cloud_threshold is missing"):
         load(tmp_path)
     (tmp_path / "deployment.json").write_text('{"schema": "eccsnn.split_deployment/1"}')
     with pytest.raises(CheckpointError, match="class_names"):

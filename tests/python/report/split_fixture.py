@@ -103,7 +103,8 @@ def make_results(config: Any, seed: int) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         outputs = Path(folder)
         np.savez_compressed(outputs / "outputs.npz", **arrays)  # type: ignore[arg-type]
-        (outputs / "counts.json").write_text(json.dumps(make_counts(config.spiking)))
+        head = {"exit_head": {"macs": 20.0}} if config.exit.decide == "edge_head" else {}
+        (outputs / "counts.json").write_text(json.dumps(make_counts(config.spiking) | head))
         collect = split_results.collect_cloud_only if config.system == "cloud_only" else split_results.collect
         return collect(config, splits, outputs, outputs)
 

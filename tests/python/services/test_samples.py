@@ -16,6 +16,7 @@ from eccsnn.offload.exits import NEVER
 from eccsnn.services.handler import CloudHandler, CloudLimits, CloudModel, class_list
 from eccsnn.services.samples import REMEMBERED_ENDS, SampleStream
 from eccsnn.transport import messages
+from eccsnn.transport.answers import judge
 from eccsnn.transport.images import encode_image
 from eccsnn.transport.messages import Name
 from eccsnn.transport.packed_spikes import pack_spikes
@@ -173,6 +174,39 @@ def test_names_may_be_left_out_after_the_first_packet() -> None:
         assert [answer.session for answer in answers] == ["s", "", ""]
         for timestep, answer in enumerate(answers):
             np.testing.assert_array_equal(logits(answer), running_logits(1)[timestep])
+
+    run(body)
+
+
+def test_brief_samples_and_images_get_a_class_and_a_confidence_in_place_of_logits() -> None:
+    async def body(handler: CloudHandler, stream: SampleStream) -> None:
+        steps = [step(1, t, brief=t == 0, last=t == 2) for t in range(3)]
+        brief = await ask_all(stream, steps)
+        assert await stream.submit(steps[1]) == brief[1].SerializeToString()  # a repeat
+        full = await ask_all(stream, [step(1, t, sequence=500, last=t == 2) for t in range(3)])
+        pixels = image_of(2)
+        upload = messages.image_request(Name("edge", "s", 0), encode_image(pixels, "png"), "png", brief=True)
+        brief.append(await ask(stream, upload.SerializeToString()))
+        full.append(pb.InferResponse(answer=pb.Answer(logits=[0, 0, 1, 0])))
+        for timestep, (short, in_full) in enumerate(zip(brief, full, strict=True)):
+            verdict = judge(logits(in_full), CLASSES)
+            assert (short.answer.class_id, short.answer.confidence) == (verdict.label, verdict.confidence)
+            assert not short.answer.logits
+            assert not short.answer.class_ids
+            assert short.answer.class_list_version == (3 if timestep in (0, 3) else 0)
+            assert (short.session, short.model_id, short.batch_size) == ("", "", 0)
+            assert short.last == (timestep >= 2)
+
+    run(body)
+
+
+def test_brief_is_said_with_timestep_0() -> None:
+    async def body(handler: CloudHandler, stream: SampleStream) -> None:
+        first = await ask(stream, step(1, 0))
+        assert logits(first).shape == (4,)
+        refused = await ask(stream, step(1, 1, brief=True))
+        assert code(refused) == "malformed"
+        assert "brief came anew" in refused.error.message
 
     run(body)
 

@@ -65,6 +65,24 @@ def test_the_label_is_the_same_in_all_modes(threshold: float) -> None:
             assert done.summary["lost"] == 0
 
 
+def test_brief_answers_take_fewer_bytes_down_and_say_the_same() -> None:
+    images = [image_of(value) for value in range(20)]
+    with serving() as bound:
+        options = {"host": bound.host, "port": bound.port, "timeout_s": WAIT_S, "warm_up": 1}
+        runs = {
+            (mode, answers): run_stream(images, edge=edge_split(), mode=mode, threshold=0.8, answers=answers, **options)
+            for mode in (ExitMode.LOCK_STEP, ExitMode.UPLOAD_IMAGE)
+            for answers in ("brief", "logits")
+        }
+    for mode in (ExitMode.LOCK_STEP, ExitMode.UPLOAD_IMAGE):
+        brief, full = runs[mode, "brief"], runs[mode, "logits"]
+        assert [(r.label, r.confidence) for r in brief.results] == [(r.label, r.confidence) for r in full.results]
+        assert all(r.logits is None for r in brief.results)
+        sizes = [run.summary["bytes"]["message_down"] for run in (brief, full)]
+        assert sizes[0] < sizes[1] - 10
+        assert [run.summary["answers"] for run in (brief, full)] == ["brief", "logits"]
+
+
 def test_several_edges_at_once_and_samples_of_all_kinds() -> None:
     modes = [*CLOUD_MODES, ExitMode.EDGE_EXIT_HEAD, ExitMode.UPLOAD_IMAGE] * 2
 

@@ -1,51 +1,20 @@
 """The edge of a split network in virtual time: latency, what is sent, and broken or hostile streams."""
 
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_cloud import Clock, FakeCloud, serving
-from split_net import HEAD_CLASSES, TIMESTEPS, edge_split, expected, head_logits, image_of, running_logits
+from fake_cloud import ALPHA, CLOUD_S, EARLY, EDGE_S, LATE, RTT_S, Clock, FakeCloud, agent, cloud_of, serving
+from split_net import CLASSES, HEAD_CLASSES, TIMESTEPS, expected, head_logits, image_of, running_logits
 
 from eccsnn.errors import EccsnnError
-from eccsnn.offload.exits import NEVER
+from eccsnn.offload.exits import NEVER, confidence
 from eccsnn.services.breaker import CircuitBreaker
 from eccsnn.services.early_exit import EdgeSplit, EdgeStep, ExitMode
 from eccsnn.services.edge import Source
 from eccsnn.services.stream_edge import StreamAgent
 from eccsnn.transport.messages import RequestError, error_response
 from eccsnn.transport.proto.eccsnn.v1 import cloud_pb2 as pb
-
-EDGE_S, RTT_S, CLOUD_S = 0.02, 0.1, 0.01
-ALPHA = 0.8
-EARLY = next(v for v in range(200) if expected(v, ALPHA)[1] == 2)
-LATE = next(v for v in range(200) if expected(v, ALPHA)[1] == TIMESTEPS)
-
-
-def slow_edge(clock: Clock, computed: list | None = None, **changes) -> EdgeSplit:
-    """The small network, whose timesteps take `EDGE_S`."""
-    inner = edge_split(computed, **changes)
-
-    def start(image: np.ndarray):
-        step = inner.start(image)
-
-        def timed(timestep: int) -> EdgeStep:
-            clock.now += EDGE_S
-            return step(timestep)
-
-        return timed
-
-    return replace(inner, start=start)
-
-
-def agent(cloud: FakeCloud, mode: ExitMode, computed: list | None = None, *, edge: dict | None = None, **options):
-    options = {"session": "s", "clock": cloud.clock, "timeout_s": 5.0} | options
-    return StreamAgent(slow_edge(cloud.clock, computed, **(edge or {})), cloud, mode, ALPHA, **options)
-
-
-def cloud_of(**options) -> FakeCloud:
-    return FakeCloud(Clock(), RTT_S, CLOUD_S, **options)
 
 
 def local(image: np.ndarray) -> np.ndarray:
@@ -130,7 +99,8 @@ def test_late_answers_to_a_sample_are_passed_over() -> None:
 
 def test_a_sure_head_ends_the_sample_and_the_cloud_answers() -> None:
     cloud = cloud_of()
-    with agent(cloud, ExitMode.EDGE_EXIT_HEAD, edge={"exit_head": True}, edge_threshold=0.8) as edge:
+    options = {"edge_threshold": 0.8, "answers": "logits"}
+    with agent(cloud, ExitMode.EDGE_EXIT_HEAD, edge={"exit_head": True}, **options) as edge:
         result = edge.process(image_of(5))
     needed = head_timesteps(5, 0.8)
     assert 1 < needed < TIMESTEPS
@@ -186,10 +156,13 @@ def test_edge_only_takes_the_local_network_or_the_head() -> None:
     assert cloud.streams == []
 
 
-def test_an_image_is_uploaded_over_the_same_stream() -> None:
-    cloud = cloud_of()
-    with agent(cloud, ExitMode.UPLOAD_IMAGE, image_codec="raw") as edge:
+@pytest.mark.parametrize(("answers", "knows_brief"), [("brief", True), ("brief", False), ("logits", True)])
+def test_an_image_is_uploaded_over_the_same_stream(answers: str, knows_brief: bool) -> None:
+    cloud = cloud_of(knows_brief=knows_brief)
+    with agent(cloud, ExitMode.UPLOAD_IMAGE, image_codec="raw", answers=answers) as edge:
         results = [edge.process(image_of(value)) for value in range(3)]
+    assert [result.logits is None for result in results] == [answers == "brief" and knows_brief] * 3
+    assert results[0].confidence == pytest.approx(np.e / (np.e + 3))
     assert [result.label for result in results] == [12] * 3
     assert len(cloud.streams) == 1
     assert results[0].payload_bytes_up == 3 * 8 * 8
@@ -221,7 +194,7 @@ def test_a_late_answer_to_an_image_is_passed_over() -> None:
 )
 def test_a_break_in_mid_sample_leaves_the_last_running_logits(mode: ExitMode, source: Source, timesteps: int) -> None:
     cloud = cloud_of(break_after=3)
-    with agent(cloud, mode) as edge:
+    with agent(cloud, mode, answers="logits") as edge:
         broken, after = (edge.process(image_of(LATE)) for _ in range(2))
     assert (broken.source, broken.reason, broken.timesteps) == (source, "unavailable", timesteps)
     assert broken.sent_timesteps == 3  # speculation had them on their way before an answer came
@@ -300,7 +273,7 @@ def test_a_circuit_that_is_open_spares_the_waiting() -> None:
 
 
 def change(number: int, **changes):
-    """Tamper with the answer to one packet."""
+    """Tamper with the answer to one packet; None takes a field away."""
 
     def tamper(index: int, answers: list[pb.InferResponse]) -> list[bytes]:
         if index == number:
@@ -309,6 +282,10 @@ def change(number: int, **changes):
                     if field == "logits":
                         del answer.answer.logits[:]
                         answer.answer.logits.extend(value)
+                    elif field in ("class_id", "confidence", "class_list_version"):
+                        answer.answer.ClearField(field)
+                        if value is not None:
+                            setattr(answer.answer, field, value)
                     else:
                         setattr(answer, field, value)
         return [answer.SerializeToString() for answer in answers]
@@ -332,25 +309,52 @@ def instead(number: int, *raws: bytes):
         (change(1, timestep=4), "timestep 4; expected"),
         (change(1, timestep=3), "timestep 3; expected"),
         (change(1, timestep=0, session="s"), "expected version 1|timestep 0; expected"),
+        (change(1, class_list_version=2), "class list version 2; expected version 1"),
         (change(1, session="other"), "session 'other'"),
         (change(1, last=True), "last True, exit False"),
         (change(1, exit=True), "although the edge decides"),
         (change(4, last=False), "last False"),
-        (change(1, logits=[0, float("nan"), 0, 0]), "not all finite"),
-        (change(1, logits=[0, 0, 0]), "3 logits for 4 classes"),
-        (change(1, compute_ms=float("nan")), "not all finite"),
+        (change(1, compute_ms=float("nan")), "expected finite numbers"),
         (instead(1, b"\xff\xff"), "are no eccsnn"),
         (instead(1, b""), "class list|session|neither"),
         (instead(1, *[pb.InferResponse(sequence=0, timestep=0, session="s").SerializeToString()] * 9), "neither"),
     ],
 )
-def test_an_answer_that_cannot_be_is_not_used(tamper, text: str) -> None:
+@pytest.mark.parametrize("answers", ["brief", "logits"])
+def test_an_answer_that_cannot_be_is_not_used(tamper, text: str, answers: str) -> None:
+    not_used(tamper, text, answers)
+
+
+@pytest.mark.parametrize(
+    ("tamper", "text", "answers"),
+    [
+        (change(1, logits=[0, float("nan"), 0, 0]), "not all finite", "logits"),
+        (change(1, logits=[0, 0, 0]), "3 logits for 4 classes", "logits"),
+        (change(1, logits=[], class_id=10, confidence=0.5), "not asked to be brief", "logits"),
+        (change(1, logits=[0, 0, 0, 0]), "both logits and a brief answer", "brief"),
+        (change(1, class_id=14), "class 14 is none of the 4 classes", "brief"),
+        (change(1, confidence=float("nan")), "confidence is nan", "brief"),
+        (change(1, confidence=1.5), "confidence is 1.5", "brief"),
+        (change(1, confidence=-0.5), "confidence is -0.5", "brief"),
+        (change(1, confidence=None), "lacks its class_id or its confidence", "brief"),
+        (change(1, class_id=None), "lacks its class_id or its confidence", "brief"),
+        (change(1, class_id=None, confidence=None, class_list_version=1), "neither logits nor a class", "brief"),
+    ],
+)
+def test_a_verdict_that_cannot_be_is_not_used(tamper, text: str, answers: str) -> None:
+    not_used(tamper, text, answers)
+
+
+def not_used(tamper, text: str, answers: str) -> None:
     cloud = cloud_of(tamper=tamper)
-    with agent(cloud, ExitMode.LOCK_STEP, on_break="resend") as edge:
+    with agent(cloud, ExitMode.LOCK_STEP, on_break="resend", answers=answers) as edge:
         result = edge.process(image_of(LATE))
     assert (result.source, result.reason) == (Source.CLOUD_PARTIAL, "bad_answer")
     assert result.timesteps == result.answered_timesteps
-    np.testing.assert_array_equal(result.logits, running_logits(LATE)[result.timesteps - 1])
+    said = running_logits(LATE)[result.timesteps - 1]
+    assert result.label == CLASSES[said.argmax()]
+    assert result.confidence == pytest.approx(float(confidence(said)), abs=1e-7)
+    assert (result.logits is None) == (answers == "brief")
     assert result.attempts == 1  # a cloud that does so is not asked again
     assert any(part in result.error for part in text.split("|"))
     assert cloud.streams[0].closed
@@ -431,6 +435,7 @@ def test_a_broken_exit_head_is_an_error_of_the_edge(logits) -> None:
         (ExitMode.LOCK_STEP, {}, {"resends": -1}, "resends -1"),
         (ExitMode.LOCK_STEP, {}, {"answer_at": "home"}, "answer_at is 'home'"),
         (ExitMode.LOCK_STEP, {}, {"on_break": "cry"}, "on_break 'cry'"),
+        (ExitMode.LOCK_STEP, {}, {"answers": "long"}, "answers is 'long'"),
         (ExitMode.LOCK_STEP, {}, {"edge_threshold": float("nan")}, "NaN"),
         (ExitMode.LOCK_STEP, {}, {"image_codec": "gif"}, "'gif'"),
         ("by_magic", {}, {}, "by_magic"),

@@ -15,6 +15,7 @@ from eccsnn.transport.shaping import LinkShape, WireBytes
 RESULT = StreamResult(
     mode=ExitMode.SPECULATIVE,
     label=3,
+    confidence=0.25,
     logits=np.zeros(4, dtype=np.float32),
     class_ids=(0, 1, 2, 3),
     source=Source.CLOUD,

@@ -33,6 +33,15 @@ GOLDEN_RESPONSE = bytes.fromhex(
     "12020005"  # class_ids 0, 5
     "1802"  # class_list_version
 )
+GOLDEN_BRIEF_RESPONSE = bytes.fromhex(
+    "10ac022001"  # sequence, last; session, model_id and batch_size are left out
+    "3d0000003f"  # queue_ms 0.5
+    "450000c03f"  # compute_ms 1.5
+    "820109"  # answer, 9 bytes
+    "1802"  # class_list_version
+    "2005"  # class_id
+    "2d0000403f"  # confidence 0.75
+)
 
 
 def request(**changes) -> pb.InferRequest:
@@ -78,6 +87,44 @@ def test_golden_response() -> None:
     np.testing.assert_array_equal(answer.logits, np.float32([1, -2]))
     assert answer.class_list == ClassList((0, 5), 2)
     assert (answer.model_id, answer.queue_ms, answer.compute_ms, answer.batch_size) == ("model", 0.5, 1.5, 4)
+    assert (answer.label, answer.confidence) == (0, pytest.approx(1 / (1 + np.exp(-3))))
+
+
+def test_golden_brief_request_and_response() -> None:
+    asking = messages.image_request(NAME, PIXELS, "raw", shape=(3, 2, 2), brief=True)
+    plain = messages.image_request(NAME, PIXELS, "raw", shape=(3, 2, 2))
+    at = plain.SerializeToString().index(bytes.fromhex("4001")) + 2  # behind `last`
+    assert asking.SerializeToString() == plain.SerializeToString()[:at] + b"\x50\x01" + plain.SerializeToString()[at:]
+    answer = messages.parse_answer(GOLDEN_BRIEF_RESPONSE, NAME, ClassList((0, 5), 2), brief=True)
+    assert (answer.label, answer.confidence, answer.logits) == (5, 0.75, None)
+    assert (answer.class_list, answer.model_id, answer.batch_size) == (ClassList((0, 5), 2), "", 1)
+    in_full = messages.parse_answer(GOLDEN_RESPONSE, NAME, ClassList((0, 5), 2), brief=True)
+    np.testing.assert_array_equal(in_full.logits, np.float32([1, -2]))  # from a cloud that cannot be brief
+    with pytest.raises(MessageError, match="not asked to be brief"):
+        messages.parse_answer(GOLDEN_BRIEF_RESPONSE, NAME, ClassList((0, 5), 2))
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"class_id": 1}, "class 1 is none of the 2 classes"),
+        ({"confidence": float("nan")}, "confidence is nan"),
+        ({"confidence": 2.0}, "confidence is 2.0"),
+        ({"logits": [1.0, 2.0]}, "both logits and a brief answer"),
+        ({"class_list_version": 3}, "version 3 with 2"),
+        ({"class_list_version": 0}, "class list is not valid"),
+    ],
+)
+def test_brief_answers_that_cannot_be_are_refused(fields: dict, text: str) -> None:
+    made = pb.InferResponse.FromString(GOLDEN_BRIEF_RESPONSE)
+    made.answer.MergeFrom(pb.Answer(**fields))
+    if fields.get("class_list_version") == 0:
+        made.answer.ClearField("class_list_version")
+    with pytest.raises(MessageError, match=text):
+        messages.parse_answer(made.SerializeToString(), NAME, ClassList((0, 5), 2), brief=True)
+    made.session = "other"
+    with pytest.raises(MessageError, match="session, sequence"):
+        messages.parse_answer(made.SerializeToString(), NAME, ClassList((0, 5), 2), brief=True)
 
 
 def test_an_unknown_field_from_a_newer_peer_is_harmless() -> None:
@@ -176,7 +223,7 @@ def test_answers_that_are_not_to_this_request_are_refused(raw: bytes, text: str)
         (pb.Answer(logits=[1.0, float("nan")], class_ids=[0, 5], class_list_version=2), "finite"),
         (pb.Answer(logits=[1.0, 2.0], class_ids=[5, 5], class_list_version=2), "class list"),
         (pb.Answer(logits=[1.0, 2.0], class_ids=[0, 5], class_list_version=0), "class list"),
-        (pb.Answer(), "class list"),
+        (pb.Answer(), "neither logits nor a class"),
         (pb.Answer(logits=[1.0, 2.0], class_ids=[0, 5], class_list_version=3), "version 3 with 2"),
         (pb.Answer(logits=[1.0, 2.0], class_ids=[5, 0], class_list_version=2), "fetch"),
         (pb.Answer(logits=[1.0], class_ids=[0], class_list_version=2), "with 1 classes; expected version 2 with 2"),
@@ -236,6 +283,10 @@ def test_any_bytes_parse_or_raise_message_error(noise: bytes, cut: int, cut_answ
         lambda: messages.check_request(messages.parse_request(GOLDEN_REQUEST[:cut] + noise)),
         lambda: messages.parse_answer(noise, NAME, None),
         lambda: messages.parse_answer(GOLDEN_RESPONSE[:cut_answer] + noise, NAME, None),
+        lambda: messages.parse_answer(noise, NAME, ClassList((0, 5), 2), brief=True),
+        lambda: messages.parse_answer(
+            GOLDEN_BRIEF_RESPONSE[:cut_answer] + noise, NAME, ClassList((0, 5), 2), brief=True
+        ),
         lambda: messages.parse_info(noise),
     ):
         try:

@@ -34,9 +34,20 @@ GOLDEN_ANSWER = bytes.fromhex(
     "0a080000803f000000c0"  # logits 1, -2; class_ids are left out
     "1802"  # class_list_version
 )
+GOLDEN_BRIEF_FIRST = bytes.fromhex(
+    "10ac02"  # sequence; session and model_id are left out
+    "20012801"  # last, exit
+    "3d0000003f"  # queue_ms 0.5
+    "450000c03f"  # compute_ms 1.5
+    "820109"  # answer, 9 bytes
+    "1802"  # class_list_version
+    "2000"  # class_id 0, which is said although it is 0
+    "2de5db733f"  # confidence 0.952574126...; the nearest float, 0x3f73dbe6, is larger
+)
+GOLDEN_BRIEF_NEXT = bytes.fromhex("10ac021801200128013d0000003f450000c03f82010720002de5db733f")
 
 
-def answer(timestep: int, **changes) -> pb.InferResponse:
+def answer(timestep: int, *, brief: bool = False, **changes) -> pb.InferResponse:
     made = spike_messages.step_response(
         Name("edge-7", "s1", 300, timestep),
         np.float32([1, -2]),
@@ -47,6 +58,7 @@ def answer(timestep: int, **changes) -> pb.InferResponse:
         queue_ms=0.5,
         compute_ms=1.5,
         batch_size=3,
+        brief=brief,
     )
     for field, value in changes.items():
         setattr(made, field, value)
@@ -63,6 +75,8 @@ def test_golden_requests() -> None:
         class_list_version=2,
     )
     assert first.SerializeToString() == GOLDEN_FIRST
+    asking = spike_messages.spike_request(Name("", "", 300), b"\x0f", codec=1, brief=True)
+    assert asking.SerializeToString() == bytes.fromhex("18ac0250018a0105080112010f")  # sequence, brief, spikes
     following = spike_messages.spike_request(Name("", "", 300, 1), b"\x0f", codec=1, last=True)
     assert following.SerializeToString() == GOLDEN_NEXT
     assert spike_messages.end_request(300).SerializeToString() == GOLDEN_END
@@ -81,6 +95,54 @@ def test_the_first_answer_of_a_sample_has_what_later_ones_leave_out() -> None:
     assert (first.session, first.model_id, list(first.answer.class_ids)) == ("s1", "model", [0, 5])
     assert len(first.SerializeToString()) > len(GOLDEN_ANSWER)
     assert spike_messages.parse_step(first.SerializeToString(), "s1", CLASSES).timestep == 0
+
+
+def test_golden_brief_answers() -> None:
+    for timestep, golden in enumerate((GOLDEN_BRIEF_FIRST, GOLDEN_BRIEF_NEXT)):
+        assert answer(timestep, brief=True).SerializeToString() == golden
+        parsed = spike_messages.parse_step(golden, "s1", CLASSES, brief=True)
+        assert (parsed.label, parsed.logits, parsed.timestep, parsed.exit, parsed.last) == (
+            0,
+            None,
+            timestep,
+            True,
+            True,
+        )
+        in_full = spike_messages.parse_step(answer(timestep).SerializeToString(), "s1", CLASSES, brief=True)
+        assert (in_full.label, in_full.confidence) == (parsed.label, parsed.confidence)  # from a cloud of before
+        with pytest.raises(MessageError, match="not asked to be brief"):
+            spike_messages.parse_step(golden, "s1", CLASSES)
+
+
+def brief(timestep: int = 1, session: str = "", **fields) -> bytes:
+    fields = {"class_id": 5, "confidence": 0.5} | fields
+    said = pb.Answer(**{name: value for name, value in fields.items() if value is not None})
+    return pb.InferResponse(session=session, timestep=timestep, answer=said).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (brief(class_id=1), "class 1 is none of the 2 classes"),
+        (brief(class_id=2**32 - 1), "class 4294967295 is none"),
+        (brief(confidence=float("nan")), "confidence is nan"),
+        (brief(confidence=float("inf")), "confidence is inf"),
+        (brief(confidence=1.0000001), "confidence is 1.0000001"),
+        (brief(confidence=-1e-9), "confidence is -9.9"),
+        (brief(class_id=None), "lacks its class_id or its confidence"),
+        (brief(confidence=None), "lacks its class_id or its confidence"),
+        (brief(logits=[1, 2]), "both logits and a brief answer"),
+        (brief(class_ids=[0, 5]), "both logits and a brief answer"),
+        (brief(class_ids=[5, 0]), "expected version 2"),
+        (brief(class_id=None, confidence=None, class_list_version=2), "neither logits nor a class"),
+        (brief(class_list_version=3), "class list version 3; expected version 2"),
+        (brief(timestep=0), "class list version 0; expected version 2"),
+        (brief(session="other"), "session 'other'"),
+    ],
+)
+def test_brief_answers_that_cannot_be_are_refused(raw: bytes, text: str) -> None:
+    with pytest.raises(MessageError, match=text):
+        spike_messages.parse_step(raw, "s1", CLASSES, brief=True)
 
 
 def test_names_that_are_left_out_are_those_of_the_request_before() -> None:
@@ -153,6 +215,10 @@ def test_packets_of_another_geometry_are_refused(packet: pb.SpikePacket, code: s
             "expected version 2",
         ),
         (
+            pb.InferResponse(timestep=1, answer=pb.Answer(class_list_version=2)).SerializeToString(),
+            "neither logits nor a class",
+        ),
+        (
             pb.InferResponse(timestep=1, answer=pb.Answer(logits=[1], class_list_version=2)).SerializeToString(),
             "1 logits for 2 classes",
         ),
@@ -162,8 +228,8 @@ def test_packets_of_another_geometry_are_refused(packet: pb.SpikePacket, code: s
             ).SerializeToString(),
             "not all finite",
         ),
-        (answer(1, compute_ms=float("inf")).SerializeToString(), "not all finite"),
-        (answer(1, queue_ms=-1.0).SerializeToString(), "negative"),
+        (answer(1, compute_ms=float("inf")).SerializeToString(), "expected finite numbers"),
+        (answer(1, queue_ms=-1.0).SerializeToString(), "expected finite numbers >= 0"),
     ],
 )
 def test_answers_that_cannot_be_are_refused(raw: bytes, text: str) -> None:
@@ -179,14 +245,23 @@ def test_a_refusal_names_its_sample() -> None:
     assert (caught.value.sequence, caught.value.retryable) == (7, True)
 
 
-@given(st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 255)), min_size=1, max_size=4), st.binary(max_size=60))
-def test_any_answer_bytes_are_an_answer_or_an_error(edits: list[tuple[int, int]], junk: bytes) -> None:
-    damaged = bytearray(GOLDEN_ANSWER)
+@given(
+    st.sampled_from([GOLDEN_ANSWER, GOLDEN_BRIEF_FIRST, GOLDEN_BRIEF_NEXT]),
+    st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 255)), min_size=1, max_size=4),
+    st.binary(max_size=60),
+    st.booleans(),
+)
+def test_any_answer_bytes_are_an_answer_or_an_error(
+    golden: bytes, edits: list[tuple[int, int]], junk: bytes, brief_asked: bool
+) -> None:
+    damaged = bytearray(golden)
     for position, value in edits:
         damaged[position % len(damaged)] = value
-    for raw in (bytes(damaged), junk):
+    for raw in (bytes(damaged), golden + junk, junk):
         try:
-            parsed = spike_messages.parse_step(raw, "s1", CLASSES)
+            parsed = spike_messages.parse_step(raw, "s1", CLASSES, brief=brief_asked)
         except MessageError:
             continue
-        assert np.isfinite(parsed.logits).all()
+        assert parsed.label in CLASSES.class_ids
+        assert 0 <= parsed.confidence <= 1
+        assert brief_asked or np.isfinite(parsed.logits).all()

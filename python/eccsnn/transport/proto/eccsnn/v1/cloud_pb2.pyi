@@ -59,7 +59,7 @@ ERROR_CODE_SHUTTING_DOWN: ErrorCode
 ERROR_CODE_INTERNAL: ErrorCode
 
 class InferRequest(_message.Message):
-    __slots__ = ("edge_id", "session", "sequence", "model_id", "split_point", "class_list_version", "timestep", "last", "exit_threshold", "image", "spikes", "features", "end")
+    __slots__ = ("edge_id", "session", "sequence", "model_id", "split_point", "class_list_version", "timestep", "last", "exit_threshold", "brief", "image", "spikes", "features", "end")
     EDGE_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -69,6 +69,7 @@ class InferRequest(_message.Message):
     TIMESTEP_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
     EXIT_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    BRIEF_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     SPIKES_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
@@ -82,11 +83,12 @@ class InferRequest(_message.Message):
     timestep: int
     last: bool
     exit_threshold: float
+    brief: bool
     image: ImagePayload
     spikes: SpikePacket
     features: FeaturePacket
     end: EndSample
-    def __init__(self, edge_id: _Optional[str] = ..., session: _Optional[str] = ..., sequence: _Optional[int] = ..., model_id: _Optional[str] = ..., split_point: _Optional[str] = ..., class_list_version: _Optional[int] = ..., timestep: _Optional[int] = ..., last: bool = ..., exit_threshold: _Optional[float] = ..., image: _Optional[_Union[ImagePayload, _Mapping]] = ..., spikes: _Optional[_Union[SpikePacket, _Mapping]] = ..., features: _Optional[_Union[FeaturePacket, _Mapping]] = ..., end: _Optional[_Union[EndSample, _Mapping]] = ...) -> None: ...
+    def __init__(self, edge_id: _Optional[str] = ..., session: _Optional[str] = ..., sequence: _Optional[int] = ..., model_id: _Optional[str] = ..., split_point: _Optional[str] = ..., class_list_version: _Optional[int] = ..., timestep: _Optional[int] = ..., last: bool = ..., exit_threshold: _Optional[float] = ..., brief: bool = ..., image: _Optional[_Union[ImagePayload, _Mapping]] = ..., spikes: _Optional[_Union[SpikePacket, _Mapping]] = ..., features: _Optional[_Union[FeaturePacket, _Mapping]] = ..., end: _Optional[_Union[EndSample, _Mapping]] = ...) -> None: ...
 
 class ImagePayload(_message.Message):
     __slots__ = ("codec", "data", "channels", "height", "width")
@@ -167,14 +169,18 @@ class InferResponse(_message.Message):
     def __init__(self, session: _Optional[str] = ..., sequence: _Optional[int] = ..., timestep: _Optional[int] = ..., last: bool = ..., exit: bool = ..., model_id: _Optional[str] = ..., queue_ms: _Optional[float] = ..., compute_ms: _Optional[float] = ..., batch_size: _Optional[int] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., error: _Optional[_Union[ErrorDetail, _Mapping]] = ...) -> None: ...
 
 class Answer(_message.Message):
-    __slots__ = ("logits", "class_ids", "class_list_version")
+    __slots__ = ("logits", "class_ids", "class_list_version", "class_id", "confidence")
     LOGITS_FIELD_NUMBER: _ClassVar[int]
     CLASS_IDS_FIELD_NUMBER: _ClassVar[int]
     CLASS_LIST_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CLASS_ID_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
     logits: _containers.RepeatedScalarFieldContainer[float]
     class_ids: _containers.RepeatedScalarFieldContainer[int]
     class_list_version: int
-    def __init__(self, logits: _Optional[_Iterable[float]] = ..., class_ids: _Optional[_Iterable[int]] = ..., class_list_version: _Optional[int] = ...) -> None: ...
+    class_id: int
+    confidence: float
+    def __init__(self, logits: _Optional[_Iterable[float]] = ..., class_ids: _Optional[_Iterable[int]] = ..., class_list_version: _Optional[int] = ..., class_id: _Optional[int] = ..., confidence: _Optional[float] = ...) -> None: ...
 
 class ErrorDetail(_message.Message):
     __slots__ = ("code", "message", "retryable")
