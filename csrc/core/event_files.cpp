@@ -31,7 +31,7 @@ EventDecoder::EventDecoder(EventFormat format, int width, int height, bool skip,
     : format_(format), width_(width), height_(height), skip_(skip), offset_(offset) {
   const bool fits = format == EventFormat::kAedat2
                         ? width == kDvs128Size && height == kDvs128Size
-                        : width >= 1 && width <= 256 && height >= 1 && height <= kAtisOverflowRow;
+                        : width >= 1 && width <= kAtisColumns && height >= 1 && height <= kAtisOverflowRow;
   if (!fits) {
     throw std::invalid_argument("the sensor is " + size_of(width, height) + " px, expected " +
                                 (format == EventFormat::kAedat2 ? "128 x 128 for AEDAT 2.0 of a DVS128"
@@ -133,20 +133,10 @@ void EventEncoder::encode(const EventView& events, std::int64_t count, std::vect
   const std::size_t before = out.size();
   const EventEncoder self = *this;
   try {
-    for (std::int64_t i = 0; i < count; ++i) {
-      if (events.polarity[i] > 1)
-        refuse("polarity is " + std::to_string(events.polarity[i]) + ", expected 0 or 1");
-      if (events.t[i] < last_t_) {
-        refuse("time goes back from " + std::to_string(last_t_) + " to " + std::to_string(events.t[i]) +
-               " us");
-      }
-      if (format_ == EventFormat::kAedat2) {
-        encode_aedat2(events.t[i], events.x[i], events.y[i], events.polarity[i], out);
-      } else {
-        encode_atis(events.t[i], events.x[i], events.y[i], events.polarity[i], out);
-      }
-      last_t_ = events.t[i];
-      ++events_;
+    if (format_ == EventFormat::kAedat2) {
+      encode_aedat2(events, count, out);
+    } else {
+      encode_atis(events, count, out);
     }
   } catch (...) {
     out.resize(before);
@@ -155,39 +145,63 @@ void EventEncoder::encode(const EventView& events, std::int64_t count, std::vect
   }
 }
 
-void EventEncoder::encode_aedat2(std::int64_t t, std::uint32_t x, std::uint32_t y, std::uint32_t polarity,
-                                 std::vector<std::uint8_t>& out) {
-  if (x >= kDvs128Size || y >= kDvs128Size) {
-    refuse("x = " + std::to_string(x) + ", y = " + std::to_string(y) + ", expected 0 to 127 as a DVS128 has");
+// What both formats ask of an event; `width` and `height` are the largest that they hold.
+void EventEncoder::check(const EventView& events, std::int64_t i, int width, int height) const {
+  if (events.x[i] >= width || events.y[i] >= height) {
+    refuse("x = " + std::to_string(events.x[i]) + ", y = " + std::to_string(events.y[i]) +
+           ", expected 0 to " + std::to_string(width - 1) + " and 0 to " + std::to_string(height - 1));
   }
-  // What a reader could not tell from a step back.
-  const std::int64_t limit = events_ == 0 ? kLargestTime : last_t_ + 0x7fffffff;
-  if (t > limit) {
-    refuse("t is " + std::to_string(t) + " us, expected at most " + std::to_string(limit) +
-           ": timestamps have " +
-           "32 bits and wrap, so that a recording begins below 2^32 us and has no pause of 2^31 us");
+  if (events.polarity[i] > 1)
+    refuse("polarity is " + std::to_string(events.polarity[i]) + ", expected 0 or 1");
+  if (events.t[i] < last_t_) {
+    refuse("time goes back from " + std::to_string(last_t_) + " to " + std::to_string(events.t[i]) + " us");
   }
-  const std::size_t at = out.size();
-  out.resize(at + 8);
-  put_big_endian_32((127 - x) << 8 | (127 - y) << 1 | (1 - polarity), out.data() + at);
-  put_big_endian_32(static_cast<std::uint32_t>(t), out.data() + at + 4);
 }
 
-void EventEncoder::encode_atis(std::int64_t t, std::uint32_t x, std::uint32_t y, std::uint32_t polarity,
-                               std::vector<std::uint8_t>& out) {
-  if (x > 255 || y >= kAtisOverflowRow) {
-    refuse("x = " + std::to_string(x) + ", y = " + std::to_string(y) +
-           ", expected 0 to 255 and 0 to 239 as 8 bits hold (y = 240 marks what is no event)");
+void EventEncoder::encode_aedat2(const EventView& events, std::int64_t count,
+                                 std::vector<std::uint8_t>& out) {
+  const std::size_t begin = out.size();
+  out.resize(begin + 8 * static_cast<std::size_t>(count));
+  std::uint8_t* to = out.data() + begin;
+  for (std::int64_t i = 0; i < count; ++i, ++events_, to += 8) {
+    check(events, i, kDvs128Size, kDvs128Size);
+    const std::int64_t t = events.t[i];
+    // What a reader could not tell from a step back.
+    const std::int64_t limit = events_ == 0 ? kLargestTime : last_t_ + 0x7fffffff;
+    if (t > limit) {
+      refuse("t is " + std::to_string(t) + " us, expected at most " + std::to_string(limit) +
+             ": timestamps have 32 bits and wrap, so that a recording begins below 2^32 us and has no pause "
+             "of 2^31 us");
+    }
+    const std::uint32_t column = 127u - events.x[i], row = 127u - events.y[i],
+                        darker = 1u - events.polarity[i];
+    put_big_endian_32(column << 8 | row << 1 | darker, to);
+    put_big_endian_32(static_cast<std::uint32_t>(t), to + 4);
+    last_t_ = t;
   }
-  if (t > kLargestTime) refuse("t is " + std::to_string(t) + " us, expected below 2^32 us");
-  const auto put = [&out](std::uint32_t column, std::uint32_t row, std::uint32_t rest) {
-    const std::uint8_t bytes[] = {static_cast<std::uint8_t>(column), static_cast<std::uint8_t>(row),
-                                  static_cast<std::uint8_t>(rest >> 16), static_cast<std::uint8_t>(rest >> 8),
-                                  static_cast<std::uint8_t>(rest)};
-    out.insert(out.end(), bytes, bytes + sizeof bytes);
+}
+
+void EventEncoder::encode_atis(const EventView& events, std::int64_t count, std::vector<std::uint8_t>& out) {
+  std::size_t at = out.size();
+  out.resize(at + 5 * static_cast<std::size_t>(count));
+  const auto put = [&](std::uint32_t column, std::uint32_t row, std::uint32_t rest) {
+    std::uint8_t* const to = out.data() + at;
+    to[0] = static_cast<std::uint8_t>(column);
+    put_big_endian_32(row << 24 | rest, to + 1);
+    at += 5;
   };
-  for (; t - base_ > kAtisStamps; base_ += kAtisOverflow) put(0, kAtisOverflowRow, 0);
-  put(x, y, polarity << 23 | static_cast<std::uint32_t>(t - base_));
+  for (std::int64_t i = 0; i < count; ++i, ++events_) {
+    check(events, i, kAtisColumns, kAtisOverflowRow);
+    const std::int64_t t = events.t[i];
+    if (t > kLargestTime) refuse("t is " + std::to_string(t) + " us, expected below 2^32 us");
+    for (; t - base_ > kAtisStamps; base_ += kAtisOverflow) {
+      out.resize(out.size() + 5);
+      put(0, kAtisOverflowRow, 0);
+    }
+    put(events.x[i], events.y[i],
+        static_cast<std::uint32_t>(events.polarity[i]) << 23 | static_cast<std::uint32_t>(t - base_));
+    last_t_ = t;
+  }
 }
 
 void EventEncoder::refuse(const std::string& what) const {

@@ -22,6 +22,7 @@ namespace eccsnn {
 enum class EventFormat { kAedat2, kAtis };
 
 inline constexpr int kDvs128Size = 128;              // width and height
+inline constexpr int kAtisColumns = 256;             // what 8 bits hold
 inline constexpr int kAtisOverflowRow = 240;         // y of a record that is no event
 inline constexpr std::int64_t kAtisOverflow = 8192;  // us that such a record adds
 
@@ -97,10 +98,9 @@ class EventEncoder {
   void encode(const EventView& events, std::int64_t count, std::vector<std::uint8_t>& out);
 
  private:
-  void encode_aedat2(std::int64_t t, std::uint32_t x, std::uint32_t y, std::uint32_t polarity,
-                     std::vector<std::uint8_t>& out);
-  void encode_atis(std::int64_t t, std::uint32_t x, std::uint32_t y, std::uint32_t polarity,
-                   std::vector<std::uint8_t>& out);
+  void encode_aedat2(const EventView& events, std::int64_t count, std::vector<std::uint8_t>& out);
+  void encode_atis(const EventView& events, std::int64_t count, std::vector<std::uint8_t>& out);
+  void check(const EventView& events, std::int64_t i, int width, int height) const;
   [[noreturn]] void refuse(const std::string& what) const;
 
   EventFormat format_;
