@@ -94,7 +94,8 @@ def read_events(
         format: one of `FORMATS`; None: guessed, see `guess_format`.
         sensor: (width, height) in px. None: what the file says, else what the format has: 128 x 128 for `aedat2` and
             `gesture`, 256 x 240 (all that fits) for `atis`; SpikingJelly's `npz` need it.
-        policy: `strict`: the first fault is an error. `skip`: bad events are left out, counted in `faults` and logged.
+        policy: `strict`: the first fault is an error. `skip`: bad events are left out and counted: in `faults`, or
+            in a warning where that is None.
         faults: is added to.
 
     Returns:
@@ -237,10 +238,10 @@ def _blocks(
         yield from chosen.read(path, sensor or chosen.sensor, block, skip, found)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}; expected an event file") from error
-    if found.total:
-        logger.warning("%s: left out %s", path, found.in_words())
     if faults is not None:
         faults.add(found)
+    elif found.total:
+        logger.warning("%s: left out %s", path, found.in_words())
 
 
 def _consecutive(path: Path, name: str, chosen: _Format, blocks: Iterable[Events]) -> Iterator[Events]:
