@@ -74,9 +74,9 @@ def random_recording(count: int, sensor: tuple[int, int], seed: int = 0) -> Even
     random = np.random.default_rng(seed)
     return Events(
         np.sort(random.integers(0, count // 2 + 1, count)),
-        random.integers(0, sensor[0], count),
-        random.integers(0, sensor[1], count),
-        random.integers(0, 2, count),
+        random.integers(0, sensor[0], count, np.uint16),
+        random.integers(0, sensor[1], count, np.uint16),
+        random.integers(0, 2, count, np.uint8),
         width=sensor[0],
         height=sensor[1],
     )
@@ -93,7 +93,7 @@ def _reading(
 
     def copy() -> None:
         with path.open("rb", buffering=0) as file:
-            file.readinto(buffer)  # type: ignore[attr-defined]
+            file.readinto(buffer)
 
     def in_blocks() -> int:
         return sum(map(len, iterate_events(path, sensor=sensor)))
