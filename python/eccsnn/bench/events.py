@@ -24,7 +24,7 @@ from eccsnn.errors import ConfigError
 from eccsnn.nn._hints import nearest
 
 SIZES = ("full", "tiny")
-COUNTS = {"full": 2_000_000, "tiny": 2_000}
+COUNTS = {"full": 200_000, "tiny": 2_000}  # full: the order of one recording of CIFAR10-DVS
 SENSORS = {"aedat2": (128, 128), "atis": (240, 180)}
 SUFFIXES = {"aedat2": ".aedat", "atis": ".bin"}
 TITLE = {"aedat2": "AEDAT 2.0 (CIFAR10-DVS)", "atis": "ATIS, 40 bits (N-Caltech101)"}
