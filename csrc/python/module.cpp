@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 
 #include "eccsnn/isa.h"
+#include "event_files.h"
 #include "spike_codec.h"
 
 namespace py = pybind11;
@@ -40,5 +41,6 @@ PYBIND11_MODULE(_core, m) {
   m.def("build", &build,
         "How this build was made: version, git commit (empty outside a checkout), compiler, torch that it "
         "was built against, CUDA.");
+  bind_event_files(m);
   bind_spike_codec(m);
 }
