@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 
 #include "eccsnn/isa.h"
+#include "event_simulator.h"
 #include "spike_codec.h"
 
 namespace py = pybind11;
@@ -41,4 +42,5 @@ PYBIND11_MODULE(_core, m) {
         "How this build was made: version, git commit (empty outside a checkout), compiler, torch that it "
         "was built against, CUDA.");
   bind_spike_codec(m);
+  bind_event_simulator(m);
 }
