@@ -206,7 +206,7 @@ def test_bad_sensors_are_refused(arguments, message):
 
 @pytest.mark.parametrize("times", [[0], [0, 0], [1, 2], [0, 0.5], [0, 2**31]])
 def test_bad_paths_are_refused(times):
-    with pytest.raises(ValueError, match="path|t_us"):
+    with pytest.raises(ValueError, match=r"path|t_us"):
         CameraPath(times, [0.0] * len(times), [0.0] * len(times))
 
 
