@@ -179,7 +179,7 @@ def events_to_time_surfaces(
 
     Source:
         Lagorce et al., "HOTS: a hierarchy of event-based time-surfaces for pattern recognition" (2016), over the whole
-        sensor as tonic's `ToTimesurface`, with slices of `slice_by_window(t, dt, last="drop")` looked at where they end.
+        sensor as tonic's `ToTimesurface`: slices of `slice_by_window(t, dt, last="drop")`, looked at where they end.
 
     Example:
         >>> zero, one = torch.zeros(1, dtype=torch.uint16), torch.ones(1, dtype=torch.uint8)
