@@ -3,6 +3,7 @@
 
 #include "eccsnn/isa.h"
 #include "event_simulator.h"
+#include "event_files.h"
 #include "spike_codec.h"
 
 namespace py = pybind11;
@@ -41,6 +42,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("build", &build,
         "How this build was made: version, git commit (empty outside a checkout), compiler, torch that it "
         "was built against, CUDA.");
+  bind_event_files(m);
   bind_spike_codec(m);
   bind_event_simulator(m);
 }

@@ -69,3 +69,30 @@ def simulate_events(
     seed: int,
     threads: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.uint16], NDArray[np.uint16], NDArray[np.uint8]]: ...
+
+class EventFileError(ValueError): ...
+
+class EventDecoder:
+    def __init__(self, format: str, width: int, height: int, skip: bool, offset: int) -> None: ...
+    def decode(
+        self,
+        bytes: NDArray[np.uint8],
+        t: NDArray[np.int64],
+        x: NDArray[np.uint16],
+        y: NDArray[np.uint16],
+        polarity: NDArray[np.uint8],
+    ) -> int: ...
+    @property
+    def records(self) -> int: ...
+    @property
+    def faults(self) -> tuple[int, int, int, str]: ...
+
+class EventEncoder:
+    def __init__(self, format: str) -> None: ...
+    def encode(
+        self,
+        t: NDArray[np.int64],
+        x: NDArray[np.uint16],
+        y: NDArray[np.uint16],
+        polarity: NDArray[np.uint8],
+    ) -> bytes: ...

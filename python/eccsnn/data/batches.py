@@ -17,7 +17,10 @@ _PADDING_AT_32_PX = 4
 
 
 class Batch(NamedTuple):
-    """One batch: `images` float32 `[N, C, H, W]`, `labels` int64 `[N]`, `indices` int64 `[N]` into the image set."""
+    """One batch: `images` float32 `[N, C, H, W]`, `labels` int64 `[N]`, `indices` int64 `[N]` into the image set.
+
+    Event frames have time first, as models take it: `images` float32 `[T, N, C, H, W]`.
+    """
 
     images: Tensor
     labels: Tensor
@@ -70,7 +73,8 @@ def batches(
         drop_last: leaves out an incomplete last batch.
 
     Yields:
-        `Batch(images float32 [N, C, H, W], labels int64 [N], indices int64 [N])`.
+        `Batch(images float32 [N, C, H, W], labels int64 [N], indices int64 [N])`; for event frames
+        `images float32 [T, N, C, H, W]`, a view of memory in the order `[N, T, C, H, W]`.
 
     Raises:
         ValueError: an argument is out of range, `augment` is unknown, or `mean` and `std` do not fit the channels.
@@ -97,7 +101,10 @@ def batches(
             if target.type == "cuda":
                 pixels, labels = pixels.pin_memory(), labels.pin_memory()
             pixels, labels = pixels.to(target, non_blocking=True), labels.to(target, non_blocking=True)
-            yield Batch(normalize(pixels, mean, std), labels, torch.from_numpy(indices.copy()).to(target))
+            values = normalize(pixels, mean, std)
+            if values.ndim == 5:
+                values = values.transpose(0, 1)
+            yield Batch(values, labels, torch.from_numpy(indices.copy()).to(target))
 
     return generate()
 
@@ -109,7 +116,8 @@ def augment_images(images: Tensor, augment: str | None, *, seed: int, epoch: int
     window of the original size at a random place; the flip mirrors each image left to right with probability 1/2.
 
     Args:
-        images: `[N, C, H, W]`, any dtype; not changed.
+        images: `[N, C, H, W]`, or event frames `[N, T, C, H, W]`, all frames of which are treated alike; any dtype; not
+            changed.
         augment: `"crop_flip"`, `"flip"` or None (returns `images` as they are).
 
     Returns:
@@ -118,8 +126,11 @@ def augment_images(images: Tensor, augment: str | None, *, seed: int, epoch: int
     _check_augment(augment)
     if augment is None:
         return images
+    if images.ndim == 5:  # one window for all frames: timesteps are so many more channels
+        alike = augment_images(images.flatten(1, 2), augment, seed=seed, epoch=epoch, step=step)
+        return alike.view(images.shape)
     if images.ndim != 4:
-        raise ValueError(f"images have shape {list(images.shape)}, expected [N, C, H, W]")
+        raise ValueError(f"images have shape {list(images.shape)}, expected [N, C, H, W] or [N, T, C, H, W]")
     count, _, height, width = images.shape
     words = torch.from_numpy((random_words(3 * count, "augment", seed, epoch, step) >> np.uint64(33)).astype(np.int64))
     top, left, mirror = words.view(3, count)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from eccsnn.data import caltech, cifar, folder, tiny_imagenet
 from eccsnn.data.cache import AnyArray, CachedArrays, array_sha256, open_cached
 from eccsnn.data.digits import open_digits
+from eccsnn.data.events import datasets as events
 from eccsnn.data.source import Source
 from eccsnn.data.splits import stratified_split, stratified_subset
 from eccsnn.data.types import ImageSet, Int64Array, Splits, channel_statistics
@@ -24,7 +25,7 @@ from eccsnn.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_TEST_FRACTION = 0.2
+DEFAULT_IMAGE_SIZE = 32
 _PARTS = ("train", "val", "test")
 
 
@@ -38,6 +39,7 @@ class DatasetInfo:
         description: what it is and how it is read.
         layout: what `root` must look like; None: no root is needed.
         downloads: whether `download=True` works.
+        is_frames: whether samples are event frames `[T, 2, S, S]`.
     """
 
     name: str
@@ -45,6 +47,7 @@ class DatasetInfo:
     description: str
     layout: str | None
     downloads: bool = False
+    is_frames: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class _Options:
     root: str | Path | None
     image_size: int
     download: bool
-    include_background: bool
+    include_background: bool | None
+    frames: events.FrameOptions
 
 
 _DATASETS: dict[str, tuple[DatasetInfo, Callable[[_Options], Source]]] = {}
@@ -95,7 +99,7 @@ _register(
         downloads=True,
     ),
     lambda o: caltech.open_caltech101(
-        o.root, image_size=o.image_size, include_background=o.include_background, download=o.download
+        o.root, image_size=o.image_size, include_background=bool(o.include_background), download=o.download
     ),
 )
 _register(
@@ -108,13 +112,59 @@ _register(
     lambda o: tiny_imagenet.open_tiny_imagenet(o.root, image_size=o.image_size),
 )
 
+_register(
+    DatasetInfo(
+        "cifar10_dvs",
+        "CIFAR10-DVS",
+        "10,000 recordings of a moving CIFAR-10 in 10 classes, 128 px; the test part is cut, stratified, 9:1",
+        events.LAYOUTS["cifar10_dvs"],
+        is_frames=True,
+    ),
+    lambda o: events.open_cifar10_dvs(o.root, o.frames),
+)
+_register(
+    DatasetInfo(
+        "n_caltech101",
+        "N-Caltech101",
+        "8,709 recordings of Caltech-101 in saccades, 101 classes of its own, 240 x 180 px; the test part is cut, "
+        "stratified, 9:1",
+        events.LAYOUTS["n_caltech101"],
+        is_frames=True,
+    ),
+    lambda o: events.open_n_caltech101(
+        o.root, o.frames, include_background=o.include_background is None or o.include_background
+    ),
+)
+_register(
+    DatasetInfo(
+        "n_mnist",
+        "N-MNIST",
+        "60,000 + 10,000 recordings of MNIST in saccades, 34 px",
+        events.LAYOUTS["n_mnist"],
+        is_frames=True,
+    ),
+    lambda o: events.open_n_mnist(o.root, o.frames),
+)
+_register(
+    DatasetInfo(
+        "dvs128_gesture",
+        "DVS128 Gesture",
+        "1,077 + 264 recordings of 11 gestures, 128 px, as tonic has cut them",
+        events.LAYOUTS["dvs128_gesture"],
+        is_frames=True,
+    ),
+    lambda o: events.open_dvs128_gesture(o.root, o.frames),
+)
+
 
 def list_datasets() -> list[DatasetInfo]:
     """All data sets that `load_dataset` knows.
 
     Example:
-        >>> [info.name for info in list_datasets()]
+        >>> [info.name for info in list_datasets() if not info.is_frames]
         ['digits', 'image_folder', 'cifar10', 'cifar100', 'caltech101', 'tiny_imagenet']
+        >>> [info.name for info in list_datasets() if info.is_frames]
+        ['cifar10_dvs', 'n_caltech101', 'n_mnist', 'dvs128_gesture']
     """
     return [info for info, _ in _DATASETS.values()]
 
@@ -124,34 +174,48 @@ def load_dataset(
     *,
     root: str | Path | None = None,
     display_name: str | None = None,
-    image_size: int = 32,
+    image_size: int | None = None,
     val_fraction: float = 0.1,
     test_fraction: float | None = None,
     subset: Mapping[str, int] | None = None,
     seed: int = 0,
     cache_dir: str | Path | None = None,
     download: bool = False,
-    include_background: bool = False,
+    include_background: bool | None = None,
+    timesteps: int | None = None,
+    slice_by: str | None = None,
+    policy: str | None = None,
 ) -> Splits:
     """Loads a data set as train, val and test.
 
     Decoded images are cached on disk (see `eccsnn.data.cache`) and memory-mapped from there. val is cut from the
     training data only, stratified by class. mean and std come from `train` alone.
 
+    Data sets of event cameras come as event frames: samples `[T, 2, S, S]`, counts of darker and brighter events. Their
+    mean is given as 0, so that a pixel without events stays 0, and std is that of the counts around 0; see
+    `eccsnn.data.events` for what is behind them.
+
     Args:
         name: one of `list_datasets()`.
         root: the folder with the files; `list_datasets()` says what it must look like. digits needs none.
         display_name: what to call the data wherever results are shown; None: what was really read.
-        image_size: height and width in px.
+        image_size: height and width in px; None: 32 for images, 48 for event frames (34 for N-MNIST, whose sensor is
+            that small).
         val_fraction: part of the training data, in `[0, 1)`; 0 gives an empty val.
         test_fraction: part of all images, in `(0, 1)`, for data without a test part of its own (digits, caltech101, a
-            flat image folder); None: 0.2. An error for data that comes with one.
+            flat image folder, cifar10_dvs, n_caltech101); None: 0.2, or 0.1 for event frames. An error for data that
+            comes with one.
         subset: how many images to keep of each part, for instance `{"train": 1000, "test": 500}`; stratified, seeded;
             a part that is not named stays whole.
         seed: of the cuts and subsets; has nothing to do with the seed of training.
         cache_dir: None: `$ECCSNN_CACHE`, else `~/.cache/eccsnn`.
         download: fetches the original files to `root` where the data set allows it.
-        include_background: caltech101 only: BACKGROUND_Google as a class of its own.
+        include_background: caltech101 and n_caltech101 only: BACKGROUND_Google as a class of its own; None: not for
+            caltech101, but for n_caltech101, which has it as published.
+        timesteps: event frames only: T, the number of slices of a recording; None: 10.
+        slice_by: event frames only: `count` (None) for slices of as many events, `time` for slices of as much time.
+        policy: event frames only: `strict` (None) makes a bad event or an empty recording an error, `skip` leaves it
+            out and says how many there were.
 
     Raises:
         ConfigError: an unknown name or an argument that is out of range or does not apply to this data set.
@@ -164,8 +228,16 @@ def load_dataset(
     """
     info, open_source = _find(name)
     _check_arguments(info, root, image_size, val_fraction, test_fraction, subset, seed, download, include_background)
+    given = {"timesteps": timesteps, "slice_by": slice_by, "policy": policy}
+    given = {key: value for key, value in given.items() if value is not None}
+    if given and not info.is_frames:
+        raise ConfigError(
+            f"{next(iter(given))} applies to event frames only, not to data set {info.name!r}; leave it out"
+        )
+    frames = events.FrameOptions(size=image_size, **given)  # type: ignore[arg-type]
     started = time.perf_counter()
-    source = open_source(_Options(root, image_size, download, include_background))
+    size = DEFAULT_IMAGE_SIZE if image_size is None else image_size
+    source = open_source(_Options(root, size, download, include_background, frames))
     if source.has_test_part and test_fraction is not None:
         raise ConfigError(
             f"test_fraction is {test_fraction}, but {source.name} comes with a test part; leave test_fraction out"
@@ -174,7 +246,7 @@ def load_dataset(
     rows = _cut(source, arrays, val_fraction, test_fraction, subset or {}, seed)
     images, labels = arrays.arrays["images"], np.asarray(arrays.arrays["labels"])
     parts = {part: ImageSet(images, labels[rows[part]], rows=rows[part]) for part in _PARTS}
-    mean, std = channel_statistics(parts["train"])
+    mean, std = channel_statistics(parts["train"], around_zero=source.is_frames)
     splits = Splits(
         name=source.name if display_name is None else display_name,
         class_names=source.class_names,
@@ -184,7 +256,7 @@ def load_dataset(
         fingerprint=_fingerprint(source, arrays, rows),
     )
     sizes = ", ".join(f"{len(parts[part])} {part}" for part in _PARTS)
-    logger.info("%s: %s images of %d px in %.1f s", splits.name, sizes, image_size, time.perf_counter() - started)
+    logger.info("%s: %s of %d px in %.1f s", splits.name, sizes, images.shape[-1], time.perf_counter() - started)
     return splits
 
 
@@ -199,17 +271,17 @@ def _find(name: str) -> tuple[DatasetInfo, Callable[[_Options], Source]]:
 def _check_arguments(
     info: DatasetInfo,
     root: str | Path | None,
-    image_size: int,
+    image_size: int | None,
     val_fraction: float,
     test_fraction: float | None,
     subset: Mapping[str, int] | None,
     seed: int,
     download: bool,
-    include_background: bool,
+    include_background: bool | None,
 ) -> None:
     if info.layout is None and root is not None:
         raise ConfigError(f"root is {str(root)!r}, but data set {info.name!r} has no files; leave root out")
-    if image_size < 1:
+    if image_size is not None and image_size < 1:
         raise ConfigError(f"image_size is {image_size}, expected at least 1 px")
     if not 0.0 <= val_fraction < 1.0:
         raise ConfigError(f"val_fraction is {val_fraction}, expected 0 <= val_fraction < 1")
@@ -221,8 +293,8 @@ def _check_arguments(
         raise ConfigError(
             f"data set {info.name!r} cannot be downloaded; put its files in root: {info.layout or 'none needed'}"
         )
-    if include_background and info.name != "caltech101":
-        raise ConfigError(f"include_background applies to caltech101 only, not to {info.name!r}")
+    if include_background is not None and not info.name.endswith("caltech101"):
+        raise ConfigError(f"include_background applies to caltech101 and n_caltech101 only, not to {info.name!r}")
     unknown = sorted(set(subset or {}) - set(_PARTS))
     if unknown:
         raise ConfigError(f"subset names {unknown[0]!r}, expected only {', '.join(_PARTS)}")
@@ -256,12 +328,16 @@ def _cut(
     seed: int,
 ) -> dict[str, Int64Array]:
     labels = np.asarray(arrays.arrays["labels"])
+    usable = np.asarray(arrays.arrays.get("is_usable", np.ones(len(labels), dtype=np.bool_)))
+    if not usable.all():
+        logger.warning("%s: %d of %d recordings are left out", source.name, (~usable).sum(), len(usable))
     if source.has_test_part:
         is_test = np.asarray(arrays.arrays["is_test"])
-        learn, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
+        learn, test = np.flatnonzero(usable & ~is_test), np.flatnonzero(usable & is_test)
     else:
-        fraction = DEFAULT_TEST_FRACTION if test_fraction is None else test_fraction
-        learn, test = stratified_split(labels, fraction, seed=seed, purpose="test")
+        fraction = source.default_test_fraction if test_fraction is None else test_fraction
+        rows_of = np.flatnonzero(usable)
+        learn, test = (rows_of[r] for r in stratified_split(labels[rows_of], fraction, seed=seed, purpose="test"))
     kept, cut = stratified_split(labels[learn], val_fraction, seed=seed, purpose="val")
     rows = {"train": learn[kept], "val": learn[cut], "test": test}
     for part, count in subset.items():

@@ -32,8 +32,11 @@ class Source:
         has_test_part: whether the data set comes with a test part; else one has to be cut.
         key: JSON-able; what identifies the decoded arrays (data set, root, image size).
         signature: JSON-able; the state of the files (names, sizes, times), so that a change is noticed.
-        build: allocates and fills `images` uint8 `[N, 3, S, S]`, `labels` int64 `[N]` and `is_test` bool `[N]`.
+        build: allocates and fills `images` uint8 `[N, 3, S, S]` (event frames: `[N, T, 2, S, S]`), `labels` int64 `[N]`
+            and `is_test` bool `[N]`; `is_usable` bool `[N]` where some are to be left out.
         use_cache: False where building is quicker than reading a cache.
+        default_test_fraction: part that is cut for a test where there is none and nobody says how much.
+        is_frames: whether the samples are event frames.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Source:
     signature: Mapping[str, Any]
     build: Callable[[Allocate], None]
     use_cache: bool = True
+    default_test_fraction: float = 0.2
+    is_frames: bool = False
 
 
 class ListedFile(NamedTuple):

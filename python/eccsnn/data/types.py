@@ -1,4 +1,6 @@
-"""What the rest of the package sees of a data set: arrays of images with labels, cut into train, val and test."""
+"""What the rest of the package sees of a data set: arrays of images or event frames with labels, cut into train, val
+and test.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,13 @@ Int64Array = npt.NDArray[np.int64]
 
 
 class ImageSet:
-    """Images with labels; a cheap view where it is a part of a larger array.
+    """Images or event frames with labels; a cheap view where it is a part of a larger array.
 
     Train, val and the tasks of a scenario are all parts of the same decoded array (often a memory map on disk). Such a
     part keeps the whole array and its row numbers, so cutting copies no pixels; `gather` reads only the rows needed.
 
     Args:
-        images: uint8 `[M, C, H, W]`, may be a read-only memory map.
+        images: uint8 `[M, C, H, W]`, or event frames `[M, T, C, H, W]`; may be a read-only memory map.
         labels: int64 `[N]`, global class ids `>= 0` of the visible images.
         rows: int64 `[N]`, which rows of `images` are visible; None: all of them in order (`N == M`).
 
@@ -38,8 +40,8 @@ class ImageSet:
         images = np.asarray(images)  # drops np.memmap's subclass, whose indexing is slow; the mapping stays
         if images.dtype != np.uint8:
             raise TypeError(f"images have dtype {images.dtype}, expected uint8 pixels in 0..255")
-        if images.ndim != 4:
-            raise ValueError(f"images have shape {images.shape}, expected [N, C, H, W]")
+        if images.ndim not in (4, 5):
+            raise ValueError(f"images have shape {images.shape}, expected [N, C, H, W], or frames [N, T, C, H, W]")
         self._pool: Uint8Array = images
         self._rows: Int64Array | None = None if rows is None else _integers(rows, "rows")
         self.labels: Int64Array = _integers(labels, "labels")
@@ -55,13 +57,19 @@ class ImageSet:
         return len(self.labels)
 
     def __repr__(self) -> str:
-        return f"ImageSet({len(self)} images of {list(self.shape)} in {len(self.classes)} classes)"
+        what = "images" if self.timesteps is None else f"recordings in {self.timesteps} frames"
+        return f"ImageSet({len(self)} {what} of {list(self.shape)} in {len(self.classes)} classes)"
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one image."""
-        channels, height, width = self._pool.shape[1:]
+        """(C, H, W) of one image, or of one frame."""
+        channels, height, width = self._pool.shape[-3:]
         return channels, height, width
+
+    @property
+    def timesteps(self) -> int | None:
+        """T of event frames; None for images."""
+        return self._pool.shape[1] if self._pool.ndim == 5 else None
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -70,11 +78,16 @@ class ImageSet:
 
     @property
     def images(self) -> Uint8Array:
-        """uint8 `[N, C, H, W]`. For a part of a larger array each access copies its pixels; prefer `gather`."""
+        """uint8 `[N, C, H, W]` (frames: `[N, T, C, H, W]`).
+
+        For a part of a larger array each access copies its pixels; prefer `gather`.
+        """
         return self._pool if self._rows is None else np.take(self._pool, self._rows, axis=0)
 
     def gather(self, indices: npt.ArrayLike | slice) -> Uint8Array:
-        """A new array uint8 `[n, C, H, W]` with the images at `indices` (of this set), in that order."""
+        """A new array uint8 `[n, C, H, W]` (frames: `[n, T, C, H, W]`) with the images at `indices` of this set, in
+        that order.
+        """
         chosen = self._resolve(indices)
         return np.take(self._pool, chosen if self._rows is None else self._rows[chosen], axis=0)
 
@@ -100,8 +113,8 @@ class Splits:
         train: what a model may learn from.
         val: cut from the training data; everything that is selected (epochs, thresholds) is selected here.
         test: only ever measured on.
-        mean: per channel, of `train` alone, for pixels scaled to 0..1.
-        std: per channel, likewise.
+        mean: per channel, of `train` alone, for pixels scaled to 0..1; 0 for event frames.
+        std: per channel, likewise; of event frames around 0.
         fingerprint: sha256 (hex) over pixels, labels, class names and the cut; equal fingerprints mean equal data.
     """
 
@@ -120,14 +133,27 @@ class Splits:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one image."""
+        """(C, H, W) of one image, or of one frame."""
         return self.train.shape
 
+    @property
+    def timesteps(self) -> int | None:
+        """T of event frames; None for images."""
+        return self.train.timesteps
 
-def channel_statistics(images: ImageSet, *, chunk: int = 1024) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of pixels scaled to 0..1.
+
+def channel_statistics(
+    images: ImageSet, *, chunk: int = 1024, around_zero: bool = False
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of pixels scaled to 0..1, over all images, pixels and timesteps.
 
     Sums are integers, so the result does not depend on the order of the images or on the machine.
+
+    Args:
+        images: the set.
+        chunk: images that are looked at at once.
+        around_zero: gives 0 as the mean, and the root of the mean square as std. For event frames, where 0 is no event
+            and has to stay 0.
 
     Returns:
         `(mean [C], std [C])`; a constant channel gets std 1, so that dividing by it is harmless.
@@ -143,12 +169,13 @@ def channel_statistics(images: ImageSet, *, chunk: int = 1024) -> tuple[tuple[fl
     for start in range(0, len(images), chunk):
         block = images.gather(slice(start, start + chunk))
         for channel in range(channels):
-            values = block[:, channel].astype(np.uint32)
+            values = block[..., channel, :, :].astype(np.uint32)
             total[channel] += values.sum(dtype=np.uint64)
             squares[channel] += np.square(values, out=values).sum(dtype=np.uint64)
-    count = len(images) * height * width
+    count = len(images) * height * width * (images.timesteps or 1)
     mean, std = [], []
     for first, second in zip(total.tolist(), squares.tolist(), strict=True):
+        first = 0 if around_zero else first
         variance = count * second - first * first  # exact: Python integers, scaled by count^2
         mean.append(first / count / 255.0)
         std.append(variance**0.5 / count / 255.0 if variance > 0 else 1.0)

@@ -20,6 +20,9 @@ class SpatialMean(nn.Module):
 class ANN(Model):
     """An ANN of named sections, whose layers map [N, ...] to [N, ...].
 
+    An ANN has no time: of event frames [T, N, C, H, W] it takes all timesteps at once, as so many more channels
+    [N, T * C, H, W], and is built with `in_channels` = T * C.
+
     Subclasses set `head`, add their sections, and end their constructor with `self.use_channels_last()`.
     """
 
@@ -47,7 +50,7 @@ class ANN(Model):
         """Classifies images.
 
         Args:
-            x: [N, C, H, W].
+            x: [N, C, H, W], or event frames [T, N, C, H, W].
             through: The bottleneck units of this pass; see `eccsnn.models.SpikingModel.forward`.
 
         Returns:
@@ -60,6 +63,8 @@ class ANN(Model):
 
         The map `bottleneck:POINT` of an active unit holds what its encoder sends, as 255ths in [0, 1].
         """
+        if isinstance(x, Tensor) and x.ndim == 5:
+            x = x.transpose(0, 1).flatten(1, 2)
         self.check_images(x)
         maps: dict[str, Tensor] = {}
         x = run_features(self.chain(through), self.channels_last(x), maps)

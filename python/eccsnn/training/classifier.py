@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from eccsnn.data import Batch, Splits, restrict
-from eccsnn.models import Model, build_model
+from eccsnn.models import Model, build_model, list_models
 from eccsnn.training.evaluate import accuracy, predict_logits
 from eccsnn.training.loop import FitOptions, FitResult, fit
 from eccsnn.training.losses import cross_entropy
@@ -21,6 +21,27 @@ def build_seeded(seed: int, **spec: Any) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build_model(**spec)
+
+
+def input_shape(splits: Splits, model: str) -> dict[str, int]:
+    """What `eccsnn.models.build_model` has to know of the data: the shape of what a network takes.
+
+    Args:
+        splits: Images, or event frames of T timesteps.
+        model: A name of `eccsnn.models.list_models`, or of a library's ANN.
+
+    Returns:
+        `image_size` and, where it is not 3, `in_channels`: T * C for an ANN on event frames. For an SNN on event frames
+        also `timesteps`.
+    """
+    channels, _, image_size = splits.image_shape
+    shape = {"image_size": image_size}
+    kinds = {info.name: info.kind for info in list_models()}
+    if splits.timesteps is not None and kinds.get(model) == "snn":
+        shape["timesteps"] = splits.timesteps
+    elif splits.timesteps is not None:
+        channels *= splits.timesteps
+    return shape if channels == 3 else shape | {"in_channels": channels}
 
 
 def train_classifier(
@@ -34,7 +55,8 @@ def train_classifier(
     """Trains a model on all classes with cross-entropy.
 
     Args:
-        splits: Data; its training part is learnt from, its validation part watched.
+        splits: Images or event frames; the training part is learnt from, the validation part watched. Event frames say
+            the number of timesteps: an SNN has as many, an ANN takes them as channels.
         model: `name`, `width`, `pretrained`, `freeze_trunk` of `eccsnn.models.build_model`.
         training: Keyword arguments of `eccsnn.training.fit`.
         seed: Of weights, order and augmentation.
@@ -43,10 +65,10 @@ def train_classifier(
     Returns:
         The trained model in evaluation mode, and what the training recorded.
     """
-    image_size = splits.train.images.shape[-1]
+    shape = input_shape(splits, model["name"])
     # A pretrained trunk expects its own normalisation of the images.
     statistics = {"input_mean": splits.mean, "input_std": splits.std} if model.get("pretrained") else {}
-    net = build_seeded(seed, num_classes=len(splits.class_names), image_size=image_size, **model, **statistics)
+    net = build_seeded(seed, num_classes=len(splits.class_names), **{**shape, **model}, **statistics)
 
     def loss_function(net: Model, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         loss = cross_entropy(net(batch.images), batch.labels, net.head.class_ids)

@@ -22,7 +22,8 @@ class Events:
     given where that has the right dtype already, else copies.
 
     Attributes:
-        t: int64 `[N]`, microseconds since the recording's start, `>= 0` and not going back.
+        t: int64 `[N]`, microseconds on the recording's clock, `>= 0` and not going back. Most recordings begin near 0;
+            `from_zero` makes all of them do so.
         x: uint16 `[N]`, column in px, 0 at the left.
         y: uint16 `[N]`, row in px, 0 at the top.
         polarity: uint8 `[N]`, 1: brighter, 0: darker.
@@ -99,7 +100,7 @@ class Events:
             raise TypeError(f"index is {index!r}, expected a slice such as events[10:20]")
         if index.step is not None and index.step < 0:
             raise ValueError(f"the slice's step is {index.step}, expected at least 1: events stay in the order of time")
-        return self._of(*(getattr(self, name)[index] for name in _DTYPES), width=self.width, height=self.height)
+        return self.unchecked(*(getattr(self, name)[index] for name in _DTYPES), width=self.width, height=self.height)
 
     def between(self, begin_us: int, end_us: int) -> Events:
         """The events with `begin_us <= t < end_us`, as views; time keeps its zero.
@@ -139,15 +140,17 @@ class Events:
     @classmethod
     def empty(cls, *, width: int, height: int) -> Events:
         """A recording without events."""
-        none = np.zeros(0, dtype=np.int64)
-        return cls(none, none, none, none, width=width, height=height)
+        arrays: dict[str, npt.NDArray[Any]] = {name: np.zeros(0, dtype=dtype) for name, dtype in _DTYPES.items()}
+        return cls(**arrays, width=width, height=height)
 
     @classmethod
-    def _of(cls, *arrays: npt.NDArray[Any], width: int, height: int) -> Events:
-        """Events of arrays that are known to be right: parts of other events, checked when those were made."""
+    def unchecked(cls, *arrays: npt.NDArray[Any], width: int, height: int) -> Events:
+        """Events of arrays t, x, y, polarity that are known to be right, as a decoder has checked them."""
         events = object.__new__(cls)
         for name, array in zip(_DTYPES, arrays, strict=True):
-            object.__setattr__(events, name, array)
+            view = array.view()
+            view.flags.writeable = False
+            object.__setattr__(events, name, view)
         object.__setattr__(events, "width", width)
         object.__setattr__(events, "height", height)
         return events

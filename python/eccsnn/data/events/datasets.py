@@ -1,0 +1,321 @@
+"""Data sets of event cameras as event frames: what their downloads look like, and how they become arrays.
+
+A recording becomes counts uint8 `[T, 2, S, S]`. Nothing of a recording is kept but that, so that the cache is small and
+an epoch reads no event file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eccsnn.data.cache import Allocate
+from eccsnn.data.decode import in_chunks
+from eccsnn.data.events.classes import (
+    CALTECH101_ONLY_CLASSES,
+    CIFAR10_DVS_CLASSES,
+    GESTURE_CLASSES,
+    N_CALTECH101_CLASSES,
+)
+from eccsnn.data.events.faults import Faults, check_policy
+from eccsnn.data.events.files import Sensor, read_events
+from eccsnn.data.events.frames import SLICES, frames_reference, saturate
+from eccsnn.data.source import ListedFile, Source, describe_folder, existing_folder, list_folder, subfolders
+from eccsnn.errors import ConfigError, DataError
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_FRAME_SIZE = 48
+FRAMES_VERSION = 1
+"""Raised when the same recording gives other frames: what is cached is then made anew."""
+
+
+@dataclass(frozen=True)
+class FrameOptions:
+    """How recordings become frames.
+
+    Attributes:
+        size: height and width in px; None: 48, or the sensor's where that is smaller.
+        timesteps: T, the number of slices.
+        slice_by: `count` or `time`, see `eccsnn.data.events.frames`.
+        policy: for bad events and empty recordings: `strict` or `skip`.
+    """
+
+    size: int | None = None
+    timesteps: int = 10
+    slice_by: str = "count"
+    policy: str = "strict"
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A data set's sensor, the files of a recording, and where its folders may lie below a root."""
+
+    dataset: str
+    title: str
+    sensor: Sensor
+    suffixes: tuple[str, ...]
+    below: tuple[str, ...]
+
+
+CIFAR10_DVS = _Kind(
+    "cifar10_dvs", "CIFAR10-DVS", (128, 128), (".aedat", ".aedat4", ".npz"), ("", "CIFAR10DVS", "extract", "events_np")
+)
+N_CALTECH101 = _Kind(
+    "n_caltech101",
+    "N-Caltech101",
+    (240, 180),
+    (".bin", ".npz"),
+    ("Caltech101", "", "NCALTECH101/Caltech101", "extract/Caltech101", "events_np"),
+)
+N_MNIST = _Kind("n_mnist", "N-MNIST", (34, 34), (".bin", ".npz"), ("", "NMNIST", "extract", "events_np"))
+GESTURE = _Kind("dvs128_gesture", "DVS128 Gesture", (128, 128), (".npy",), ("", "DVSGesture"))
+LAYOUTS = {
+    "cifar10_dvs": "CLASS/*.aedat as published, CLASS/*.aedat4 (tonic's) or CLASS/*.npz (SpikingJelly's events_np)",
+    "n_caltech101": "Caltech101/CLASS/*.bin as published, or CLASS/*.npz (SpikingJelly's events_np)",
+    "n_mnist": "{Train,Test}/DIGIT/*.bin as published, or {train,test}/DIGIT/*.npz (SpikingJelly's events_np)",
+    "dvs128_gesture": "{ibmGestureTrain,ibmGestureTest}/userNN_LIGHT/LABEL.npy, as tonic downloads it",
+}
+
+
+def open_cifar10_dvs(root: str | Path | None, options: FrameOptions) -> Source:
+    """Ten classes of 1,000 recordings, without a test part: 9:1, stratified, is what most publications cut.
+
+    Source: H. Li et al., CIFAR10-DVS, Frontiers in Neuroscience 11 (2017).
+
+    Raises:
+        DataError: the layout is another one, or a class has no recording.
+    """
+    folder = _locate(CIFAR10_DVS, root, CIFAR10_DVS_CLASSES)
+    files = _list_classes(CIFAR10_DVS, folder, CIFAR10_DVS_CLASSES)
+    return _source(CIFAR10_DVS, CIFAR10_DVS_CLASSES, folder, files, options)
+
+
+def open_n_caltech101(root: str | Path | None, options: FrameOptions, *, include_background: bool = True) -> Source:
+    """8,709 recordings in 101 classes, those of `N_CALTECH101_CLASSES`, without a test part.
+
+    The classes are the folders that are there. Where those are not the 101 of the original, the name says so.
+
+    Source: G. Orchard et al., Converting Static Image Datasets to Spiking Neuromorphic Datasets Using Saccades,
+    Frontiers in Neuroscience 9 (2015).
+
+    Raises:
+        DataError: the layout is another one, a folder is no class, or a class has no recording.
+    """
+    folder = _locate(N_CALTECH101, root, N_CALTECH101_CLASSES[4:5], N_CALTECH101_CLASSES[:1], ())
+    found = subfolders(folder)
+    known = {*N_CALTECH101_CLASSES, *CALTECH101_ONLY_CLASSES}
+    unknown = [name for name in found if name not in known]
+    if unknown or not found:
+        raise DataError(
+            f"{folder} has {f'a folder {unknown[0]!r}, which is no class' if unknown else 'no class folders'} of "
+            f"N-Caltech101 (found {describe_folder(folder)}); expected {LAYOUTS['n_caltech101']}"
+        )
+    title = "N-Caltech101"
+    if set(found) != set(N_CALTECH101_CLASSES):
+        title += f" ({len(found)} folders, not its 101)"
+        logger.warning("%s has %d class folders, not the 101 of N-Caltech101", folder, len(found))
+    if not include_background:
+        found = [name for name in found if name != N_CALTECH101_CLASSES[0]]
+        title += " without background"
+    return _source(N_CALTECH101, found, folder, _list_classes(N_CALTECH101, folder, found), options, title=title)
+
+
+def open_n_mnist(root: str | Path | None, options: FrameOptions) -> Source:
+    """60,000 + 10,000 recordings of ten digits. Source: as `open_n_caltech101`.
+
+    Raises:
+        DataError: the layout is another one, or a digit has no recording.
+    """
+    folder = _locate(N_MNIST, root, ("Train",), ("train",))
+    classes = tuple(str(digit) for digit in range(10))
+    parts = ("Train", "Test") if (folder / "Train").is_dir() else ("train", "test")
+    files = [
+        file for part in parts for file in _list_classes(N_MNIST, folder, classes, below=part, is_test=part == parts[1])
+    ]
+    return _source(N_MNIST, classes, folder, files, options, has_test_part=True)
+
+
+def open_dvs128_gesture(root: str | Path | None, options: FrameOptions) -> Source:
+    """1,077 + 264 recordings of eleven gestures, cut and in milliseconds, as tonic distributes DVS128 Gesture.
+
+    Source: A. Amir et al., A Low Power, Fully Event-Based Gesture Recognition System, CVPR (2017).
+
+    Raises:
+        DataError: the layout is another one, or a file's name is no label.
+    """
+    parts = ("ibmGestureTrain", "ibmGestureTest")
+    folder = _locate(GESTURE, root, parts)
+    files = []
+    for part in parts:
+        for user in subfolders(folder / part):
+            for name, size, mtime_ns in _recordings(folder / part / user, GESTURE.suffixes):
+                stem = Path(name).stem
+                if not (stem.isdigit() and int(stem) < len(GESTURE_CLASSES)):
+                    raise DataError(
+                        f"{folder / part / user / name}: expected a name 0.npy to 10.npy, which is the label"
+                    )
+                files.append(ListedFile(f"{part}/{user}/{name}", int(stem), part == parts[1], size, mtime_ns))
+    if not files:
+        raise DataError(f"{folder} has no recordings; expected {LAYOUTS['dvs128_gesture']}")
+    return _source(GESTURE, GESTURE_CLASSES, folder, files, options, has_test_part=True)
+
+
+def _locate(kind: _Kind, root: str | Path | None, *expected: Sequence[str]) -> Path:
+    """The first folder below the root that has all folders of one of the lists; the first that is there for none."""
+    layout = LAYOUTS[kind.dataset]
+    path = existing_folder(root, kind.dataset, layout)
+    candidates = [path / below for below in kind.below if (path / below).is_dir()]
+    for folder in candidates:
+        if any(all((folder / name).is_dir() for name in names) for names in expected):
+            return folder
+    raise DataError(f"{path} holds no {kind.title} (found {describe_folder(path)}); expected {layout}")
+
+
+def _list_classes(
+    kind: _Kind, root: Path, classes: Sequence[str], *, below: str = "", is_test: bool = False
+) -> list[ListedFile]:
+    files = []
+    for label, name in enumerate(classes):
+        where = f"{below}/{name}" if below else name
+        if not (root / where).is_dir():
+            raise DataError(f"{root} has no folder {where!r}; expected {LAYOUTS[kind.dataset]}")
+        listed = _recordings(root / where, kind.suffixes)
+        if not listed:
+            raise DataError(f"{root / where} holds no recording; expected files ending in {', '.join(kind.suffixes)}")
+        files += [ListedFile(f"{where}/{file}", label, is_test, size, time) for file, size, time in listed]
+    return files
+
+
+def _recordings(folder: Path, suffixes: Sequence[str]) -> list[tuple[str, int, int]]:
+    found = []
+    for entry in list_folder(folder):
+        if entry.is_file() and os.path.splitext(entry.name)[1].lower() in suffixes:
+            state = entry.stat()
+            found.append((entry.name, state.st_size, state.st_mtime_ns))
+    return found
+
+
+def _source(
+    kind: _Kind,
+    class_names: Sequence[str],
+    root: Path,
+    files: Sequence[ListedFile],
+    options: FrameOptions,
+    *,
+    title: str | None = None,
+    has_test_part: bool = False,
+) -> Source:
+    check_policy(options.policy)
+    if options.slice_by not in SLICES or options.timesteps < 1:
+        raise ConfigError(
+            f"timesteps is {options.timesteps} and slice_by {options.slice_by!r}, expected at least 1 and one of "
+            f"{', '.join(map(repr, SLICES))}"
+        )
+    largest = min(kind.sensor)
+    size = min(DEFAULT_FRAME_SIZE, largest) if options.size is None else options.size
+    if size > largest:
+        raise ConfigError(
+            f"image_size is {size}, but the sensor of {kind.title} has {kind.sensor[0]} x {kind.sensor[1]} px; "
+            f"expected at most {largest}"
+        )
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(repr(tuple(file)).encode("utf-8", "surrogateescape"))
+    key: dict[str, Any] = {
+        "dataset": kind.dataset,
+        "classes": list(class_names),
+        "root": str(root),
+        "image_size": size,
+        "timesteps": options.timesteps,
+        "slice_by": options.slice_by,
+        "policy": options.policy,
+    }
+    formats = sorted({Path(file.path).suffix for file in files})
+    return Source(
+        name=f"{title or kind.title} ({', '.join(formats)})",
+        class_names=tuple(class_names),
+        has_test_part=has_test_part,
+        key=key,
+        signature={"files": digest.hexdigest(), "file count": len(files), "frames version": FRAMES_VERSION},
+        build=_Builder(kind, root, files, size, options).build,
+        default_test_fraction=0.1,
+        is_frames=True,
+    )
+
+
+class _Builder:
+    """Fills the cache: `images` uint8 `[N, T, 2, S, S]`, `labels`, `is_test`, and `is_usable` where files are bad."""
+
+    def __init__(self, kind: _Kind, root: Path, files: Sequence[ListedFile], size: int, options: FrameOptions) -> None:
+        self._kind, self._root, self._files, self._size, self._options = kind, root, files, size, options
+        self._faults, self._errors, self._over, self._lock = Faults(), dict[int, DataError](), [0, 0], threading.Lock()
+
+    def build(self, allocate: Allocate) -> None:
+        count = len(self._files)
+        images = allocate("images", (count, self._options.timesteps, 2, self._size, self._size), np.uint8)
+        allocate("labels", (count,), np.int64)[:] = [f.label for f in self._files]
+        allocate("is_test", (count,), np.bool_)[:] = [f.is_test for f in self._files]
+        usable = allocate("is_usable", (count,), np.bool_)
+
+        def work(start: int, stop: int) -> None:
+            for i in range(start, stop):
+                try:
+                    usable[i] = self._convert(self._root / self._files[i].path, images[i])
+                except DataError as error:
+                    self._errors[i] = error
+
+        in_chunks(count, work, description=f"making frames of {self._kind.title}")
+        if self._errors:
+            first = min(self._errors)
+            raise DataError(
+                f"{len(self._errors)} of {count} recordings are bad. The first: {self._errors[first]}. The policy "
+                "'skip' leaves bad events and empty recordings out"
+            )
+        if self._faults.total:
+            logger.warning("%s: left out %s", self._root, self._faults.in_words())
+        cells, recordings = self._over
+        if cells:
+            logger.warning(
+                "%s: %d counts of %d recordings were above 255 and became 255; larger frames or more slices keep them",
+                self._root,
+                cells,
+                recordings,
+            )
+
+    def _convert(self, path: Path, out: np.ndarray) -> bool:
+        options = self._options
+        sensor = None if path.suffix.lower() == ".aedat4" else self._kind.sensor
+        faults = Faults()
+        events = read_events(path, sensor=sensor, policy=options.policy, faults=faults)
+        width, height = self._kind.sensor
+        if (events.width, events.height) != (width, height):
+            raise DataError(
+                f"{path} is of a sensor of {events.width} x {events.height} px, expected {width} x {height} as "
+                f"{self._kind.title} has"
+            )
+        problem = None
+        try:
+            frames = frames_reference(
+                events, options.timesteps, slice_by=options.slice_by, height=self._size, width=self._size
+            )
+        except ValueError as error:
+            problem = f"{path}: {error}"
+            if options.policy == "strict":
+                raise DataError(problem) from None
+            faults.add(Faults(empty=1, first=problem))
+        over = 0
+        if problem is None:
+            out[...], over = saturate(frames)
+        with self._lock:
+            self._faults.add(faults)
+            self._over = [self._over[0] + over, self._over[1] + (over > 0)]
+        return problem is None
