@@ -47,7 +47,7 @@ def test_has_the_bits_of_the_cpu(count: int, size: tuple[int, int]) -> None:
 
 
 def test_events_outside_the_sensor_are_left_out() -> None:
-    t, x, y, polarity = (tensor.cuda() for tensor in events(1000))
+    _, x, y, polarity = (tensor.cuda() for tensor in events(1000))
     bounds = torch.tensor([[0, 2000]]).cuda()
     frames = ops.events_to_frames(x, y, polarity, bounds, sensor_size=(64, 128))
     assert int(frames.sum()) == int((y.int() < 64).sum())
