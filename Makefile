@@ -84,8 +84,10 @@ FUZZ_SECONDS ?= 60
 fuzz: dev
 	CXX=clang++ $(BIN)/cmake -S . -B build/fuzz -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DECCSNN_BUILD_FUZZ=ON -DECCSNN_BUILD_PYTHON=OFF -DECCSNN_SANITIZE=address,undefined
 	$(BIN)/cmake --build build/fuzz -j $(JOBS)
-	mkdir -p build/fuzz/corpus
-	build/fuzz/tests/fuzz/fuzz_spike_codec -max_total_time=$(FUZZ_SECONDS) -max_len=600 build/fuzz/corpus tests/fuzz/corpus
+	for target in spike_codec event_files; do \
+	  mkdir -p build/fuzz/corpus/$$target; \
+	  build/fuzz/tests/fuzz/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -max_len=600 build/fuzz/corpus/$$target tests/fuzz/corpus/$$target; \
+	done
 
 # --- habits -------------------------------------------------------------------------------------------------------
 

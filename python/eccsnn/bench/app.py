@@ -15,11 +15,14 @@ import typer
 
 if TYPE_CHECKING:
     from eccsnn.bench.codec import CodecSettings
+    from eccsnn.bench.events import EventSettings
     from eccsnn.bench.lif import LifSettings
     from eccsnn.bench.networks import NetworkSettings
     from eccsnn.bench.peers import Absent
     from eccsnn.bench.record import Result, Row
     from eccsnn.bench.timing import Observer
+
+    _Settings = LifSettings | NetworkSettings | CodecSettings | EventSettings
 
 app = typer.Typer(
     name="bench",
@@ -28,8 +31,8 @@ app = typer.Typer(
     help="""Measures eccsnn beside its peers, and says which ratios reach their bars.
 
 `eccsnn bench lif` times the neurons, `train-step` a whole training step, `memory` counts what backward keeps, `compile`
-looks at what torch.compile makes of a network, `codec` measures the spike codec. Each writes a JSON file with the
-command that repeats it; `table` turns such files into a page. `--size tiny` says nothing about speed, and writes a file
+looks at what torch.compile makes of a network, `codec` measures the spike codec, `events` event files. Each writes a
+JSON file with the command that repeats it; `table` turns such files into a page. `--size tiny` says nothing about speed, and writes a file
 with `--out` alone; it takes seconds (`compile` and `lif` a minute or two, since compilers run).
 
 The peers come with `pip install ".[bench]"` in a checkout. Close other programs first:
@@ -175,6 +178,26 @@ def codec(
 
 
 @app.command()
+def events(
+    size: Size = "full",
+    peers: Annotated[str, typer.Option(help="all (tonic,spikingjelly), none, or one of them.")] = "all",
+    budget: Annotated[float, typer.Option(help="Seconds of measuring a row.", min=0)] = 5.0,
+    out: Out = None,
+) -> None:
+    """Measures readers of event files: AEDAT 2.0 and the 40-bit ATIS binary, on one thread, from the disk's cache.
+
+    Beside them stand a copy of the file's bytes, and the readers of tonic and SpikingJelly, which have to give the same
+    events.
+    """
+    from eccsnn.bench import events as bench
+    from eccsnn.bench.peers import EVENT_PEERS
+
+    settings = bench.EventSettings(size, _seconds(budget))
+    run = partial(bench.run, settings)
+    _measure("events", run, settings, peers=peers, threads=1, out=out, known_peers=EVENT_PEERS)
+
+
+@app.command()
 def table(
     files: Annotated[list[Path] | None, typer.Argument(help="JSON files; none: all in benchmarks/.")] = None,
     out: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path("docs/benchmarks.md"),
@@ -206,7 +229,7 @@ def table(
 def _measure(
     name: str,
     measure: Callable[[Sequence[str], Observer], tuple[list[Row], list[Result], list[Absent]]],
-    settings: LifSettings | NetworkSettings | CodecSettings,
+    settings: _Settings,
     *,
     peers: str,
     threads: int | None,
@@ -268,12 +291,11 @@ _TITLES = {
     "train-step": "A training step",
     "compile": "A whole network under torch.compile",
     "codec": "Spike codec",
+    "events": "Event files",
 }
 
 
-def _changed(
-    name: str, settings: LifSettings | NetworkSettings | CodecSettings, peers: str, threads: int | None
-) -> list[str]:
+def _changed(name: str, settings: _Settings, peers: str, threads: int | None) -> list[str]:
     """What of a run differs from the defaults, in a few words for the name of its file."""
     default = type(settings)()
     words = [
@@ -283,7 +305,7 @@ def _changed(
     ]
     if not getattr(settings, "compiled", True) and name != "memory":  # which never compiles
         words.append("eager")
-    if threads is not None:
+    if threads is not None and name != "events":  # which has one thread only
         words.append(f"threads{threads}")
     if peers != "all":
         words.append(f"peers-{peers.replace(',', '-')}")

@@ -13,12 +13,14 @@ from eccsnn.nn._hints import nearest
 
 PEERS = ("spikingjelly", "snntorch", "norse")
 CODEC_PEERS = ("zstandard", "constriction")
+EVENT_PEERS = ("tonic", "spikingjelly")
 TITLES = {
     "spikingjelly": "SpikingJelly",
     "snntorch": "snnTorch",
     "norse": "norse",
     "zstandard": "zstandard",
     "constriction": "constriction",
+    "tonic": "tonic",
     "eccsnn": "eccsnn",
     "bound": "bound",
 }
@@ -28,6 +30,7 @@ _PROBES = {
     "norse": "norse.torch",
     "zstandard": "zstandard",
     "constriction": "constriction",
+    "tonic": "tonic.io",
 }
 
 
@@ -106,7 +109,7 @@ def in_short(error: BaseException) -> str:
 def peer_versions() -> dict[str, str]:
     """Versions of the peers that are installed."""
     found = {}
-    for name in (*PEERS, *CODEC_PEERS):
+    for name in dict.fromkeys((*PEERS, *CODEC_PEERS, *EVENT_PEERS)):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

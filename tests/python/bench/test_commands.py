@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from eccsnn.bench import lif, train_step
+from eccsnn.bench import events, lif, train_step
 from eccsnn.bench.networks import NetworkSettings
 from eccsnn.bench.peers import Absent
 from eccsnn.bench.record import Row, load_record
@@ -119,6 +119,31 @@ def test_train_step(tmp_path):
     assert as_measured[0] != row.facts["loss of eccsnn for identity (fp32, batch 3)"]
     assert -1 <= as_measured[1] <= 1
     assert record.load is not None
+
+
+def test_events(tmp_path):
+    record, shown = bench("events", cwd=tmp_path)
+    assert record.threads == 1
+    assert record.absent == []
+    assert [row.name.split()[1] for row in record.rows] == ["AEDAT", "ATIS,"]
+    for row in record.rows:
+        names = ["copy of the file", "eccsnn read_events", "eccsnn iterate_events", "tonic read", "SpikingJelly read"]
+        assert [entry.name for entry in row.measurements] == names
+        assert [entry.owner for entry in row.measurements] == ["bound", "eccsnn", "eccsnn", "tonic", "spikingjelly"]
+        assert list(row.ratios) == ["tonic read", "SpikingJelly read"]
+        assert all(entry.value > 0 for entry in row.measurements)
+    assert record.results == []  # they are for the full size
+    assert "M events/s" in shown
+    assert "tonic" in record.versions
+
+
+def test_a_reader_of_other_events_is_not_measured(monkeypatch):
+    settings = events.EventSettings("tiny", budget_s=0)
+    monkeypatch.setitem(events._PEER_READERS, ("tonic", "atis"), lambda path: lambda: (None, ([0], [0], [0], [0])))
+    rows, _, absent = events.run(settings, ["tonic"])
+    assert [entry.reason for entry in absent] == ["ValueError: its events are not those that were written"]
+    assert "tonic read" in {entry.name for entry in rows[0].measurements}
+    assert "tonic read" not in {entry.name for entry in rows[1].measurements}
 
 
 def test_a_tiny_run_writes_nothing_by_itself(tmp_path, monkeypatch, capsys):

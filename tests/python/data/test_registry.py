@@ -11,7 +11,8 @@ def load(root, **options):
 
 def test_every_data_set_says_what_it_needs():
     infos = {info.name: info for info in list_datasets()}
-    assert list(infos) == ["digits", "image_folder", "cifar10", "cifar100", "caltech101", "tiny_imagenet"]
+    images = ["digits", "image_folder", "cifar10", "cifar100", "caltech101", "tiny_imagenet"]
+    assert list(infos) == [*images, "cifar10_dvs", "n_caltech101", "n_mnist", "dvs128_gesture"]
     assert all(info.title and info.description for info in infos.values())
     assert [name for name, info in infos.items() if info.layout is None] == ["digits"]
     assert "data_batch_1" in infos["cifar10"].layout

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -122,7 +120,9 @@ def _column(path: Path, name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]
 def _reading(path: Path, what: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # NumPy's readers raise nearly every type when they meet broken bytes
         raise DataError(
             f"{path} cannot be read as an {what}: {error}; it is truncated, broken or no such file"
         ) from None

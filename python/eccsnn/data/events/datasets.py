@@ -177,7 +177,14 @@ def _locate(kind: _Kind, root: str | Path | None, *expected: Sequence[str]) -> P
     for folder in candidates:
         if any(all((folder / name).is_dir() for name in names) for names in expected):
             return folder
-    raise DataError(f"{path} holds no {kind.title} (found {describe_folder(path)}); expected {layout}")
+    missing = min(
+        ([name for name in names if not (folder / name).is_dir()] for folder in candidates for names in expected),
+        key=len,
+    )
+    raise DataError(
+        f"{path} holds no {kind.title}: there is no folder {missing[0]!r} (found {describe_folder(path)}); "
+        f"expected {layout}"
+    )
 
 
 def _list_classes(
