@@ -19,8 +19,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="""Recordings of event cameras: simulates, converts, counts and plays them.
 
-`eccsnn events simulate photo.png photo.aedat` makes a recording of an image, and of a folder `CLASS/*` of images a whole
-data set. `eccsnn list datasets` says which data sets of recordings can be trained on.""",
+`eccsnn events simulate photo.png photo.aedat` makes a recording of an image, and of a folder `CLASS/*` of images a
+whole data set. `eccsnn list datasets` says which data sets of recordings can be trained on.""",
 )
 
 Format = Annotated[str | None, typer.Option(help="aedat2, aedat4, atis, npz or gesture; default: by the file.")]

@@ -106,7 +106,8 @@ class CameraPath:
 
     def at(self, t_us: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Where the image is at some times: `[N, 2]` of x and y in px."""
-        return np.stack([np.interp(t_us, self.t_us, self.x), np.interp(t_us, self.t_us, self.y)], axis=-1)
+        times = np.asarray(t_us, dtype=np.float64)
+        return np.stack([np.interp(times, self.t_us, self.x), np.interp(times, self.t_us, self.y)], axis=-1)
 
     def times(self, *, max_step_px: float, max_step_us: int) -> npt.NDArray[np.int64]:
         """int64 `[S]`: the path's points, and times between them so that no step is longer than asked for."""
