@@ -9,7 +9,8 @@ namespace {
 // Where a sensor's columns and rows go in the output.
 struct PixelMap {
   explicit PixelMap(const EventSlices& args)
-      : column(static_cast<std::size_t>(args.sensor_width)), row(static_cast<std::size_t>(args.sensor_height)) {
+      : column(static_cast<std::size_t>(args.sensor_width)),
+        row(static_cast<std::size_t>(args.sensor_height)) {
     for (std::size_t x = 0; x < column.size(); ++x) {
       column[x] = static_cast<std::int32_t>(static_cast<std::int64_t>(x) * args.width / args.sensor_width);
     }
@@ -51,11 +52,10 @@ std::int64_t over_events(const EventSlices& args, T* outputs, std::int64_t size,
 std::int64_t count_events(const EventSlices& args, std::int32_t* counts, std::int64_t begin,
                           std::int64_t end) {
   const std::int64_t plane = args.height * args.width;
-  return over_events(
-      args, counts, 2 * plane, std::int32_t{0}, begin, end,
-      [plane](std::int32_t* output, std::int64_t pixel, std::int64_t polarity, std::int64_t) {
-        ++output[polarity * plane + pixel];
-      });
+  return over_events(args, counts, 2 * plane, std::int32_t{0}, begin, end,
+                     [plane](std::int32_t* output, std::int64_t pixel, std::int64_t polarity, std::int64_t) {
+                       ++output[polarity * plane + pixel];
+                     });
 }
 
 std::int64_t mark_events(const EventSlices& args, std::uint8_t* packed, std::int64_t begin,
@@ -69,13 +69,12 @@ std::int64_t mark_events(const EventSlices& args, std::uint8_t* packed, std::int
 std::int64_t latest_events(const EventSlices& args, std::int64_t* latest_us, std::int64_t begin,
                            std::int64_t end) {
   const std::int64_t plane = args.height * args.width;
-  return over_events(
-      args, latest_us, 2 * plane, std::int64_t{-1}, begin, end,
-      [plane, t_us = args.t_us](std::int64_t* output, std::int64_t pixel, std::int64_t polarity,
-                                std::int64_t i) {
-        std::int64_t& latest = output[polarity * plane + pixel];
-        latest = std::max(latest, t_us[i]);
-      });
+  return over_events(args, latest_us, 2 * plane, std::int64_t{-1}, begin, end,
+                     [plane, t_us = args.t_us](std::int64_t* output, std::int64_t pixel,
+                                               std::int64_t polarity, std::int64_t i) {
+                       std::int64_t& latest = output[polarity * plane + pixel];
+                       latest = std::max(latest, t_us[i]);
+                     });
 }
 
 std::int64_t sum_voxels(const EventSlices& args, std::int64_t bins, std::int64_t* sums, std::int64_t begin,

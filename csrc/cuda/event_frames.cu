@@ -37,8 +37,8 @@ struct Latest {
   std::int64_t* latest;
   const std::int64_t* t_us;
   std::int64_t plane;
-  __device__ void operator()(std::int64_t slice, std::int64_t, std::int64_t, std::int64_t i, std::int64_t pixel,
-                             std::int64_t polarity) const {
+  __device__ void operator()(std::int64_t slice, std::int64_t, std::int64_t, std::int64_t i,
+                             std::int64_t pixel, std::int64_t polarity) const {
     atomicMax(reinterpret_cast<long long*>(latest + (2 * slice + polarity) * plane + pixel),
               static_cast<long long>(t_us[i]));
   }

@@ -2,8 +2,8 @@
 #include <pybind11/pybind11.h>
 
 #include "eccsnn/isa.h"
-#include "event_simulator.h"
 #include "event_files.h"
+#include "event_simulator.h"
 #include "spike_codec.h"
 
 namespace py = pybind11;

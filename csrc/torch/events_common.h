@@ -26,8 +26,8 @@ struct EventsCall {
                 polarity.size(0) == x.size(0) &&
                 (t_us == nullptr || (t_us->dim() == 1 && t_us->size(0) == x.size(0))),
             op, ": expected one value of x, y, polarity and time for each event");
-    require(bounds.dim() >= 1 && bounds.size(bounds.dim() - 1) == 2,
-            op, ": expected bounds [..., 2], got ", ShapeOf{bounds});
+    require(bounds.dim() >= 1 && bounds.size(bounds.dim() - 1) == 2, op, ": expected bounds [..., 2], got ",
+            ShapeOf{bounds});
     require(sensor_height >= 1 && sensor_height <= 65536 && sensor_width >= 1 && sensor_width <= 65536 &&
                 height >= 1 && height <= sensor_height && width >= 1 && width <= sensor_width,
             op, ": expected frames of ", height, " x ", width, " px to be at most as large as the sensor of ",

@@ -11,8 +11,8 @@ namespace {
 Tensor events_to_frames_device(const Tensor& x, const Tensor& y, const Tensor& polarity, const Tensor& bounds,
                                std::int64_t sensor_height, std::int64_t sensor_width, std::int64_t height,
                                std::int64_t width) {
-  const EventsCall call("events_to_frames", nullptr, x, y, polarity, bounds, sensor_height, sensor_width, height,
-                        width);
+  const EventsCall call("events_to_frames", nullptr, x, y, polarity, bounds, sensor_height, sensor_width,
+                        height, width);
   Tensor frames = call.output({2, height, width}, ScalarType::Int);
   const OnDeviceOf device(x);
   count_events_cuda(call.args, static_cast<std::int32_t*>(frames.mutable_data_ptr()), device.stream());
@@ -23,8 +23,8 @@ Tensor events_to_frames_device(const Tensor& x, const Tensor& y, const Tensor& p
 Tensor events_to_packed_frames_device(const Tensor& x, const Tensor& y, const Tensor& polarity,
                                       const Tensor& bounds, std::int64_t sensor_height,
                                       std::int64_t sensor_width, std::int64_t height, std::int64_t width) {
-  const EventsCall call("events_to_packed_frames", nullptr, x, y, polarity, bounds, sensor_height, sensor_width,
-                        height, width);
+  const EventsCall call("events_to_packed_frames", nullptr, x, y, polarity, bounds, sensor_height,
+                        sensor_width, height, width);
   Tensor counts = call.output({2, height, width}, ScalarType::Int);
   Tensor packed = call.output({height, width, 1}, ScalarType::Byte);
   const OnDeviceOf device(x);
@@ -37,8 +37,8 @@ Tensor events_to_packed_frames_device(const Tensor& x, const Tensor& y, const Te
 Tensor latest_event_times_device(const Tensor& t_us, const Tensor& x, const Tensor& y, const Tensor& polarity,
                                  const Tensor& bounds, std::int64_t sensor_height, std::int64_t sensor_width,
                                  std::int64_t height, std::int64_t width) {
-  const EventsCall call("latest_event_times", &t_us, x, y, polarity, bounds, sensor_height, sensor_width, height,
-                        width);
+  const EventsCall call("latest_event_times", &t_us, x, y, polarity, bounds, sensor_height, sensor_width,
+                        height, width);
   Tensor latest = call.output({2, height, width}, ScalarType::Long);
   const OnDeviceOf device(x);
   latest_events_cuda(call.args, static_cast<std::int64_t*>(latest.mutable_data_ptr()), device.stream());
@@ -49,8 +49,8 @@ Tensor latest_event_times_device(const Tensor& t_us, const Tensor& x, const Tens
 Tensor sum_event_voxels_device(const Tensor& t_us, const Tensor& x, const Tensor& y, const Tensor& polarity,
                                const Tensor& bounds, std::int64_t bins, std::int64_t sensor_height,
                                std::int64_t sensor_width, std::int64_t height, std::int64_t width) {
-  const EventsCall call("sum_event_voxels", &t_us, x, y, polarity, bounds, sensor_height, sensor_width, height,
-                        width);
+  const EventsCall call("sum_event_voxels", &t_us, x, y, polarity, bounds, sensor_height, sensor_width,
+                        height, width);
   require(bins >= 2, "sum_event_voxels: expected at least 2 bins, got ", bins);
   Tensor sums = call.output({bins, height, width}, ScalarType::Long);
   const OnDeviceOf device(x);

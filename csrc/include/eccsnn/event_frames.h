@@ -1,9 +1,9 @@
 // Slices of a stream of events as arrays: counts, bits, latest times and voxels a pixel.
 //
-// A slice is a range of events [first, last); slices may overlap. Ranges [begin, end) count slices; every slice
-// has an output of its own, which is cleared first. The caller owns the threads. Each function returns the first
-// event of its slices that lies outside the sensor or has a polarity other than 0 and 1, or -1; such events are
-// left out.
+// A slice is a range of events [first, last); slices may overlap. Ranges [begin, end) count slices; every
+// slice has an output of its own, which is cleared first. The caller owns the threads. Each function returns
+// the first event of its slices that lies outside the sensor or has a polarity other than 0 and 1, or -1;
+// such events are left out.
 #pragma once
 
 #include <cstdint>
