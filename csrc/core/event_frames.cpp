@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "event_frames_dispatch.h"
+
 namespace eccsnn {
 namespace {
 
@@ -52,10 +54,35 @@ std::int64_t over_events(const EventSlices& args, T* outputs, std::int64_t size,
 std::int64_t count_events(const EventSlices& args, std::int32_t* counts, std::int64_t begin,
                           std::int64_t end) {
   const std::int64_t plane = args.height * args.width;
-  return over_events(args, counts, 2 * plane, std::int32_t{0}, begin, end,
-                     [plane](std::int32_t* output, std::int64_t pixel, std::int64_t polarity, std::int64_t) {
-                       ++output[polarity * plane + pixel];
-                     });
+  const auto count_singly = [&](const EventSlices& some, std::int64_t first, std::int64_t last) {
+    return over_events(some, counts, 2 * plane, std::int32_t{0}, first, last,
+                       [plane](std::int32_t* output, std::int64_t pixel, std::int64_t polarity,
+                               std::int64_t) { ++output[polarity * plane + pixel]; });
+  };
+  const bool is_scaled = args.height != args.sensor_height || args.width != args.sensor_width;
+  // The kernel's positions are 32 bits wide.
+  if (is_scaled || plane > std::int64_t{1} << 22) return count_singly(args, begin, end);
+  const auto place = ECCSNN_KERNEL(place_events_kernel);
+  const std::int32_t height = static_cast<std::int32_t>(args.height);
+  const std::int32_t width = static_cast<std::int32_t>(args.width);
+  std::int64_t stray = -1;
+  for (std::int64_t slice = begin; slice < end; ++slice) {
+    std::int32_t* const frame = counts + slice * 2 * plane;
+    std::fill_n(frame, 2 * plane, 0);
+    constexpr std::int64_t kBlock = 512;
+    std::int32_t places[kBlock];
+    const std::int64_t last = args.bounds[2 * slice + 1];
+    for (std::int64_t i = args.bounds[2 * slice]; i < last; i += kBlock) {
+      const std::int64_t count = std::min(kBlock, last - i);
+      if (!place(args.x + i, args.y + i, args.polarity + i, count, height, width, places)) {
+        const std::int64_t found = count_singly(args, slice, slice + 1);  // from the start, one by one
+        stray = stray < 0 ? found : std::min(stray, found);
+        break;
+      }
+      for (std::int64_t k = 0; k < count; ++k) ++frame[places[k]];
+    }
+  }
+  return stray;
 }
 
 std::int64_t mark_events(const EventSlices& args, std::uint8_t* packed, std::int64_t begin,
