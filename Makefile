@@ -42,7 +42,7 @@ $(VENV)/.installed: $(VENV)/.torch $(SOURCES)
 install: $(VENV)/.installed
 
 $(VENV)/.dev: $(VENV)/.torch $(SOURCES)
-	$(BIN)/python -m pip install -c constraints.txt ".[dev,peers,bench,notebooks]"
+	$(BIN)/python -m pip install -c constraints.txt ".[dev,peers,bench,events,notebooks]"
 	touch $@ $(VENV)/.installed
 
 dev: $(VENV)/.dev

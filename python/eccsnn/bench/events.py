@@ -25,8 +25,7 @@ from eccsnn.errors import ConfigError
 from eccsnn.nn._hints import nearest
 
 SIZES = ("full", "tiny")
-COUNTS = {"full": 2_000_000, "tiny": 2_000}
-FRAME_EVENTS = {"full": 200_000, "tiny": 2_000}
+COUNTS = {"full": 200_000, "tiny": 2_000}  # full: the order of one recording of CIFAR10-DVS
 SENSORS = {"aedat2": (128, 128), "atis": (240, 180)}
 SUFFIXES = {"aedat2": ".aedat", "atis": ".bin"}
 TITLE = {"aedat2": "AEDAT 2.0 (CIFAR10-DVS)", "atis": "ATIS, 40 bits (N-Caltech101)"}
@@ -69,7 +68,7 @@ def run(
             results += found if settings.size == "full" else []
             absent += missing
     is_full = settings.size == "full"
-    recording = random_recording(FRAME_EVENTS[settings.size], SENSORS["aedat2"])
+    recording = random_recording(COUNTS[settings.size], SENSORS["aedat2"])
     framed, found, missing = frame_rows(recording, settings.budget, peers, observer)
     simulated, speed = simulator_row(8 if is_full else 1, settings.budget, observer)
     if is_full:
@@ -82,9 +81,9 @@ def random_recording(count: int, sensor: tuple[int, int], seed: int = 0) -> Even
     random = np.random.default_rng(seed)
     return Events(
         np.sort(random.integers(0, count // 2 + 1, count)),
-        random.integers(0, sensor[0], count),
-        random.integers(0, sensor[1], count),
-        random.integers(0, 2, count),
+        random.integers(0, sensor[0], count, np.uint16),
+        random.integers(0, sensor[1], count, np.uint16),
+        random.integers(0, 2, count, np.uint8),
         width=sensor[0],
         height=sensor[1],
     )
@@ -101,7 +100,7 @@ def _reading(
 
     def copy() -> None:
         with path.open("rb", buffering=0) as file:
-            file.readinto(buffer)  # type: ignore[attr-defined]
+            file.readinto(buffer)
 
     def in_blocks() -> int:
         return sum(map(len, iterate_events(path, sensor=sensor)))

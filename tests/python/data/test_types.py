@@ -91,3 +91,17 @@ def test_class_ids_are_checked():
         check_class_ids([0, -1])
     with pytest.raises(ValueError, match="twice"):
         check_class_ids([1, 1])
+
+
+def test_event_frames_have_one_more_axis():
+    frames = np.random.default_rng(0).integers(0, 9, (5, 3, 2, 4, 4), dtype=np.uint8)
+    whole = ImageSet(frames, [0, 1, 0, 1, 0])
+    assert (whole.shape, whole.timesteps) == ((2, 4, 4), 3)
+    assert repr(whole) == "ImageSet(5 recordings in 3 frames of [2, 4, 4] in 2 classes)"
+    np.testing.assert_array_equal(whole.take([4, 1]).gather([0]), frames[[4]])
+    mean, std = channel_statistics(whole)
+    np.testing.assert_allclose(mean, frames.mean((0, 1, 3, 4)) / 255)
+    np.testing.assert_allclose(std, frames.std((0, 1, 3, 4)) / 255)
+    mean, std = channel_statistics(whole, around_zero=True, chunk=2)
+    assert mean == (0.0, 0.0)
+    np.testing.assert_allclose(std, np.sqrt(np.square(frames / 255).mean((0, 1, 3, 4))))
