@@ -3,6 +3,7 @@
 
 #include "eccsnn/isa.h"
 #include "event_files.h"
+#include "event_simulator.h"
 #include "spike_codec.h"
 
 namespace py = pybind11;
@@ -43,4 +44,5 @@ PYBIND11_MODULE(_core, m) {
         "was built against, CUDA.");
   bind_event_files(m);
   bind_spike_codec(m);
+  bind_event_simulator(m);
 }

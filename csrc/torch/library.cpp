@@ -82,6 +82,24 @@ STABLE_TORCH_LIBRARY(eccsnn, m) {
   m.def("pack_bits(Tensor spikes, bool check) -> Tensor");
   m.def("unpack_bits(Tensor bits, SymInt[] size, ScalarType dtype) -> Tensor");
 
+  // --- events.cpp, events_cuda.cpp: events x, y uint16 [E], polarity uint8 [E], t_us int64 [E] of a sensor;
+  // slices bounds int64 [..., 2] of positions. Frames int32 [..., 2, height, width] of counts; packed frames
+  // uint8 [..., height, width, 1]; latest times int64 [..., 2, height, width], -1 for none; sums int64 [...,
+  // bins, height, width] in units of 1 / duration. Events outside the sensor are an error on the CPU and are
+  // left out on CUDA.
+  m.def(
+      "events_to_frames(Tensor x, Tensor y, Tensor polarity, Tensor bounds, SymInt sensor_height, SymInt "
+      "sensor_width, SymInt height, SymInt width) -> Tensor");
+  m.def(
+      "events_to_packed_frames(Tensor x, Tensor y, Tensor polarity, Tensor bounds, SymInt sensor_height, "
+      "SymInt sensor_width, SymInt height, SymInt width) -> Tensor");
+  m.def(
+      "latest_event_times(Tensor t_us, Tensor x, Tensor y, Tensor polarity, Tensor bounds, SymInt "
+      "sensor_height, SymInt sensor_width, SymInt height, SymInt width) -> Tensor");
+  m.def(
+      "sum_event_voxels(Tensor t_us, Tensor x, Tensor y, Tensor polarity, Tensor bounds, SymInt bins, SymInt "
+      "sensor_height, SymInt sensor_width, SymInt height, SymInt width) -> Tensor");
+
   // --- spike_max_pool.cpp (CPU): grad [N, h, w, C] and the bits of spikes [N, height, width, C] -> the
   // gradient of max pooling, [N, height, width, C].
   m.def(

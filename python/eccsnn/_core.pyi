@@ -53,6 +53,23 @@ def spike_stream_tables_id(packet: bytes) -> int: ...
 def encode_bytes(features: NDArray[np.uint8]) -> bytes: ...
 def decode_bytes(data: bytes, channels: int, height: int, width: int) -> NDArray[np.uint8]: ...
 
+SIMULATOR_INTENSITY_LEVELS: int
+SIMULATOR_SUB_PIXELS: int
+SIMULATOR_MAX_DURATION_US: int
+
+def simulate_events(
+    frames: NDArray[np.uint16],
+    steps: NDArray[np.int64],
+    log_intensity: NDArray[np.float32],
+    threshold_on: NDArray[np.float32],
+    threshold_off: NDArray[np.float32],
+    refractory_us: int,
+    shot_noise_rate_hz: float,
+    leak_rate_hz: float,
+    seed: int,
+    threads: int,
+) -> tuple[NDArray[np.int64], NDArray[np.uint16], NDArray[np.uint16], NDArray[np.uint8]]: ...
+
 class EventFileError(ValueError): ...
 
 class EventDecoder:

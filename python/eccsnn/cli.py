@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eccsnn.bench.app import app as bench
+from eccsnn.cli_events import app as events
 from eccsnn.errors import ConfigError, EccsnnError
 from eccsnn.host_memory import keep_freed_memory
 
@@ -28,6 +29,7 @@ Start with `eccsnn run ecc_snn/digits_debug` (seconds), then `eccsnn report` on 
 `eccsnn list keys` all that a configuration can say.""",
 )
 app.add_typer(bench)
+app.add_typer(events)
 _OUT = Console(width=None if sys.stdout.isatty() else 200)  # what is piped or logged is not cut at 80 columns
 
 RunsDir = Annotated[Path, typer.Option(help="Folder of all runs and shared stages.")]

@@ -1,7 +1,7 @@
-"""`eccsnn bench events`: event files beside tonic, SpikingJelly and a copy of the same bytes.
+"""`eccsnn bench events`: event files and frames beside tonic and SpikingJelly, and the simulator.
 
-Recordings are made up; their files lie in the disk's cache, so that no disk is measured. Everything runs on one thread.
-Readers of peers have to give the same events, else they are not timed.
+Recordings are made up; their files lie in the disk's cache, so that no disk is measured. Readers and frames run on one
+thread. Peers have to give the same events and the same counts, else they are not timed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eccsnn.bench.event_frames import frame_rows, simulator_row
 from eccsnn.bench.peers import TITLES, Absent, in_short
 from eccsnn.bench.record import Measurement, Result, Row
 from eccsnn.bench.timing import Budget, Candidate, Observer, Timing, ignore, measure, ratio, within
@@ -66,7 +67,13 @@ def run(
             rows.append(row)
             results += found if settings.size == "full" else []
             absent += missing
-    return rows, results, absent
+    is_full = settings.size == "full"
+    recording = random_recording(COUNTS[settings.size], SENSORS["aedat2"])
+    framed, found, missing = frame_rows(recording, settings.budget, peers, observer)
+    simulated, speed = simulator_row(8 if is_full else 1, settings.budget, observer)
+    if is_full:
+        results += [*found, *speed]
+    return [*rows, *framed, simulated], results, [*absent, *missing]
 
 
 def random_recording(count: int, sensor: tuple[int, int], seed: int = 0) -> Events:

@@ -125,13 +125,19 @@ def test_events(tmp_path):
     record, shown = bench("events", cwd=tmp_path)
     assert record.threads == 1
     assert record.absent == []
-    assert [row.name.split()[1] for row in record.rows] == ["AEDAT", "ATIS,"]
-    for row in record.rows:
+    readers, frames, simulator = record.rows[:2], record.rows[2:4], record.rows[4:]
+    assert [row.name.split()[1] for row in readers] == ["AEDAT", "ATIS,"]
+    for row in readers:
         names = ["copy of the file", "eccsnn read_events", "eccsnn iterate_events", "tonic read", "SpikingJelly read"]
         assert [entry.name for entry in row.measurements] == names
         assert [entry.owner for entry in row.measurements] == ["bound", "eccsnn", "eccsnn", "tonic", "spikingjelly"]
         assert list(row.ratios) == ["tonic read", "SpikingJelly read"]
-        assert all(entry.value > 0 for entry in row.measurements)
+    assert [row.name.rsplit(maxsplit=1)[1] for row in frames] == ["number", "time"]
+    for row in frames:
+        assert list(row.ratios) == ["tonic frames", "SpikingJelly frames"]
+    assert [row.name.split()[0] for row in simulator] == ["simulate"]
+    assert simulator[0].measurements[0].name == "eccsnn, 1 thread"
+    assert all(entry.value > 0 for row in record.rows for entry in row.measurements)
     assert record.results == []  # they are for the full size
     assert "M events/s" in shown
     assert "tonic" in record.versions

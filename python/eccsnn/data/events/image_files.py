@@ -1,0 +1,71 @@
+"""Image files of any size, decoded one by one when they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from eccsnn.data.source import list_images, subfolders
+from eccsnn.data.splits import stratified_subset
+from eccsnn.errors import DataError
+
+
+class ImageFiles(Sequence[npt.NDArray[np.uint8]]):
+    """The images of a folder with a folder for each class, as arrays uint8 `[H, W, 3]`.
+
+    Attributes:
+        paths: of the files.
+        labels: int64 `[N]`, class ids.
+        class_names: the folders' names, in alphabetical order.
+    """
+
+    def __init__(self, paths: Sequence[Path], labels: npt.NDArray[np.int64], class_names: Sequence[str]) -> None:
+        self.paths = tuple(paths)
+        self.labels = labels
+        self.class_names = tuple(class_names)
+
+    @classmethod
+    def of_folder(cls, folder: Path, *, limit: int | None = None, seed: int = 0) -> ImageFiles:
+        """Lists a folder.
+
+        Args:
+            folder: has a folder for each class.
+            limit: images at most, the same share of every class; None: all.
+            seed: which images those are.
+
+        Raises:
+            DataError: there is no class folder, or one without an image.
+        """
+        names = subfolders(folder)
+        if not names:
+            raise DataError(f"{folder} has no folders; expected one for each class, with images in it")
+        files = [file for label, name in enumerate(names) for file in list_images(folder, name, label, is_test=False)]
+        labels = np.array([file.label for file in files], dtype=np.int64)
+        chosen = np.arange(len(files))
+        if limit is not None and limit < len(files):
+            chosen = stratified_subset(labels, limit, seed=seed, purpose="simulated recordings")
+        return cls([folder / files[i].path for i in chosen], labels[chosen], names)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        return read_image(self.paths[index])
+
+
+def read_image(path: Path) -> npt.NDArray[np.uint8]:
+    """One image file, uint8 `[H, W, 3]`.
+
+    Raises:
+        DataError: it cannot be decoded.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} cannot be read as an image: {error}") from error

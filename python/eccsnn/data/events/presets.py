@@ -1,0 +1,105 @@
+"""How the data sets of event cameras were recorded: camera, movement, and how an image fills the sensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from eccsnn.data.events.camera_path import CameraPath
+from eccsnn.data.events.sensor import SensorModel
+from eccsnn.data.events.simulate import simulate
+from eccsnn.data.events.types import Events
+from eccsnn.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A recording set-up.
+
+    Attributes:
+        dataset: the data set whose files it makes, a name of `eccsnn list datasets`.
+        title: of that data set.
+        path: how the image moves.
+        sensor: the camera.
+        size: height and width of the sensor in px.
+        keep_aspect: the image becomes as large as fits, and the recording as large as the image; else it fills the
+            sensor.
+        file_format: of the originals, a name of `eccsnn.data.events.FORMATS`.
+        suffix: of the originals' files.
+        file_name: of the originals: of class name and number from 0.
+        folder: where the originals have their class folders.
+    """
+
+    dataset: str
+    title: str
+    path: CameraPath
+    sensor: SensorModel
+    size: tuple[int, int]
+    keep_aspect: bool
+    file_format: str
+    suffix: str
+    file_name: Callable[[str, int], str]
+    folder: str = ""
+
+    def fitted(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the recording of an image of `height` x `width` px."""
+        if not self.keep_aspect:
+            return self.size
+        scale = min(self.size[0] / height, self.size[1] / width)
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def record(self, image: npt.NDArray[np.uint8], *, seed: int, threads: int = 1) -> Events:
+        """Simulates a recording of one image, uint8 `[H, W]` or `[H, W, 3]`; see `simulate`."""
+        size = self.fitted(image.shape[0], image.shape[1])
+        return simulate(image, self.path, self.sensor, size=size, seed=seed, threads=threads)
+
+
+PRESETS = {
+    # Thresholds and the loops' size and speed are ours: they bring the number of events and the length of a recording
+    # near those of the original (docs/events.md).
+    "cifar10_dvs": Preset(
+        dataset="cifar10_dvs",
+        title="CIFAR10-DVS",
+        path=CameraPath.closed_loops(loops=6, side_px=4.0, side_us=54_000),
+        sensor=SensorModel(
+            threshold_on=0.22, threshold_off=0.22, refractory_us=500, shot_noise_rate_hz=1.0, leak_rate_hz=0.1
+        ),
+        size=(128, 128),
+        keep_aspect=False,
+        file_format="aedat2",
+        suffix=".aedat",
+        file_name=lambda name, number: f"cifar10_{name}_{number}",
+    ),
+    "n_caltech101": Preset(
+        dataset="n_caltech101",
+        title="N-Caltech101",
+        path=CameraPath.saccades(),
+        sensor=SensorModel(
+            threshold_on=0.34, threshold_off=0.34, refractory_us=500, shot_noise_rate_hz=1.0, leak_rate_hz=0.1
+        ),
+        size=(180, 240),
+        keep_aspect=True,
+        file_format="atis",
+        suffix=".bin",
+        file_name=lambda name, number: f"image_{number + 1:04d}",
+        folder="Caltech101",
+    ),
+}
+
+
+def find_preset(name: str) -> Preset:
+    """A preset by name.
+
+    Raises:
+        ConfigError: there is none of that name.
+
+    Example:
+        >>> find_preset("n_caltech101").fitted(200, 300)
+        (160, 240)
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"no preset {name!r} of the event simulator; expected one of {', '.join(PRESETS)}")
+    return PRESETS[name]

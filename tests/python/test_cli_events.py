@@ -1,0 +1,139 @@
+"""`eccsnn events`: each command on real files, and its errors."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from eccsnn.cli_events import app
+from eccsnn.data.events import read_events, write_events
+from eccsnn.data.events.play import play
+from eccsnn.data.events.presets import PRESETS
+from eccsnn.data.events.summary import summarize
+from eccsnn.data.events.types import Events
+from eccsnn.errors import ConfigError, DataError
+
+
+def call(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    path = tmp_path_factory.mktemp("image") / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def recording(image, tmp_path_factory):
+    path = tmp_path_factory.mktemp("recording") / "photo.aedat"
+    assert "simulated CIFAR10-DVS" in call("simulate", image, path, "--seed", 3)
+    return path
+
+
+def test_simulate_writes_what_the_preset_records(image, recording):
+    assert read_events(recording) == PRESETS["cifar10_dvs"].record(np.asarray(Image.open(image)), seed=3)
+
+
+def test_simulate_makes_a_data_set_of_a_folder_and_of_a_data_set(image, tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(3):
+            (tmp_path / "images" / name / f"{i}.png").write_bytes(image.read_bytes())
+    output = call("simulate", tmp_path / "images", tmp_path / "set", "--preset", "n_caltech101", "--limit", 4)
+    assert "4 recordings, 4 made now" in output
+    assert len(list((tmp_path / "set" / "Caltech101" / "cat").glob("*.bin"))) == 2
+    again = call("simulate", tmp_path / "images", tmp_path / "set", "--preset", "n_caltech101", "--limit", 4)
+    assert "4 recordings, 0 made now" in again
+    call("simulate", "digits", tmp_path / "digits", "--limit", 10, "--part", "val", "--format", "npz")
+    assert len(list((tmp_path / "digits").rglob("*.npz"))) == 10
+
+
+def test_convert_keeps_the_events_and_leaves_no_half_file(recording, tmp_path):
+    call("convert", recording, tmp_path / "a.npz")
+    assert read_events(tmp_path / "a.npz", sensor=(128, 128)) == read_events(recording)
+    call("convert", tmp_path / "a.npz", tmp_path / "b.bin", "--sensor", "128x128")
+    assert read_events(tmp_path / "b.bin", sensor=(128, 128)) == read_events(recording)
+    broken = tmp_path / "broken.aedat"
+    broken.write_bytes(recording.read_bytes()[:-3])
+    (tmp_path / "out.npz").write_bytes(b"before")
+    with pytest.raises(DataError):
+        call("convert", broken, tmp_path / "out.npz")
+    assert (tmp_path / "out.npz").read_bytes() == b"before"
+    assert not list(tmp_path.glob(".*"))
+    assert "(" in call("convert", broken, tmp_path / "out.npz", "--policy", "skip")
+    assert len(read_events(tmp_path / "out.npz", sensor=(128, 128))) == len(read_events(recording)) - 1
+
+
+def test_info_counts(recording):
+    events = read_events(recording)
+    numbers = json.loads(call("info", recording, "--json"))
+    assert numbers["events"] == len(events)
+    assert numbers["brighter"] == int(events.polarity.sum())
+    assert numbers["duration_us"] == events.duration_us
+    assert sum(numbers["rate_per_bin"]) * 0.1 == pytest.approx(len(events))
+    assert f"{len(events):,} events" in call("info", recording)
+
+
+def test_info_of_an_empty_recording(tmp_path):
+    write_events(tmp_path / "none.aedat", Events.empty(width=128, height=128))
+    assert "0 events in 0.0 ms: 0 events/s" in call("info", tmp_path / "none.aedat")
+
+
+def test_summaries_of_blocks_are_those_of_the_whole(recording):
+    events = read_events(recording)
+    blocks = [events[i : i + 1000] for i in range(0, len(events), 1000)]
+    assert summarize(blocks) == summarize([events])
+    with pytest.raises(ValueError, match="nothing to summarize"):
+        summarize([])
+
+
+def test_play_writes_a_film(recording, tmp_path):
+    assert "frames)" in call("play", recording, tmp_path / "film.gif", "--window-ms", 50)
+    with Image.open(tmp_path / "film.gif") as film:
+        assert film.size == (384, 384)
+        assert film.n_frames > 1
+    call("play", recording, tmp_path / "film.html", "--window-ms", 50)
+    page = (tmp_path / "film.html").read_text()
+    assert "data:image/gif;base64," in page
+    assert "http" not in page
+
+
+def test_film_has_the_colours_of_polarities(tmp_path):
+    events = Events(
+        t=[0] * 6 + [9], x=[0] * 3 + [1] * 3 + [2], y=[0] * 7, polarity=[1, 1, 1, 0, 0, 0, 1], width=4, height=1
+    )
+    assert play(events, tmp_path / "film.gif", window_us=100, scale=1) == 1
+    with Image.open(tmp_path / "film.gif") as film:
+        pixels = np.asarray(film.convert("RGB"))[0].tolist()
+    assert pixels[0] == [214, 39, 40]
+    assert pixels[1] == [31, 119, 180]
+    assert pixels[3] == [255, 255, 255]
+
+
+def test_errors_say_what_was_expected(image, recording, tmp_path):
+    with pytest.raises(ConfigError, match="no image file, no folder and no data set"):
+        call("simulate", "cifar", tmp_path / "x")
+    with pytest.raises(ConfigError, match="no preset 'dvs'"):
+        call("simulate", image, tmp_path / "x.aedat", "--preset", "dvs")
+    with pytest.raises(DataError, match="cannot be read as an image"):
+        call("simulate", recording, tmp_path / "x.aedat")
+    with pytest.raises(DataError, match="no folders"):
+        call("simulate", image.parent, tmp_path / "x")
+    with pytest.raises(ConfigError, match="WIDTHxHEIGHT"):
+        call("info", recording, "--sensor", "128")
+    with pytest.raises(ConfigError, match=r"expected \.gif or \.html"):
+        call("play", recording, tmp_path / "film.mp4")
+    with pytest.raises(ConfigError, match="2000 at most"):
+        call("play", recording, tmp_path / "film.gif", "--window-ms", 0.01)
+    with pytest.raises(ConfigError, match="nothing to play"):
+        play(Events.empty(width=4, height=4), tmp_path / "film.gif")
+    with pytest.raises(ConfigError, match="--part"):
+        call("simulate", "digits", tmp_path / "x", "--part", "all")
