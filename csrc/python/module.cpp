@@ -1,6 +1,7 @@
 // `eccsnn._core`: what is not a tensor op, in NumPy arrays and bytes.
 #include <pybind11/pybind11.h>
 
+#include "count_statistics.h"
 #include "eccsnn/isa.h"
 #include "spike_codec.h"
 
@@ -41,4 +42,5 @@ PYBIND11_MODULE(_core, m) {
         "How this build was made: version, git commit (empty outside a checkout), compiler, torch that it "
         "was built against, CUDA.");
   bind_spike_codec(m);
+  bind_count_statistics(m);
 }
