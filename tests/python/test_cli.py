@@ -70,7 +70,7 @@ def test_list_splits():
 
 
 def test_list_of_something_else():
-    assert "expected models, splits, datasets, configs or keys" in call("list", "cats", code=1).stderr
+    assert "expected models, splits, datasets, learners, configs or keys" in call("list", "cats", code=1).stderr
 
 
 def test_predict(run, tmp_path):

@@ -24,7 +24,7 @@ from torch import Tensor
 from eccsnn.incremental.counts import as_counts
 from eccsnn.incremental.expansion import SignExpansion
 from eccsnn.incremental.learner import Learner, take_state
-from eccsnn.incremental.solve import condition, factorize, update_factor
+from eccsnn.incremental.solve import condition, factor_macs, factorize, update_factor, update_macs
 from eccsnn.incremental.statistics import CountStatistics
 
 CLASSIFIERS = ("ridge", "lda", "nearest_mean")
@@ -113,9 +113,9 @@ class ExactLearner(Learner):
         size = self.statistics.features
         self.work.macs += len(rows) * (size * (size + 1) // 2 + self._expansion_macs)
         self._solution = None
-        # Turning the factor costs about 6 D^2 a sample, a new one D^3 / 3: worth it below D / 16 samples.
         waiting = sum(map(len, self._pending)) + len(rows)
-        if self._factor is None or not self.incremental_solve or waiting > size // 16:
+        turn = self.incremental_solve and update_macs(size, waiting) < factor_macs(size)
+        if self._factor is None or not turn:
             self._forget_factor()
         else:
             self._pending.append(torch.from_numpy(rows).double())
@@ -193,13 +193,13 @@ class ExactLearner(Learner):
         elif self._pending:
             rows = torch.cat(self._pending)
             self._factor = self._solved = update_factor(self._factor, rows)
-            self.work.macs += 6 * len(rows) * len(self._factor) ** 2
+            self.work.macs += update_macs(len(self._factor), len(rows))
         self._pending = []
         return self._factor
 
     def _factorize(self, matrix: Tensor, ridge: float) -> Tensor:
         self._solved = factorize(matrix, ridge)
-        self.work.macs += len(matrix) ** 3 // 6
+        self.work.macs += factor_macs(len(matrix))
         return self._solved
 
     def _forget_factor(self) -> None:

@@ -6,6 +6,20 @@ import torch
 from torch import Tensor
 
 
+BLOCK = 32
+"""Columns that `update_factor` takes at a time."""
+
+
+def factor_macs(features: int) -> int:
+    """Multiply-accumulates of `factorize`."""
+    return features**3 // 6
+
+
+def update_macs(features: int, rows: int) -> int:
+    """Multiply-accumulates of `update_factor`: worth it for a few rows and many features."""
+    return features**2 * (BLOCK + rows) ** 2 // (2 * BLOCK)
+
+
 def factorize(matrix: Tensor, ridge: float) -> Tensor:
     """Lower Cholesky factor of `matrix + ridge * I`.
 
@@ -31,7 +45,7 @@ def factorize(matrix: Tensor, ridge: float) -> Tensor:
     return factor
 
 
-def update_factor(factor: Tensor, rows: Tensor, block: int = 32) -> Tensor:
+def update_factor(factor: Tensor, rows: Tensor, block: int = BLOCK) -> Tensor:
     """Cholesky factor of L L^T + X^T X from L, in O(D^2 k) for k rows instead of O(D^3).
 
     Block after block of columns, an orthogonal matrix takes the rows into the factor: [L_jj X_j] Q = [L'_jj 0], and Q

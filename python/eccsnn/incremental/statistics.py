@@ -223,5 +223,9 @@ def _sum_on_device(features: Tensor, labels: Any, max_count: int, columns: int) 
     classes, positions = np.unique(ids, return_inverse=True)
     moment, sums = ops.count_moments(features, positions, len(classes), max_count)
     return _core.CountStatistics.from_parts(
-        max_count, classes, np.bincount(positions, minlength=len(classes)).astype(np.int64), sums.numpy(), moment.numpy()
+        max_count,
+        classes,
+        np.bincount(positions, minlength=len(classes)).astype(np.int64),
+        sums.numpy(),
+        moment.numpy(),
     )
