@@ -15,6 +15,7 @@ import typer
 
 if TYPE_CHECKING:
     from eccsnn.bench.codec import CodecSettings
+    from eccsnn.bench.incremental import IncrementalSettings
     from eccsnn.bench.lif import LifSettings
     from eccsnn.bench.networks import NetworkSettings
     from eccsnn.bench.peers import Absent
@@ -28,7 +29,7 @@ app = typer.Typer(
     help="""Measures eccsnn beside its peers, and says which ratios reach their bars.
 
 `eccsnn bench lif` times the neurons, `train-step` a whole training step, `memory` counts what backward keeps, `compile`
-looks at what torch.compile makes of a network, `codec` measures the spike codec. Each writes a JSON file with the
+looks at what torch.compile makes of a network, `codec` measures the spike codec, `incremental` the exact learner. Each writes a JSON file with the
 command that repeats it; `table` turns such files into a page. `--size tiny` says nothing about speed, and writes a file
 with `--out` alone; it takes seconds (`compile` and `lif` a minute or two, since compilers run).
 
@@ -175,6 +176,25 @@ def codec(
 
 
 @app.command()
+def incremental(
+    size: Size = "full",
+    threads: Threads = None,
+    peers: Annotated[str, typer.Option(help="all (acil,slda), none, or one of them.")] = "all",
+    budget: Budget = 20.0,
+    out: Out = None,
+) -> None:
+    """Times what a batch of features costs the exact learner, beside ACIL and a streaming LDA.
+
+    Updates and solves are timed apart and then counted equally often for all: once a task, and after every batch.
+    """
+    from eccsnn.bench import incremental as bench
+
+    settings = bench.IncrementalSettings(size, _seconds(budget))
+    run = partial(bench.run, settings)
+    _measure("incremental", run, settings, peers=peers, threads=threads, out=out, known_peers=bench.PEERS)
+
+
+@app.command()
 def table(
     files: Annotated[list[Path] | None, typer.Argument(help="JSON files; none: all in benchmarks/.")] = None,
     out: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path("docs/benchmarks.md"),
@@ -206,7 +226,7 @@ def table(
 def _measure(
     name: str,
     measure: Callable[[Sequence[str], Observer], tuple[list[Row], list[Result], list[Absent]]],
-    settings: LifSettings | NetworkSettings | CodecSettings,
+    settings: LifSettings | NetworkSettings | CodecSettings | IncrementalSettings,
     *,
     peers: str,
     threads: int | None,
@@ -268,11 +288,15 @@ _TITLES = {
     "train-step": "A training step",
     "compile": "A whole network under torch.compile",
     "codec": "Spike codec",
+    "incremental": "Learning classes from features",
 }
 
 
 def _changed(
-    name: str, settings: LifSettings | NetworkSettings | CodecSettings, peers: str, threads: int | None
+    name: str,
+    settings: LifSettings | NetworkSettings | CodecSettings | IncrementalSettings,
+    peers: str,
+    threads: int | None,
 ) -> list[str]:
     """What of a run differs from the defaults, in a few words for the name of its file."""
     default = type(settings)()

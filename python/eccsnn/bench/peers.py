@@ -19,6 +19,8 @@ TITLES = {
     "norse": "norse",
     "zstandard": "zstandard",
     "constriction": "constriction",
+    "acil": "ACIL",
+    "slda": "streaming LDA",
     "eccsnn": "eccsnn",
     "bound": "bound",
 }
@@ -28,6 +30,8 @@ _PROBES = {
     "norse": "norse.torch",
     "zstandard": "zstandard",
     "constriction": "constriction",
+    "acil": "eccsnn.incremental.analytic",  # peers by their published mathematics: their code is no library
+    "slda": "eccsnn.incremental.analytic",
 }
 
 
