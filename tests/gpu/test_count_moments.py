@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from eccsnn import ops
+from eccsnn.incremental.count_moments import count_moments
 from eccsnn.incremental.statistics import CountStatistics
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -17,7 +17,7 @@ def test_agrees_with_the_cpu(max_count: int, dtype: torch.dtype, samples: int, f
     rows = torch.randint(0, max_count + 1, (samples, features), generator=generator).to(dtype)
     classes = torch.randint(0, 7, (samples,), generator=generator)
     for ours, truth in zip(
-        ops.count_moments(rows.cuda(), classes, 7, max_count), ops.count_moments(rows, classes, 7, max_count), strict=True
+        count_moments(rows.cuda(), classes, 7, max_count), count_moments(rows, classes, 7, max_count), strict=True
     ):
         assert torch.equal(ours, truth)
 

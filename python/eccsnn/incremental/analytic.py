@@ -221,7 +221,7 @@ class ACIL(FeatureLearner):
         """One step of the recursion of R by the Woodbury identity; rows float64 `[N, D]`."""
         size, count = len(self.inverse), len(rows)
         gain = self.inverse @ rows.T
-        inner = torch.linalg.inv(torch.eye(count, dtype=torch.float64) + rows @ gain)
+        inner = torch.linalg.inv(torch.eye(count, dtype=rows.dtype) + rows @ gain)
         if self.form == "published":
             self.inverse -= gain @ inner @ rows @ self.inverse
             self.work.macs += size**3 + 2 * size * size * count

@@ -3,7 +3,7 @@
 For each class the number of its samples and the sum of their features, for all classes together the sum of x x^T.
 The same samples give the same state, bit for bit, in any order, in any batches, on any number of threads and after any
 tree of merges; what was added can be subtracted. Arithmetic: `csrc/core/count_statistics.cpp`, readable truth:
-`eccsnn.ops.reference_counts`, file format: docs/incremental.md.
+`eccsnn.incremental.reference_counts`, file format: docs/incremental.md.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from eccsnn import _core, ops
+from eccsnn import _core
 from eccsnn.errors import CheckpointError
+from eccsnn.incremental.count_moments import count_moments
 from eccsnn.incremental.counts import as_counts, as_labels
 from eccsnn.training.checkpoint import write_atomically
 
@@ -221,7 +222,7 @@ def _sum_on_device(features: Tensor, labels: Any, max_count: int, columns: int) 
         raise ValueError(f"features have shape {list(features.shape)}, expected [N, {columns}]")
     ids = as_labels(labels, len(features))
     classes, positions = np.unique(ids, return_inverse=True)
-    moment, sums = ops.count_moments(features, positions, len(classes), max_count)
+    moment, sums = count_moments(features, positions, len(classes), max_count)
     return _core.CountStatistics.from_parts(
         max_count,
         classes,

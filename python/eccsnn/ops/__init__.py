@@ -7,7 +7,6 @@ from eccsnn.ops import _library
 
 _library.load()
 
-from eccsnn.ops.count_moments import count_moments  # noqa: E402
 from eccsnn.ops.feature_distillation import spike_count_pool  # noqa: E402
 from eccsnn.ops.lif import lif, lif_packed  # noqa: E402
 from eccsnn.ops.logit_distillation import logit_distillation  # noqa: E402
@@ -18,7 +17,6 @@ from eccsnn.ops.spikes import pack_spikes, unpack_spikes  # noqa: E402
 __all__ = [
     "batch_norm_lif",
     "channel_statistics",
-    "count_moments",
     "lif",
     "lif_packed",
     "logit_distillation",

@@ -140,20 +140,3 @@ def _check_tau(tau: float | Tensor, x: Tensor) -> None:
             f"tau is a tensor of value {tau.item()}; expected {expected}. Where it is learnt, the training has "
             "diverged: lower the learning rate."
         )
-
-
-def check_count_range(features: Tensor, classes: Tensor, num_classes: int, max_count: int) -> None:
-    """Raises TypeError or ValueError where `ops.count_moments` cannot take its arguments."""
-    if features.dtype not in (torch.uint8, torch.int16):
-        raise TypeError(f"count_moments: features have dtype {features.dtype}, expected uint8 or int16 counts")
-    if features.ndim != 2 or features.shape[1] < 1:
-        raise ValueError(f"count_moments: features have shape {list(features.shape)}, expected [N, D]")
-    if classes.shape != features.shape[:1]:
-        raise ValueError(f"count_moments: classes have shape {list(classes.shape)}, expected [{len(features)}]")
-    if not 1 <= max_count <= 32767:
-        raise ValueError(f"count_moments: max_count is {max_count}, expected 1 to 32767")
-    for name, values, most in (("features", features, max_count), ("classes", classes, num_classes - 1)):
-        if values.numel() and not 0 <= int(values.min()) <= int(values.max()) <= most:
-            raise ValueError(
-                f"count_moments: {name} span {int(values.min())}..{int(values.max())}, expected values in 0..{most}"
-            )

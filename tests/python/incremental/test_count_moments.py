@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eccsnn import ops
-from eccsnn.ops import reference_counts
+from eccsnn.incremental import reference_counts
+from eccsnn.incremental.count_moments import count_moments
 
 
 def samples(count: int, features: int, max_count: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
@@ -23,7 +23,7 @@ def samples(count: int, features: int, max_count: int, dtype: torch.dtype) -> tu
 )
 def test_agrees_with_the_reference(count: int, features: int, bound: tuple[int, torch.dtype]) -> None:
     rows, classes = samples(count, features, *bound)
-    moment, sums = ops.count_moments(rows, classes, 3, bound[0])
+    moment, sums = count_moments(rows, classes, 3, bound[0])
     expected = reference_counts.count_moments(rows, classes, 3)
     assert torch.equal(moment, expected[0])
     assert torch.equal(sums, expected[1])
@@ -31,7 +31,7 @@ def test_agrees_with_the_reference(count: int, features: int, bound: tuple[int, 
 
 def test_takes_views_and_arrays() -> None:
     rows, classes = samples(20, 30, 4, torch.uint8)
-    moment, sums = ops.count_moments(rows.T.contiguous().T[:, ::2], classes.numpy(), 3, 4)
+    moment, sums = count_moments(rows.T.contiguous().T[:, ::2], classes.numpy(), 3, 4)
     expected = reference_counts.count_moments(rows[:, ::2], classes, 3)
     assert torch.equal(moment, expected[0])
     assert torch.equal(sums, expected[1])
@@ -58,7 +58,7 @@ def test_opcheck() -> None:
 def test_bad_input(change: dict, error: type[Exception], message: str) -> None:
     arguments = {"features": torch.ones(2, 3, dtype=torch.uint8), "classes": [0, 1], "num_classes": 3, "max_count": 4}
     with pytest.raises(error, match=message):
-        ops.count_moments(**{**arguments, **change})
+        count_moments(**{**arguments, **change})
 
 
 def test_the_op_itself_refuses_what_python_did_not_check() -> None:
