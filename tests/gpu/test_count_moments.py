@@ -10,7 +10,10 @@ cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 @cuda
-@pytest.mark.parametrize(("max_count", "dtype"), [(1, torch.uint8), (4, torch.uint8), (127, torch.int16), (255, torch.uint8), (32767, torch.int16)])
+@pytest.mark.parametrize(
+    ("max_count", "dtype"),
+    [(1, torch.uint8), (4, torch.uint8), (127, torch.int16), (255, torch.uint8), (32767, torch.int16)],
+)
 @pytest.mark.parametrize(("samples", "features"), [(0, 5), (1, 1), (63, 65), (1000, 200)])
 def test_agrees_with_the_cpu(max_count: int, dtype: torch.dtype, samples: int, features: int) -> None:
     generator = torch.Generator().manual_seed(0)

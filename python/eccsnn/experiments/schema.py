@@ -26,7 +26,8 @@ Config = EccSnnConfig | IncrementalConfig | SplitConfig
 SYSTEMS: dict[str, type[Config]] = {
     "ecc_snn": EccSnnConfig,
     "incremental": IncrementalConfig,
-} | dict.fromkeys(SPLIT_SYSTEMS, SplitConfig)
+    **dict.fromkeys(SPLIT_SYSTEMS, SplitConfig),
+}
 """Schema of every system."""
 
 DEFAULT_SYSTEM = "ecc_snn"

@@ -16,6 +16,10 @@ from eccsnn.incremental.learner import Learner, as_float_features, take_state
 from eccsnn.incremental.solve import factorize
 
 
+RIDGES = tuple(10.0**exponent for exponent in range(-8, 9))
+"""The grid of RanPAC."""
+
+
 class FeatureLearner(Learner):
     """A learner on float64 features that knows its classes in the order in which they came."""
 
@@ -258,7 +262,7 @@ class RanPAC(FeatureLearner):
         features: int,
         *,
         expansion: int = 2000,
-        ridges: tuple[float, ...] = tuple(10.0**e for e in range(-8, 9)),
+        ridges: tuple[float, ...] = RIDGES,
         seed: int = 0,
     ) -> None:
         super().__init__(features)

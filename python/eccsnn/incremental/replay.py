@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from eccsnn.data import Batch, ImageSet, batches
 from eccsnn.incremental.networks import NetworkLearner, all_classes_loss, image_state, images_of_state, join
@@ -206,7 +206,7 @@ class WeightAligning(ExemplarLearner):
 
     def _finish(self, before: Model, images: ImageSet) -> None:
         self._count_teacher(self._data(images))
-        *old, new = self.model.head.heads
+        *old, new = cast(list[nn.Linear], list(self.model.head.heads))
         with torch.no_grad():
             known = torch.cat([head.weight for head in old]).norm(dim=1).mean()
             new.weight *= known / new.weight.norm(dim=1).mean().clamp(min=1e-12)

@@ -67,7 +67,7 @@ def train_trunk(
         )
         return edge
     # A checkpoint holds one training; the second one would take that of the first for its own.
-    shared = {"model": model, "mean": splits.mean, "std": splits.std, "seed": seed}
+    shared: dict[str, Any] = {"model": model, "mean": splits.mean, "std": splits.std, "seed": seed}
     shared |= {"options": FitOptions(options.augment, options.device, options.precision)}
     task = restrict(splits.train, classes)
     if pretraining == "rotation":

@@ -51,7 +51,11 @@ def test_opcheck() -> None:
         ({"classes": [0, 3]}, ValueError, r"classes span 0..3, expected values in 0..2"),
         ({"classes": [-1, 0]}, ValueError, r"classes span -1..0"),
         ({"max_count": 0}, ValueError, "max_count is 0, expected 1 to 32767"),
-        ({"features": torch.full((2, 3), 5, dtype=torch.uint8)}, ValueError, r"features span 5..5, expected values in 0..4"),
+        (
+            {"features": torch.full((2, 3), 5, dtype=torch.uint8)},
+            ValueError,
+            r"features span 5..5, expected values in 0..4",
+        ),
         ({"features": torch.full((2, 3), -1, dtype=torch.int16)}, ValueError, r"features span -1..-1"),
     ],
 )

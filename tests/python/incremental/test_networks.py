@@ -78,7 +78,6 @@ def test_replay_forgets_less_than_fine_tuning(setting, fine_tuned):
 
 def test_lwf_is_its_published_loss(setting, fine_tuned):
     """The learner's loss is `lwf_loss`, with the cloud's term and the old heads (tested there by hand)."""
-    splits, model = setting
     with pytest.raises(ValueError, match="there is no cloud"):
         make(LwF, setting)
     cloud = build_seeded(3, name="vgg16", num_classes=10, image_size=32, width=0.0625)
@@ -139,7 +138,7 @@ def test_states_go_on(setting, kind):
     assert other.memory_bytes == learner.memory_bytes
     with pytest.raises(CheckpointError, match="no entry 'tasks'"):
         other.load_state_dict({})
-    with pytest.raises(CheckpointError, match="expected images and labels|that FineTune has not"):
+    with pytest.raises(CheckpointError, match=r"expected images and labels|that FineTune has not"):
         other.load_state_dict(learner.state_dict() | {"strange": torch.zeros(1)})
     state = learner.state_dict()
     state["tasks"] = torch.tensor([1, 2, 5, 6])

@@ -158,7 +158,7 @@ def test_files_come_back_and_broken_ones_are_refused(tmp_path):
         CountStatistics.load(path, "another")
     data = path.read_bytes()
     path.write_bytes(data[:-1])
-    with pytest.raises(CheckpointError, match="statistics.bin: no state file: .*cut short"):
+    with pytest.raises(CheckpointError, match=r"statistics\.bin: no state file: .*cut short"):
         CountStatistics.load(path, "trunk")
     path.write_bytes(data[:90] + bytes([data[90] ^ 4]) + data[91:])
     with pytest.raises(CheckpointError, match="checksum"):
