@@ -29,7 +29,8 @@ app = typer.Typer(
     help="""Measures eccsnn beside its peers, and says which ratios reach their bars.
 
 `eccsnn bench lif` times the neurons, `train-step` a whole training step, `memory` counts what backward keeps, `compile`
-looks at what torch.compile makes of a network, `codec` measures the spike codec, `incremental` the exact learner. Each writes a JSON file with the
+looks at what torch.compile makes of a network, `codec` measures the spike codec, `incremental` the exact learner. Each
+writes a JSON file with the
 command that repeats it; `table` turns such files into a page. `--size tiny` says nothing about speed, and writes a file
 with `--out` alone; it takes seconds (`compile` and `lif` a minute or two, since compilers run).
 

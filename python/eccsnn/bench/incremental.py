@@ -1,8 +1,8 @@
 """`eccsnn bench incremental`: learning a batch of features beside ACIL and a per-sample streaming LDA.
 
 Updates and solves are timed apart, so that a solve can be counted equally often for all: after every batch, or once a
-task of `TASK` samples. ACIL's inverse is its update, and its solve is R times the class sums, which is kinder to it than
-its own code (which renews the weights with every batch). ACIL computes in fp64, as published; the re-associated form in
+task of `TASK` samples. ACIL's inverse is its update, and its solve is R times the class sums, which is kinder to it
+than its own code (which renews the weights with every batch). ACIL computes in fp64, as published; the re-associated form in
 fp32, too. The streaming LDA is fp32, as published. Ours is exact integers and an fp64 Cholesky solve.
 """
 

@@ -1,4 +1,4 @@
-"""Published learners on frozen features: nearest class mean, streaming LDA, ACIL and RanPAC, as their sources have them."""
+"""Published learners on frozen features: nearest class mean, streaming LDA, ACIL and RanPAC."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from eccsnn.incremental.counts import as_labels
 from eccsnn.incremental.expansion import gaussian_expansion
 from eccsnn.incremental.learner import Learner, as_float_features, take_state
 from eccsnn.incremental.solve import factorize
-
 
 RIDGES = tuple(10.0**exponent for exponent in range(-8, 9))
 """The grid of RanPAC."""

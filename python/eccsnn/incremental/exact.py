@@ -3,7 +3,7 @@
 From one state (`CountStatistics`) with n_k samples and sums s_k of class k, N samples in all and M = sum of x x^T:
 
     nearest_mean   score_k(x) = x . m_k - |m_k|^2 / 2                       with m_k = s_k / n_k
-    lda            score_k(x) = x . w_k - m_k . w_k / 2, w_k = C^-1 m_k     with C = (M - sum_k s_k s_k^T / n_k) / (N - K)
+    lda            score_k(x) = x . w_k - m_k . w_k / 2, w_k = C^-1 m_k   with C = (M - sum_k s_k s_k^T / n_k) / (N - K)
     ridge          score_k(x) = x . w_k, w_k = (M + ridge I)^-1 s_k         (one-hot targets need the sums alone)
 
 C is shrunk to (1 - shrinkage) C + shrinkage trace(C) / D I. Solves are Cholesky's in fp64. The state does not depend

@@ -1,4 +1,4 @@
-"""Readable truth of the statistics of spike counts (`csrc/core/count_statistics.cpp`, `eccsnn.incremental.count_moments`)."""
+"""Readable truth of the statistics of spike counts: of `csrc/core/count_statistics.cpp` and `count_moments`."""
 
 import torch
 from torch import Tensor

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-
 BLOCK = 32
 """Columns that `update_factor` takes at a time."""
 

@@ -77,7 +77,7 @@ class CountStatistics:
         """Takes samples out again, as if they had never been added.
 
         Raises:
-            TypeError, ValueError: As for `add`, or more would be subtracted than was added. The state is then unchanged.
+            TypeError, ValueError: As for `add`, or more would be subtracted than was added. The state is unchanged.
         """
         rows = as_counts(features, self.max_count, self.features)
         self._core.subtract(rows, as_labels(labels, len(rows)), threads)
