@@ -33,7 +33,7 @@ def herd(features: npt.NDArray[np.float64], count: int) -> list[int]:
 
     Example:
         >>> herd(np.array([[0.0], [4.0], [1.9], [1.0]]), 2)
-        [2, 1]
+        [2, 3]
     """
     target = features.mean(axis=0)
     total = np.zeros_like(target)
