@@ -9,7 +9,7 @@ RUNS ?= runs
 BENCH_FILTER ?= .
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help demo test install dev cpp-test codec-long-test fuzz bench-cpp sanitize python-test notebook-test lint format proto notebook clean
+.PHONY: help demo test install dev cpp-test codec-long-test learner-long-test fuzz bench-cpp sanitize python-test notebook-test lint format proto notebook clean
 
 help:
 	@echo "make demo     installs into $(VENV) and runs ECC-SNN on handwritten digits, up to an HTML report (about 5 minutes after installing)"
@@ -79,14 +79,18 @@ sanitize: dev
 codec-long-test: cpp-test
 	build/cpp/tests/cpp/eccsnn_tests --gtest_also_run_disabled_tests --gtest_filter='*HundredMillion*'
 
+# By hand: statistics of spike counts in a thousand orders, batches, thread counts and merge trees.
+learner-long-test: cpp-test
+	build/cpp/tests/cpp/eccsnn_tests --gtest_also_run_disabled_tests --gtest_filter='CountStatistics.*'
+
 # By hand: libFuzzer comes with clang (apt-get install clang libclang-rt-14-dev).
 FUZZ_SECONDS ?= 60
 fuzz: dev
 	CXX=clang++ $(BIN)/cmake -S . -B build/fuzz -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DECCSNN_BUILD_FUZZ=ON -DECCSNN_BUILD_PYTHON=OFF -DECCSNN_SANITIZE=address,undefined
 	$(BIN)/cmake --build build/fuzz -j $(JOBS)
-	for target in spike_codec event_files; do \
+	for target in spike_codec event_files count_statistics; do \
 	  mkdir -p build/fuzz/corpus/$$target; \
-	  build/fuzz/tests/fuzz/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -max_len=600 build/fuzz/corpus/$$target tests/fuzz/corpus/$$target; \
+	  build/fuzz/tests/fuzz/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -max_len=2000 build/fuzz/corpus/$$target tests/fuzz/corpus/$$target; \
 	done
 
 # --- habits -------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 // `eccsnn._core`: what is not a tensor op, in NumPy arrays and bytes.
 #include <pybind11/pybind11.h>
 
+#include "count_statistics.h"
 #include "eccsnn/isa.h"
 #include "event_files.h"
 #include "event_simulator.h"
@@ -44,5 +45,6 @@ PYBIND11_MODULE(_core, m) {
         "was built against, CUDA.");
   bind_event_files(m);
   bind_spike_codec(m);
+  bind_count_statistics(m);
   bind_event_simulator(m);
 }

@@ -122,6 +122,13 @@ STABLE_TORCH_LIBRARY(eccsnn, m) {
       "logit_distillation(Tensor student, Tensor teacher, Tensor? class_ids, float temperature) "
       "-> (Tensor loss, Tensor gradient)");
   m.def("logit_distillation_backward(Tensor grad_loss, Tensor gradient, ScalarType dtype) -> Tensor");
+
+  // --- count_moments.cpp, count_moments_cuda.cpp: features uint8 or int16 [N, D] in 0..max_count, classes
+  // int64 [N] in [0, num_classes) -> moment int64 [D, D], the sum of x x^T, and sums int64 [num_classes, D].
+  // Values are checked on the CPU alone.
+  m.def(
+      "count_moments(Tensor features, Tensor classes, SymInt num_classes, SymInt max_count) "
+      "-> (Tensor moment, Tensor sums)");
 }
 
 namespace {

@@ -66,7 +66,7 @@ def _flat(part: dict[str, object], prefix: str = "") -> list[tuple[str, object]]
 def list_(
     what: Annotated[
         str,
-        typer.Argument(help="models, splits (of a model), datasets, configs, or keys (of a system's configuration)"),
+        typer.Argument(help="models, splits (of a model), datasets, learners, configs, or keys (of a configuration)"),
     ],
     of: Annotated[
         str | None, typer.Argument(help="For splits: a name of `eccsnn list models`. For keys: a system.")
@@ -97,6 +97,13 @@ def list_(
             table.add_column(column, overflow="fold")
         for dataset in list_datasets():
             table.add_row(dataset.name, dataset.description, dataset.layout or "-")
+    elif what == "learners":
+        from eccsnn.incremental.registry import list_learners
+
+        for column in ("name", "learns from", "description"):
+            table.add_column(column, overflow="fold")
+        for learner in list_learners():
+            table.add_row(learner.name, learner.takes, learner.description)
     elif what == "configs":
         from eccsnn.experiments.schema import load_config, shipped_configs
 
@@ -115,7 +122,7 @@ def list_(
         for row in describe_keys(SYSTEMS[system]):
             table.add_row(*row)
     else:
-        raise ConfigError(f"cannot list {what!r}; expected models, splits, datasets, configs or keys.")
+        raise ConfigError(f"cannot list {what!r}; expected models, splits, datasets, learners, configs or keys.")
     _OUT.print(table)
 
 

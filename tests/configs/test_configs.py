@@ -14,13 +14,14 @@ from eccsnn.data import build_scenario
 from eccsnn.experiments import run_config
 from eccsnn.experiments.schema import load_config, shipped_configs
 from eccsnn.experiments.split_builds import unit_options
+from eccsnn.incremental.registry import list_learners
 from eccsnn.models import build_model, split
 
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "caltech101": 101, "tiny_imagenet": 200}
 
 
-@pytest.mark.parametrize("name", [name for name in shipped_configs() if name.startswith("ecc_snn/")])
+@pytest.mark.parametrize("name", [name for name in shipped_configs() if name.startswith(("ecc_snn/", "incremental/"))])
 def test_scenario_fits_the_data(name):
     config = load_config(name)
     assert build_scenario(config.scenario, CLASSES[config.data.name]).tasks
@@ -74,6 +75,11 @@ def test_debug_config_runs(name, roots, tmp_path, monkeypatch):
     run = run_config(name, overrides, runs_dir=tmp_path / "runs")
     assert json.loads((run / "run.json").read_text())["status"] == "finished"
     results = json.loads((run / "results.json").read_text())
+    if results["system"] == "incremental":
+        names = [info.name for info in list_learners()]
+        assert list(results["learners"]) == names
+        assert all(len(r["accuracy_matrix"]) == len(results["scenario"]["tasks"]) for r in results["learners"].values())
+        return
     loaded = eccsnn.load(run)
     if results["system"] == "ecc_snn":
         assert results["link"]["fallbacks"] == 0

@@ -69,8 +69,14 @@ def test_list_splits():
     assert "takes no further arguments" in call("list", "models", "vgg16", code=1).stderr
 
 
+def test_list_learners():
+    shown = call("list", "learners").stdout
+    assert "exact_ridge" in shown
+    assert "Hayes and Kanan 2020" in shown
+
+
 def test_list_of_something_else():
-    assert "expected models, splits, datasets, configs or keys" in call("list", "cats", code=1).stderr
+    assert "expected models, splits, datasets, learners, configs or keys" in call("list", "cats", code=1).stderr
 
 
 def test_predict(run, tmp_path):

@@ -16,13 +16,14 @@ import typer
 if TYPE_CHECKING:
     from eccsnn.bench.codec import CodecSettings
     from eccsnn.bench.events import EventSettings
+    from eccsnn.bench.incremental import IncrementalSettings
     from eccsnn.bench.lif import LifSettings
     from eccsnn.bench.networks import NetworkSettings
     from eccsnn.bench.peers import Absent
     from eccsnn.bench.record import Result, Row
     from eccsnn.bench.timing import Observer
 
-    _Settings = LifSettings | NetworkSettings | CodecSettings | EventSettings
+    _Settings = LifSettings | NetworkSettings | CodecSettings | EventSettings | IncrementalSettings
 
 app = typer.Typer(
     name="bench",
@@ -31,10 +32,10 @@ app = typer.Typer(
     help="""Measures eccsnn beside its peers, and says which ratios reach their bars.
 
 `eccsnn bench lif` times the neurons, `train-step` a whole training step, `memory` counts what backward keeps, `compile`
-looks at what torch.compile makes of a network, `codec` measures the spike codec, `events` readers of event files. Each
-writes a JSON file with the command that repeats it; `table` turns such files into a page. `--size tiny` says nothing
-about speed, and writes a file with `--out` alone; it takes seconds (`compile` and `lif` a minute or two, since
-compilers run).
+looks at what torch.compile makes of a network, `codec` measures the spike codec, `events` readers of event files,
+frames and the simulator, `incremental` the exact learner. Each writes a JSON file with the command that repeats it;
+`table` turns such files into a page. `--size tiny` says nothing about speed, and writes a file with `--out` alone; it
+takes seconds (`compile` and `lif` a minute or two, since compilers run).
 
 The peers come with `pip install ".[bench]"` in a checkout. Close other programs first:
 what runs beside it is measured, too.""",
@@ -198,6 +199,24 @@ def events(
     _measure("events", run, settings, peers=peers, threads=1, out=out, known_peers=EVENT_PEERS)
 
 
+def incremental(
+    size: Size = "full",
+    threads: Threads = None,
+    peers: Annotated[str, typer.Option(help="all (acil,slda), none, or one of them.")] = "all",
+    budget: Budget = 20.0,
+    out: Out = None,
+) -> None:
+    """Times what a batch of features costs the exact learner, beside ACIL and a streaming LDA.
+
+    Updates and solves are timed apart and then counted equally often for all: once a task, and after every batch.
+    """
+    from eccsnn.bench import incremental as bench
+
+    settings = bench.IncrementalSettings(size, _seconds(budget))
+    run = partial(bench.run, settings)
+    _measure("incremental", run, settings, peers=peers, threads=threads, out=out, known_peers=bench.PEERS)
+
+
 @app.command()
 def table(
     files: Annotated[list[Path] | None, typer.Argument(help="JSON files; none: all in benchmarks/.")] = None,
@@ -293,6 +312,7 @@ _TITLES = {
     "compile": "A whole network under torch.compile",
     "codec": "Spike codec",
     "events": "Event files",
+    "incremental": "Learning classes from features",
 }
 
 

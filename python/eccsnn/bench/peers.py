@@ -21,6 +21,8 @@ TITLES = {
     "zstandard": "zstandard",
     "constriction": "constriction",
     "tonic": "tonic",
+    "acil": "ACIL",
+    "slda": "streaming LDA",
     "eccsnn": "eccsnn",
     "bound": "bound",
 }
@@ -31,6 +33,8 @@ _PROBES = {
     "zstandard": "zstandard",
     "constriction": "constriction",
     "tonic": "tonic.io",
+    "acil": "eccsnn.incremental.analytic",  # peers by their published mathematics: their code is no library
+    "slda": "eccsnn.incremental.analytic",
 }
 
 

@@ -9,6 +9,8 @@ from rich.console import Console
 
 from eccsnn.experiments.ecc_snn import run_ecc_snn
 from eccsnn.experiments.ecc_snn_schema import EccSnnConfig
+from eccsnn.experiments.incremental import run_incremental
+from eccsnn.experiments.incremental_schema import IncrementalConfig
 from eccsnn.experiments.run import Run
 from eccsnn.experiments.schema import Config, load_config
 from eccsnn.experiments.split import run_split
@@ -44,6 +46,11 @@ def run_config(
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     with Run(resolved, Path(runs_dir), console) as run:
-        results = run_ecc_snn(run) if isinstance(resolved, EccSnnConfig) else run_split(run)
+        if isinstance(resolved, EccSnnConfig):
+            results = run_ecc_snn(run)
+        elif isinstance(resolved, IncrementalConfig):
+            results = run_incremental(run)
+        else:
+            results = run_split(run)
         write_json(run.path / "results.json", results)
     return run.path

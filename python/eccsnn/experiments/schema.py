@@ -17,12 +17,17 @@ from pydantic import ValidationError
 
 from eccsnn.errors import ConfigError
 from eccsnn.experiments.ecc_snn_schema import EccSnnConfig
+from eccsnn.experiments.incremental_schema import IncrementalConfig
 from eccsnn.experiments.sections import Section
 from eccsnn.experiments.split_schema import SPLIT_SYSTEMS, SplitConfig
 
-Config = EccSnnConfig | SplitConfig
+Config = EccSnnConfig | IncrementalConfig | SplitConfig
 
-SYSTEMS: dict[str, type[Config]] = {"ecc_snn": EccSnnConfig} | dict.fromkeys(SPLIT_SYSTEMS, SplitConfig)
+SYSTEMS: dict[str, type[Config]] = {
+    "ecc_snn": EccSnnConfig,
+    "incremental": IncrementalConfig,
+    **dict.fromkeys(SPLIT_SYSTEMS, SplitConfig),
+}
 """Schema of every system."""
 
 DEFAULT_SYSTEM = "ecc_snn"

@@ -1,1 +1,1 @@
-"""Class-incremental learning: learners and the metrics that judge them."""
+"""Class-incremental learning: learners on spike counts, learners that train the network, and their metrics."""

@@ -17,6 +17,13 @@ from eccsnn.report.compare import comparison_figures, comparison_table, group_ru
 from eccsnn.report.execution import SETS, first_and_last
 from eccsnn.report.execution_figures import cost_figures, execution_figures
 from eccsnn.report.figures import Figure, figure_id
+from eccsnn.report.incremental import (
+    incremental_summary,
+    is_incremental,
+    learner_figures,
+    learners_table,
+    trunk_table,
+)
 from eccsnn.report.load import Run, load_run
 from eccsnn.report.markup import Html, details, join, tag
 from eccsnn.report.split import firing_rates, is_split
@@ -121,7 +128,10 @@ def _comparison(runs: Sequence[Run]) -> Html:
 
 
 def _run(run: Run, prefix: str, *, folded: bool) -> Html:
-    made = _split_sections(run, prefix) if is_split(run) else _sections(run, prefix)
+    if is_incremental(run):
+        made = _incremental_sections(run, prefix)
+    else:
+        made = _split_sections(run, prefix) if is_split(run) else _sections(run, prefix)
     sections = [(title, content) for title, content in made if any(content)]
     links = [tag("a", title, href=f"#{figure_id(prefix, title)}") for title, _ in sections]
     parts = [
@@ -184,6 +194,20 @@ def _split_sections(run: Run, prefix: str) -> list[Section]:
         ("Measured link", _rendered(stream_table(run))),
         ("Firing rates", [_figures([firing] if firing else [], f"{prefix}-model")]),
         ("Training", [_figures(training_figures(run), f"{prefix}-training"), *_rendered(stages_table(run))]),
+        ("Configuration", [_config(run)]),
+    ]
+
+
+def _incremental_sections(run: Run, prefix: str) -> list[Section]:
+    """The same for a run that compares class-incremental learners."""
+    sentences = incremental_summary(run)
+    notes = [str(note) for note in run.results.get("notes") or []]
+    return [
+        ("Summary", [tag("ul", *(tag("li", sentence) for sentence in sentences))] if sentences else []),
+        ("Learners", [*_rendered(learners_table(run)), _figures(learner_figures(run), f"{prefix}-learners")]),
+        ("Trunk", _rendered(trunk_table(run))),
+        ("Training", [_figures(training_figures(run), f"{prefix}-training"), *_rendered(stages_table(run))]),
+        ("Notes", [tag("ul", *(tag("li", note) for note in notes))] if notes else []),
         ("Configuration", [_config(run)]),
     ]
 

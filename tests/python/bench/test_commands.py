@@ -229,6 +229,19 @@ def test_codec(tmp_path):
     assert "size: packed bits" in shown
 
 
+def test_incremental(tmp_path):
+    record, shown = bench("incremental", "--threads", 1, cwd=tmp_path)
+    (row,) = record.rows
+    assert {entry.owner for entry in row.measurements} == {"eccsnn", "acil", "slda"}
+    assert all(entry.value > 0 for entry in row.measurements)
+    assert {"ACIL, published update", "streaming LDA update"} <= row.ratios.keys()
+    assert len(record.results) == 12  # four peers, a solve a task, a solve a batch, none
+    assert all(result.bar is None for result in record.results)  # they are for the full size
+    assert "streaming LDA over eccsnn, batch 4, updates alone" in shown
+    alone, _ = bench("incremental", "--peers", "none", cwd=tmp_path)
+    assert alone.results == []
+
+
 def test_without_peers():
     rows, results, absent = train_step.run(NetworkSettings("tiny", compiled=False), [])
     assert [entry.name for entry in rows[0].measurements] == ["eccsnn eager"]

@@ -38,7 +38,17 @@ def labels_of(classes: int, per_class: int) -> np.ndarray:
 # The scenarios of the published tables, with B5-Inc1 and a ragged last task (B50-Inc20 of 100 classes: 50, 20, 20, 10).
 SCENARIOS = [
     pytest.param(tasks_of(*shape), id=f"B{shape[0]}-Inc{shape[1]} of {shape[2]}")
-    for shape in [(10, 10, 100), (5, 5, 10), (5, 1, 10), (50, 10, 100), (50, 5, 100), (2, 2, 10), (50, 20, 100)]
+    for shape in [
+        (10, 10, 100),
+        (5, 5, 10),
+        (5, 1, 10),
+        (50, 10, 100),
+        (50, 5, 100),
+        (2, 2, 10),
+        (4, 3, 10),
+        (50, 20, 100),
+        (11, 10, 101),
+    ]
 ]
 
 

@@ -1,0 +1,177 @@
+"""`eccsnn bench incremental`: learning a batch of features beside ACIL and a per-sample streaming LDA.
+
+Updates and solves are timed apart, so that a solve can be counted equally often for all: after every batch, or once a
+task of `TASK` samples. ACIL's inverse is its update, and its solve is R times the class sums, which is kinder to it
+than its own code (which renews the weights with every batch). ACIL computes in fp64, as published; the
+re-associated form in fp32, too. The streaming LDA is fp32, and its solve a pseudo-inverse, as published. Ours is exact
+integers and an fp64 Cholesky solve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from eccsnn.bench.peers import Absent
+from eccsnn.bench.record import Measurement, Result, Row
+from eccsnn.bench.timing import Budget, Candidate, Observer, Timing, ignore, measure, within
+from eccsnn.errors import ConfigError
+from eccsnn.incremental.analytic import ACIL, StreamingLDA
+from eccsnn.incremental.exact import ExactLearner
+from eccsnn.incremental.solve import update_factor
+from eccsnn.nn._hints import nearest
+
+PEERS = ("acil", "slda")
+FEATURES = {"full": 1024, "tiny": 64}
+BATCHES = {"full": (1, 16, 256), "tiny": (4,)}
+MAX_COUNT = 4
+CLASSES = 10
+TASK = 5120
+
+_BARS = {"ACIL, published": {1: 300.0, 16: 300.0, 256: 20.0}, "ACIL, re-associated": 3.0, "streaming LDA": 100.0}
+
+
+@dataclass(frozen=True)
+class IncrementalSettings:
+    """What is measured; see `eccsnn bench incremental --help`."""
+
+    size: str = "full"
+    budget_s: float = 20.0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.size not in FEATURES:
+            raise ConfigError(f"--size: unknown {self.size!r}: {nearest(self.size, list(FEATURES))}")
+
+    @property
+    def budget(self) -> Budget:
+        """Budget of a row."""
+        if self.size == "tiny":
+            return Budget(min(self.budget_s, 0.1), minimum_rounds=3, warmup_calls=1)
+        return Budget(self.budget_s, warmup_calls=1)
+
+
+def run(
+    settings: IncrementalSettings, peers: Sequence[str], observer: Observer = ignore
+) -> tuple[list[Row], list[Result], list[Absent]]:
+    """Measures a row for every batch size."""
+    rows, results = [], []
+    for batch in BATCHES[settings.size]:
+        features = FEATURES[settings.size]
+        name = f"batch {batch}, {features} features, {CLASSES} classes"
+        candidates = _candidates(features, batch, peers)
+        timings = measure(candidates, settings.budget, observer=within(name, observer))
+        rows.append(_row(name, timings, batch, features))
+        results += _results(timings, batch, full=settings.size == "full")
+    return rows, results, []
+
+
+def _candidates(features: int, batch: int, peers: Sequence[str]) -> list[Candidate]:
+    rng = np.random.default_rng(0)
+    rows = rng.binomial(MAX_COUNT, 0.2, (batch, features)).astype(np.uint8)
+    labels = rng.integers(0, CLASSES, batch)
+    before = rng.binomial(MAX_COUNT, 0.2, (2 * features, features)).astype(np.uint8)
+    before_labels = rng.integers(0, CLASSES, len(before))
+    x, positions = torch.from_numpy(rows).double(), torch.from_numpy(labels)
+
+    learner = ExactLearner(features, MAX_COUNT, incremental_solve=False)
+    learner.observe(before, before_labels)
+    updated = ExactLearner(features, MAX_COUNT)
+    updated.observe(before, before_labels)
+    updated.solution()
+    factor, sums = updated._ridge_factor(), torch.from_numpy(learner.statistics.sums.T.copy()).double()
+
+    def solve() -> None:
+        learner._solution = None
+        learner._forget_factor()
+        learner.solution()
+
+    candidates = [
+        Candidate("eccsnn update", lambda: updated.statistics.add(rows, labels)),
+        Candidate("eccsnn solve", solve),
+        Candidate("eccsnn solve, factor turned", lambda: torch.cholesky_solve(sums, update_factor(factor, x))),
+    ]
+    if "acil" in peers:
+        for label, form, dtype in (
+            ("ACIL, published", "published", torch.float64),
+            ("ACIL, re-associated", "reassociated", torch.float64),
+            ("ACIL, re-associated fp32", "reassociated", torch.float32),
+        ):
+            candidates.append(Candidate(f"{label} update", _acil(features, form, before, x.to(dtype))))
+        candidates.append(Candidate("ACIL solve", lambda: factor @ sums))
+    if "slda" in peers:
+        streaming = StreamingLDA(features)
+        streaming.observe(before[:CLASSES], np.arange(CLASSES))
+        streaming.covariance, streaming.means = streaming.covariance.float(), streaming.means.float()
+        candidates.append(Candidate("streaming LDA update", lambda: streaming._learn(x.float(), positions)))
+        shrunk = torch.from_numpy(np.cov(before.T.astype(np.float64))).float() + 1e-4 * torch.eye(features)
+        means = sums.T.float()
+        candidates.append(Candidate("streaming LDA solve", lambda: means @ torch.linalg.pinv(shrunk)))
+    return candidates
+
+
+def _acil(features: int, form: str, before: np.ndarray, rows: torch.Tensor) -> Callable[[], object]:
+    peer = ACIL(features, form=form)
+    peer.update_inverse(torch.from_numpy(before).double())
+    peer.inverse = peer.inverse.to(rows.dtype)
+    start = peer.inverse.clone()
+
+    def call() -> None:
+        peer.inverse = start.clone()  # a tenth of a percent of the update; without it fp32 would drift away
+        peer.update_inverse(rows)
+
+    return call
+
+
+def _row(name: str, timings: dict[str, Timing], batch: int, features: int) -> Row:
+    measurements = [
+        Measurement(
+            name=what,
+            owner="eccsnn" if what.startswith("eccsnn") else "acil" if what.startswith("ACIL") else "slda",
+            value=timing.median_s * 1e3,
+            spread=timing.iqr_s * 1e3,
+            unit="ms a batch" if what.endswith("update") else "ms",
+            rounds=timing.rounds,
+        )
+        for what, timing in timings.items()
+    ]
+    ours = timings["eccsnn update"].median_s
+    ratios = {
+        what: timing.median_s / ours
+        for what, timing in timings.items()
+        if what.endswith("update") and not what.startswith("eccsnn")
+    }
+    macs = batch * features * (features + 1) // 2
+    facts = {
+        "fastest update ms": min(timings["eccsnn update"].samples_s) * 1e3,
+        "integer macs per ns": macs / ours / 1e9,
+    }
+    return Row(name=name, measurements=measurements, ratios=ratios, facts=facts)
+
+
+def _results(timings: dict[str, Timing], batch: int, full: bool) -> list[Result]:
+    """Ratios where a solve is counted once a task, and after every batch, for both sides alike."""
+
+    def seconds(update: str, solve: str | None, batches: int) -> float:
+        return timings[update].median_s + (timings[solve].median_s / batches if solve else 0.0)
+
+    per_batch = min(("eccsnn solve", "eccsnn solve, factor turned"), key=lambda what: timings[what].median_s)
+    results = []
+    for peer in ("ACIL, published", "ACIL, re-associated", "ACIL, re-associated fp32", "streaming LDA"):
+        if f"{peer} update" not in timings:
+            continue
+        bar = _BARS.get(peer)
+        their_solve = "ACIL solve" if peer.startswith("ACIL") else "streaming LDA solve"
+        for often, batches, ours in (
+            ("a solve a task", TASK // batch, "eccsnn solve"),
+            ("a solve a batch", 1, per_batch),
+        ):
+            value = seconds(f"{peer} update", their_solve, batches) / seconds("eccsnn update", ours, batches)
+            wanted = (bar[batch] if isinstance(bar, dict) else bar) if full and batches > 1 else None
+            results.append(Result(name=f"{peer} over eccsnn, batch {batch}, {often}", value=value, bar=wanted))
+        value = timings[f"{peer} update"].median_s / timings["eccsnn update"].median_s
+        results.append(Result(name=f"{peer} over eccsnn, batch {batch}, updates alone", value=value))
+    return results

@@ -1,0 +1,59 @@
+"""The configuration of a comparison of class-incremental learners."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from eccsnn.experiments.ecc_snn_schema import Cloud, Distillation, EdgeModel
+from eccsnn.experiments.sections import Experiment, Section, Training
+from eccsnn.incremental.registry import learner_info, list_learners
+
+
+class Trunk(Section):
+    """The network that the device begins with, trained on the first task's classes."""
+
+    model: EdgeModel = EdgeModel()
+    training: Training = Training()
+    distillation: Distillation = Distillation()
+    pretraining: Literal["none", "rotation", "cloud_labels"] = Field(
+        "none", description="before the first task; cloud_labels sees images of later classes, without labels"
+    )
+    pretraining_training: Training = Training()
+    layers: tuple[str, ...] = Field(
+        ("penultimate",), description="whose spike counts are the features: penultimate, or names of feature maps"
+    )
+
+
+class IncrementalConfig(Experiment):
+    """Class-incremental learners on one trunk, one scenario and one test set."""
+
+    system: Literal["incremental"] = "incremental"
+    scenario: str = Field("B5-Inc1", description="B-u, Inc-v: u classes first, then v a task")
+    class_order_seed: int | None = Field(None, description="null keeps the classes' natural order")
+    cloud: Cloud = Cloud()
+    trunk: Trunk = Trunk()
+    learners: tuple[str, ...] = Field(
+        tuple(info.name for info in list_learners()), description="names of `eccsnn list learners`"
+    )
+    options: dict[str, dict[str, Any]] = Field(
+        {}, description="arguments of a learner by its name, such as {replay: {exemplars: 100}}"
+    )
+    training: Training = Field(Training(), description="of a task, for learners that train the network")
+
+    @field_validator("learners")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"learners are {list(names)}; expected at least one, each once")
+        for name in names:
+            learner_info(name)
+        return names
+
+    @field_validator("options")
+    @classmethod
+    def _options_known(cls, options: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name in options:
+            learner_info(name)
+        return options

@@ -1,0 +1,147 @@
+"""Class-incremental learning on the device: a trunk from the cloud, and one learner after another on the same tasks."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eccsnn.data import Splits, restrict
+from eccsnn.incremental.learner import Learner
+from eccsnn.incremental.pretraining import pretrain_by_cloud, pretrain_by_rotation, transfer_trunk
+from eccsnn.models import Model
+from eccsnn.systems.ecc_snn import joint_loss, train_edge
+from eccsnn.training import FitOptions, fit
+from eccsnn.training.classifier import build_seeded, validation
+
+PRETRAININGS = ("none", "rotation", "cloud_labels")
+
+
+def train_trunk(
+    splits: Splits,
+    classes: Sequence[int],
+    cloud: Model | None,
+    *,
+    pretraining: str,
+    pretraining_training: Mapping[str, Any],
+    model: Mapping[str, Any],
+    training: Mapping[str, Any],
+    distillation: Mapping[str, Any],
+    seed: int,
+    options: FitOptions = FitOptions(),
+) -> Model:
+    """Trains the network that the device begins with, on the first task's classes.
+
+    Args:
+        splits: Data.
+        classes: Class ids of the first task.
+        cloud: Teacher; None where nothing asks for it.
+        pretraining: `none`; `rotation` on the first task's images; `cloud_labels` on all training images without
+            labels, also those of classes that are learnt later.
+        pretraining_training: Keyword arguments of `eccsnn.training.fit` for it.
+        model, training, distillation, seed, options: As for `train_edge`.
+
+    Returns:
+        The network in evaluation mode.
+
+    Raises:
+        ValueError: Unknown pre-training, or one that needs a cloud.
+    """
+    if pretraining not in PRETRAININGS:
+        raise ValueError(f"pretraining is {pretraining!r}, expected one of {', '.join(PRETRAININGS)}")
+    if pretraining == "none":
+        edge, _ = train_edge(
+            splits,
+            classes,
+            cloud,
+            model=model,
+            training=training,
+            distillation=distillation,
+            seed=seed,
+            options=options,
+        )
+        return edge
+    # A checkpoint holds one training; the second one would take that of the first for its own.
+    shared: dict[str, Any] = {"model": model, "mean": splits.mean, "std": splits.std, "seed": seed}
+    shared |= {"options": FitOptions(options.augment, options.device, options.precision)}
+    task = restrict(splits.train, classes)
+    if pretraining == "rotation":
+        source = pretrain_by_rotation(task, training=pretraining_training, **shared)
+    elif cloud is None:
+        raise ValueError("pretraining is 'cloud_labels', but there is no cloud")
+    else:
+        source = pretrain_by_cloud(splits.train, copy.deepcopy(cloud), training=pretraining_training, **shared)
+    edge = build_seeded(seed, tasks=[list(classes)], image_size=splits.image_shape[-1], **model)
+    transfer_trunk(source, edge)
+    weights = {**distillation, "feature_weight": 0.0}
+    teacher = None if cloud is None else copy.deepcopy(cloud).to(options.device).eval().requires_grad_(False)
+    fit(
+        edge,
+        task,
+        joint_loss(teacher, None, **weights),
+        mean=splits.mean,
+        std=splits.std,
+        seed=seed,
+        options=options,
+        validate=validation(splits, classes, options),
+        **training,
+    )
+    return edge.eval()
+
+
+@dataclass(frozen=True)
+class LearnerRun:
+    """What one learner did over the tasks of a scenario.
+
+    Attributes:
+        predictions: int64 `[tasks, N]`, class ids of all test samples after each task.
+        seconds: Of learning each task, solving included.
+        memory_bytes: After each task, besides the network.
+        work: After each task, all so far: see `eccsnn.incremental.learner.Work`.
+    """
+
+    predictions: npt.NDArray[np.int64]
+    seconds: list[float]
+    memory_bytes: list[int]
+    work: list[dict[str, int]]
+
+
+def run_learner(
+    learner: Learner,
+    train: tuple[Any, npt.NDArray[np.int64]],
+    test: Any,
+    tasks: Sequence[Sequence[int]],
+    *,
+    batch_size: int = 256,
+) -> LearnerRun:
+    """Teaches a learner task after task and asks it about all test samples after each.
+
+    Args:
+        learner: On features, it sees batches; on images, a task at once.
+        train: Features `[N, D]` or an `ImageSet`, and class ids `[N]`.
+        test: Features or an `ImageSet`.
+        tasks: Class ids of each task.
+        batch_size: Of learners on features.
+    """
+    inputs, labels = train
+    predictions, seconds, memory, work = [], [], [], []
+    for classes in tasks:
+        rows = np.flatnonzero(np.isin(labels, classes))
+        begin = time.perf_counter()
+        if learner.takes == "images":
+            learner.observe(inputs.gather(rows), labels[rows])
+        else:
+            for start in range(0, len(rows), batch_size):
+                part = rows[start : start + batch_size]
+                learner.observe(inputs[part], labels[part])
+            learner.predict(test[:1])  # solves, which belongs to learning
+        seconds.append(time.perf_counter() - begin)
+        predictions.append(learner.predict(test))
+        memory.append(learner.memory_bytes)
+        work.append(asdict(learner.work))
+    return LearnerRun(np.stack(predictions), seconds, memory, work)

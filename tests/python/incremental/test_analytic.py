@@ -1,0 +1,117 @@
+"""Published learners on features: what their sources prove or show, on small cases."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from eccsnn.errors import CheckpointError
+from eccsnn.incremental.analytic import ACIL, NearestMean, RanPAC, StreamingLDA
+from eccsnn.incremental.expansion import gaussian_expansion
+
+
+@pytest.fixture(scope="module")
+def digits():
+    data = load_digits()
+    test = np.arange(len(data.target)) % 4 == 0
+    return data.data[~test], data.target[~test], data.data[test], data.target[test]
+
+
+def taught(learner, digits):
+    for first in (6, 0, 2, 8, 4):
+        chosen = (digits[1] == first) | (digits[1] == first + 1)
+        learner.observe(digits[0][chosen], digits[1][chosen])
+    return learner
+
+
+@pytest.mark.parametrize("form", ["published", "reassociated"])
+@pytest.mark.parametrize("expansion", [0, 80])
+def test_acil_recursion_equals_training_on_everything_at_once(digits, form, expansion):
+    """Theorem 1 of ACIL (absolute memorization)."""
+    learner = taught(ACIL(64, ridge=5.0, expansion=expansion, form=form, batch_size=100, seed=3), digits)
+    x = torch.from_numpy(digits[0])
+    if expansion:
+        x = (x @ gaussian_expansion(64, expansion, 3)).relu()
+    targets = torch.from_numpy(np.eye(10)[digits[1]][:, list(learner.classes)])
+    gram = x.T @ x + 5 * torch.eye(x.shape[1], dtype=torch.float64)
+    assert torch.allclose(learner.weight, torch.linalg.solve(gram, x.T @ targets), atol=1e-7)
+    assert torch.allclose(learner.inverse @ gram, torch.eye(len(gram), dtype=torch.float64), atol=1e-5)
+    assert learner.classes == (6, 7, 0, 1, 2, 3, 8, 9, 4, 5)
+
+
+def test_streaming_lda_updates_its_covariance_as_the_paper_says():
+    rng = np.random.default_rng(0)
+    rows, labels = rng.standard_normal((30, 4)), rng.integers(0, 3, 30)
+    learner = StreamingLDA(4)
+    learner.observe(rows[:10], labels[:10])
+    learner.observe(rows[10:], labels[10:])
+    covariance, means, counts = np.zeros((4, 4)), np.zeros((3, 4)), np.zeros(3)
+    for t, (x, y) in enumerate(zip(rows, labels, strict=True)):  # eqs. 2 to 4
+        delta = t * np.outer(x - means[y], x - means[y]) / (t + 1)
+        covariance = (t * covariance + delta) / (t + 1)
+        means[y] = (counts[y] * means[y] + x) / (counts[y] + 1)
+        counts[y] += 1
+    np.testing.assert_allclose(learner.covariance.numpy(), covariance, atol=1e-12)
+    order = list(learner.classes)
+    np.testing.assert_allclose(learner.means.numpy(), means[order], atol=1e-12)
+    inverse = np.linalg.pinv((1 - 1e-4) * covariance + 1e-4 * np.eye(4))  # eq. 5
+    expected = rows @ inverse @ means.T - (means @ inverse * means).sum(1) / 2
+    np.testing.assert_allclose(learner.scores(rows), expected[:, order], rtol=1e-6, atol=1e-6)
+
+
+def test_streaming_lda_separates_what_nearest_mean_does_not():
+    """Two long parallel clouds: the covariance matters."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 400)
+    rows = np.stack([rng.normal(0, 30, 400) + 10 * labels, rng.normal(0, 1, 400) + 6 * labels], axis=1)
+    accuracies = []
+    for learner in (StreamingLDA(2), NearestMean(2)):
+        learner.observe(rows[:300], labels[:300])
+        accuracies.append((learner.predict(rows[300:]) == labels[300:]).mean())
+    assert accuracies[0] > 0.97
+    assert accuracies[1] < 0.8
+
+
+def test_ranpac_is_ridge_on_its_projection_and_beats_none(digits):
+    learner = taught(RanPAC(64, expansion=400, seed=1), digits)
+    rows = (torch.from_numpy(digits[0]) @ gaussian_expansion(64, 400, 1)).relu()
+    targets = torch.from_numpy(np.eye(10)[digits[1]][:, list(learner.classes)])
+    gram = rows.T @ rows + learner.ridge * torch.eye(400, dtype=torch.float64)
+    assert torch.allclose(learner.weight, torch.linalg.solve(gram, rows.T @ targets), atol=1e-6)
+    assert learner.ridge in learner.ridges
+    accuracy = (learner.predict(digits[2]) == digits[3]).mean()
+    plain = (taught(ACIL(64), digits).predict(digits[2]) == digits[3]).mean()
+    assert accuracy > plain + 0.02  # the paper's claim: random projections help a linear classifier
+
+
+@pytest.mark.parametrize("build", [NearestMean, StreamingLDA, ACIL, lambda d: RanPAC(d, expansion=50)])
+def test_states_go_on(digits, build):
+    learner = taught(build(64), digits)
+    other = build(64)
+    other.load_state_dict(learner.state_dict())
+    assert other.classes == learner.classes
+    assert (other.predict(digits[2]) == learner.predict(digits[2])).all()
+    before = learner.scores(digits[2][:5]).copy()
+    other.observe(digits[2], digits[3])  # on tensors of its own
+    np.testing.assert_array_equal(learner.scores(digits[2][:5]), before)
+    assert learner.memory_bytes > 0
+    with pytest.raises(CheckpointError, match="is it another learner's"):
+        other.load_state_dict({"classes": torch.zeros(1)})
+    with pytest.raises(ValueError, match=r"expected \[N, 64\]"):
+        other.observe(np.zeros((2, 3)), [0, 1])
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        other.observe(np.full((1, 64), np.nan), [0])
+    with pytest.raises(ValueError, match="learnt no class"):
+        build(64).predict(digits[2])
+
+
+def test_arguments_out_of_range():
+    for build, message in (
+        (lambda: ACIL(4, form="fast"), "form is 'fast'"),
+        (lambda: ACIL(4, ridge=0), "ridge is 0"),
+        (lambda: StreamingLDA(4, shrinkage=0), "shrinkage is 0"),
+        (lambda: RanPAC(4, expansion=0), "expansion is 0"),
+        (lambda: NearestMean(0), "features is 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build()

@@ -1,0 +1,173 @@
+"""The exact learner against the textbook formulas on the samples themselves."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from eccsnn.errors import CheckpointError
+from eccsnn.incremental.exact import CLASSIFIERS, ExactLearner
+from eccsnn.incremental.expansion import SignExpansion
+from eccsnn.incremental.solve import condition, factorize, update_factor
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Grey levels 0..16 of the handwritten digits are integer features, too."""
+    data = load_digits()
+    counts, labels = data.data.astype(np.uint8), data.target
+    test = np.arange(len(labels)) % 4 == 0
+    return counts[~test], labels[~test], counts[test], labels[test]
+
+
+def taught(digits, **options):
+    learner = ExactLearner(64, 16, **options)
+    for first in range(0, 10, 2):
+        chosen = (digits[1] == first) | (digits[1] == first + 1)
+        learner.observe(digits[0][chosen], digits[1][chosen])
+    return learner
+
+
+def test_ridge_is_the_solution_on_all_samples(digits):
+    learner = taught(digits, ridge=10.0)
+    x, targets = digits[0].astype(float), np.eye(10)[digits[1]]
+    expected = np.linalg.solve(x.T @ x + 10 * np.eye(64), x.T @ targets)
+    weight, bias = learner.solution()
+    np.testing.assert_allclose(weight.numpy(), expected, atol=1e-12)
+    assert not bias.any()
+    assert learner.condition == pytest.approx(np.linalg.cond(x.T @ x + 10 * np.eye(64)), rel=0.05)
+
+
+def test_lda_is_that_of_scikit_learn(digits):
+    """With equal priors, and its estimate of the covariance (which divides by N, not N - K) shrunk by nothing."""
+    learner = taught(digits, classifier="lda", shrinkage=1e-9)
+    theirs = LinearDiscriminantAnalysis(solver="svd", priors=np.full(10, 0.1)).fit(digits[0], digits[1])
+    agreement = (learner.predict(digits[2]) == theirs.predict(digits[2])).mean()
+    assert agreement > 0.99
+    assert (learner.predict(digits[2]) == digits[3]).mean() > 0.94
+
+
+def test_lda_normalises_by_the_degrees_of_freedom():
+    rng = np.random.default_rng(0)
+    rows, labels = rng.integers(0, 9, (50, 3)), rng.integers(0, 2, 50)
+    learner = ExactLearner(3, 8, classifier="lda", shrinkage=0.0 + 1e-12)
+    learner.observe(rows, labels)
+    means = np.stack([rows[labels == k].mean(0) for k in (0, 1)])
+    centred = rows - means[labels]
+    expected = np.linalg.solve(centred.T @ centred / 48, means.T)
+    weight, bias = learner.solution()
+    np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-9)
+    np.testing.assert_allclose(bias.numpy(), -(means * expected.T).sum(1) / 2, rtol=1e-9)
+
+
+def test_nearest_mean_is_nearest(digits):
+    learner = taught(digits, classifier="nearest_mean")
+    means = np.stack([digits[0][digits[1] == k].mean(0) for k in range(10)])
+    distances = ((digits[2][:, None].astype(float) - means) ** 2).sum(2)
+    assert (learner.predict(digits[2]) == distances.argmin(1)).all()
+    assert learner.condition is None
+
+
+@pytest.mark.parametrize("classifier", CLASSIFIERS)
+def test_the_order_of_samples_changes_no_bit_of_the_solution(digits, classifier):
+    first = taught(digits, classifier=classifier, incremental_solve=False)
+    second = ExactLearner(64, 16, classifier=classifier, incremental_solve=False)
+    order = np.random.default_rng(0).permutation(len(digits[1]))
+    for chosen in np.array_split(order, 7):
+        second.observe(digits[0][chosen], digits[1][chosen])
+        second.predict(digits[2][:3])  # solving in between leaves no trace
+    for a, b in zip(first.solution(), second.solution(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_turning_the_factor_agrees_with_a_new_one(digits):
+    learners = [ExactLearner(64, 16, expansion=300, incremental_solve=turn) for turn in (True, False)]
+    for learner in learners:
+        learner.observe(digits[0][:600], digits[1][:600])
+        learner.solution()
+        for begin in range(600, 612, 2):  # new samples, old classes or new
+            learner.observe(digits[0][begin : begin + 2], digits[1][begin : begin + 2] + 10 * (begin % 4 // 2))
+            learner.solution()
+    assert torch.allclose(learners[0].solution()[0], learners[1].solution()[0], atol=1e-12)
+    assert learners[0].work.macs < learners[1].work.macs
+
+
+def test_unlearning_and_merging(digits):
+    whole = taught(digits)
+    before = whole.solution()[0].clone()
+    whole.observe(digits[2], digits[3])
+    whole.unlearn(digits[2], digits[3])
+    assert torch.equal(whole.solution()[0], before)
+    odd, even = ExactLearner(64, 16), ExactLearner(64, 16)
+    odd.observe(digits[0][1::2], digits[1][1::2])
+    even.observe(digits[0][::2], digits[1][::2])
+    odd.merge(even.statistics)
+    assert torch.equal(odd.solution()[0], before)
+
+
+def test_the_expansion_is_exact_and_helps(digits):
+    learner = taught(digits, expansion=500)
+    assert (learner.predict(digits[2]) == digits[3]).mean() > 0.97
+    assert learner.statistics.features == 500
+    expand = SignExpansion(64, 500, max_count=16, out_count=15)
+    signs = expand.signs.numpy().astype(np.int64)
+    assert set(np.unique(signs)) == {-1, 1}
+    expected = np.minimum(np.maximum(digits[2].astype(np.int64) @ signs, 0) // expand.divisor, 15)
+    assert (expand(digits[2]) == expected).all()
+    assert 0.02 < (expected == 15).mean() < 0.3  # neither clipped away nor empty
+    for bad in ({"size": 0}, {"out_count": 0}, {"divisor": 0}):
+        with pytest.raises(ValueError, match="expected"):
+            SignExpansion(**{"features": 4, "size": 4, "max_count": 4, **bad})
+
+
+def test_states_go_on_and_others_are_refused(digits):
+    learner = taught(digits)
+    other = ExactLearner(64, 16)
+    other.load_state_dict(learner.state_dict())
+    assert torch.equal(other.solution()[0], learner.solution()[0])
+    with pytest.raises(CheckpointError, match="another trunk, layer or expansion"):
+        ExactLearner(64, 16, expansion=32).load_state_dict(learner.state_dict())
+    with pytest.raises(CheckpointError, match="expected"):
+        other.load_state_dict({"weights": torch.zeros(1)})
+    assert other.classes == tuple(range(10))
+
+
+def test_bad_input(digits):
+    learner = ExactLearner(64, 16)
+    with pytest.raises(ValueError, match="has learnt no class yet"):
+        learner.predict(digits[2])
+    learner.observe(digits[0], digits[1])
+    before = learner.state_dict()["statistics"]
+    with pytest.raises(ValueError, match="is 99"):
+        learner.observe(np.full((1, 64), 99), [0])
+    with pytest.raises(ValueError, match=r"expected counts in 0\.\.16"):
+        learner.predict(np.full((1, 64), 99, np.uint8))
+    expanded = ExactLearner(64, 16, expansion=8)
+    with pytest.raises(ValueError, match=r"expected counts in 0\.\.16"):
+        expanded.observe(np.full((1, 64), 99, np.uint8), [0])
+    assert torch.equal(learner.state_dict()["statistics"], before)
+    few = ExactLearner(64, 16, classifier="lda")
+    few.observe(digits[0][:1], digits[1][:1])
+    with pytest.raises(ValueError, match="expected more samples than classes"):
+        few.solution()
+    for options, message in (
+        ({"classifier": "svm"}, "classifier is 'svm'"),
+        ({"ridge": 0.0}, "ridge is 0.0"),
+        ({"shrinkage": 2.0}, "shrinkage is 2.0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ExactLearner(64, 16, **options)
+
+
+def test_solving():
+    rng = np.random.default_rng(0)
+    rows = torch.from_numpy(rng.standard_normal((200, 75)))
+    extra = torch.from_numpy(rng.standard_normal((9, 75)))
+    factor = factorize(rows.T @ rows, 1.0)
+    turned = update_factor(factor, extra, block=16)
+    assert torch.allclose(turned, factorize(rows.T @ rows + extra.T @ extra, 1.0), atol=1e-11)
+    assert torch.equal(turned, turned.tril())
+    assert condition(factor) == pytest.approx(float(torch.linalg.cond(factor @ factor.T)), rel=0.1)
+    with pytest.raises(ValueError, match=r"not positive definite .*raise the ridge"):
+        factorize(-torch.eye(3, dtype=torch.float64), 0.5)

@@ -1,0 +1,194 @@
+"""Learners that train a network, on handwritten digits in two tasks."""
+
+import numpy as np
+import pytest
+import torch
+
+from eccsnn.data import batches, load_dataset, restrict
+from eccsnn.errors import CheckpointError
+from eccsnn.incremental.networks import FineTune, Joint, LwF
+from eccsnn.incremental.registry import build_learner, learner_info, list_learners
+from eccsnn.incremental.replay import ExperienceReplay, ICaRL, WeightAligning, herd
+from eccsnn.training import cross_entropy, fit
+from eccsnn.training.classifier import build_seeded
+
+TASKS = ((0, 1, 2), (3, 4))
+EPOCHS = 10
+
+
+@pytest.fixture(scope="module")
+def setting():
+    """Digits at 16 px and a small network that knows the first task."""
+    splits = load_dataset("digits", image_size=16, val_fraction=0.1, subset={"train": 600, "test": 250}, seed=0)
+    model = build_seeded(
+        0, name="spiking_vgg9", tasks=[TASKS[0]], image_size=16, width=0.125, timesteps=2, norm_gain=2.0
+    )
+    train(model, restrict(splits.train, TASKS[0]), splits)
+    return splits, model.eval()
+
+
+def train(model, images, splits, epochs=10):
+    def loss(net, batch):
+        return cross_entropy(net(batch.images), batch.labels, net.head.class_ids), {}
+
+    fit(model, images, loss, mean=splits.mean, std=splits.std, epochs=epochs, batch_size=32, lr=2e-3)
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(setting):
+    return taught(FineTune, setting)
+
+
+def make(kind, setting, epochs=EPOCHS, **options):
+    splits, model = setting
+    training = {"epochs": epochs, "batch_size": 32, "lr": 2e-3}
+    return kind(model, mean=splits.mean, std=splits.std, training=training, seed=1, **options)
+
+
+def taught(kind, setting, **options):
+    learner = make(kind, setting, **options)
+    for task in TASKS:
+        part = restrict(setting[0].train, task)
+        learner.observe(part.images, part.labels)
+    return learner
+
+
+def accuracies(learner, setting):
+    tests = [restrict(setting[0].test, task) for task in TASKS]
+    return [float((learner.predict(test.images) == test.labels).mean()) for test in tests]
+
+
+def test_fine_tuning_forgets_and_joint_training_does_not(setting, fine_tuned):
+    old, new = accuracies(fine_tuned, setting)
+    assert new > 0.8
+    kept_old, kept_new = accuracies(taught(Joint, setting), setting)
+    assert kept_old > old + 0.2
+    assert kept_old > 0.85
+    assert kept_new > 0.6
+
+
+def test_replay_forgets_less_than_fine_tuning(setting, fine_tuned):
+    old, _ = accuracies(fine_tuned, setting)
+    learner = taught(ExperienceReplay, setting, exemplars=60)
+    kept, new = accuracies(learner, setting)
+    assert kept > old + 0.2
+    assert new > 0.5
+    assert learner.memory_bytes == 60 * 3 * 16 * 16
+
+
+def test_lwf_is_its_published_loss(setting, fine_tuned):
+    """The learner's loss is `lwf_loss`, with the cloud's term and the old heads (tested there by hand)."""
+    with pytest.raises(ValueError, match="there is no cloud"):
+        make(LwF, setting)
+    cloud = build_seeded(3, name="vgg16", num_classes=10, image_size=32, width=0.0625)
+    assert make(LwF, setting, cloud=cloud).cloud is not cloud
+    old, new = accuracies(taught(LwF, setting, logit_weight=0.0, lwf_weight=2.0), setting)
+    forgot, _ = accuracies(fine_tuned, setting)
+    assert old > forgot
+    assert new > 0.3
+
+
+def test_icarl_predicts_by_the_mean_of_its_exemplars(setting):
+    learner = taught(ICaRL, setting, exemplars=60)
+    old, new = accuracies(learner, setting)
+    assert old > 0.6
+    assert new > 0.6
+    memory = learner._memory
+    assert [int((memory.labels == c).sum()) for c in learner.classes] == [12] * 5
+    test = restrict(setting[0].test, TASKS[1])
+    features, kept = learner._features(test), learner._features(memory)
+    means = np.stack([kept[memory.labels == c].mean(0) for c in learner.classes])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    distances = np.square(features[:, None] - means).sum(2)
+    np.testing.assert_allclose(learner.scores(test.images), -distances / 2, atol=1e-9)
+    with pytest.raises(ValueError, match="no exemplars yet"):
+        make(ICaRL, setting).predict(test.images)
+
+
+def test_herding_comes_nearer_to_the_mean_than_chance():
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((200, 10))
+    chosen = herd(features, 15)
+    assert len(set(chosen)) == 15
+    distance = np.linalg.norm(features[chosen].mean(0) - features.mean(0))
+    by_chance = [np.linalg.norm(features[rng.permutation(200)[:15]].mean(0) - features.mean(0)) for _ in range(50)]
+    assert distance < min(by_chance)
+    assert herd(features, 5) == chosen[:5]
+    assert sorted(herd(features[:3], 9)) == [0, 1, 2]
+
+
+def test_weight_aligning_gives_new_classes_the_norm_of_old_ones(setting, fine_tuned):
+    learner = taught(WeightAligning, setting, exemplars=100)
+    old, new = learner.model.head.heads
+    norms = [head.weight.norm(dim=1).mean() for head in (old, new)]
+    assert torch.allclose(norms[0], norms[1], rtol=1e-5)
+    kept, _ = accuracies(learner, setting)
+    forgot, _ = accuracies(fine_tuned, setting)
+    assert kept > forgot
+
+
+@pytest.mark.parametrize("kind", [FineTune, Joint, ExperienceReplay, ICaRL, WeightAligning])
+def test_states_go_on(setting, kind):
+    options = {"exemplars": 20} if issubclass(kind, ExperienceReplay | ICaRL | WeightAligning) else {}
+    learner = taught(kind, setting, epochs=1, **options)
+    other = make(kind, setting, **options)
+    other.load_state_dict(learner.state_dict())
+    test = setting[0].test.images[:20]
+    np.testing.assert_array_equal(other.scores(test), learner.scores(test))
+    assert other.memory_bytes == learner.memory_bytes
+    with pytest.raises(CheckpointError, match="no entry 'tasks'"):
+        other.load_state_dict({})
+    with pytest.raises(CheckpointError, match=r"expected images and labels|that FineTune has not"):
+        other.load_state_dict(learner.state_dict() | {"strange": torch.zeros(1)})
+    state = learner.state_dict()
+    state["tasks"] = torch.tensor([1, 2, 5, 6])
+    with pytest.raises(CheckpointError, match="expected them to begin with"):
+        other.load_state_dict(state)
+    np.testing.assert_array_equal(other.scores(test), learner.scores(test))
+
+
+def test_work_is_counted(setting, fine_tuned):
+    learner = taught(LwF, setting, epochs=2, logit_weight=0.0)
+    images = len(restrict(setting[0].train, TASKS[1]))
+    assert learner.work.trained_samples == 2 * images
+    assert learner.work.forward_samples == 2 * images
+    assert fine_tuned.work.forward_samples == 0
+
+
+def test_the_network_that_was_given_stays_as_it_is(setting):
+    before = {name: tensor.clone() for name, tensor in setting[1].state_dict().items()}
+    taught(FineTune, setting, epochs=1)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in setting[1].state_dict().items())
+
+
+def test_bad_tasks(setting, fine_tuned):
+    learner = fine_tuned
+    known, none = restrict(setting[0].train, (3, 4)), setting[0].train.take([])
+    with pytest.raises(ValueError, match=r"classes \[3, 4\] are learnt already"):
+        learner.observe(known.images, known.labels)
+    with pytest.raises(ValueError, match="there are no images"):
+        learner.observe(none.images, none.labels)
+    with pytest.raises(ValueError, match="labels have shape"):
+        learner.observe(known.images, known.labels[:-1])
+    with pytest.raises(ValueError, match="exemplars is 0"):
+        make(ICaRL, setting, exemplars=0)
+    assert learner.classes == (0, 1, 2, 3, 4)
+
+
+def test_the_registry():
+    names = [info.name for info in list_learners()]
+    assert len(set(names)) == len(names) == 14
+    assert learner_info("lwf").takes == "images"
+    assert build_learner("ncm", 4).takes == "features"
+    with pytest.raises(ValueError, match="unknown learner 'exact_rigde': did you mean 'exact_ridge'"):
+        build_learner("exact_rigde", 4, 4)
+
+
+def test_data_is_augmented_no_more_than_asked(setting):
+    """Learners hand their images to `fit` as they are: a join keeps order and labels."""
+    learner = taught(Joint, setting, epochs=1)
+    seen = learner._seen
+    first, second = (restrict(setting[0].train, task) for task in TASKS)
+    np.testing.assert_array_equal(seen.images, np.concatenate([first.images, second.images]))
+    np.testing.assert_array_equal(seen.labels, np.concatenate([first.labels, second.labels]))
+    assert sum(len(batch.labels) for batch in batches(seen, 64)) == len(seen)
