@@ -62,6 +62,7 @@ py::list encode(SpikeEncoder& encoder, const SpikeGeometry& geometry, const Pack
   {
     const std::uint8_t* at = packed.data();
     py::gil_scoped_release release;
+    encoder.check(at, timesteps);
     for (Bytes& packet : packets) {
       encoder.encode(at, packet);
       at += geometry.packed_bytes();

@@ -80,6 +80,9 @@ class SpikeEncoder {
   // Appends the packet of the next timestep to `out` and returns its form. Throws std::invalid_argument where
   // a padding bit of `packed` (packed_bytes) is set, and std::length_error past kMaxTimesteps.
   SpikeForm encode(const std::uint8_t* packed, std::vector<std::uint8_t>& out);
+  // Throws what encode would throw for any of the next `timesteps` timesteps, one after the other at
+  // `packed`: before it has written some of them, which a caller that throws would lose.
+  void check(const std::uint8_t* packed, std::int64_t timesteps) const;
   // Packets written so far.
   std::int64_t timesteps() const;
 
