@@ -96,9 +96,9 @@ class SpikeDecoder {
   SpikeDecoder(SpikeDecoder&&) noexcept;
   ~SpikeDecoder();
 
-  // Decodes the packet of the next timestep into `packed` (packed_bytes). Throws SpikePacketError for
-  // anything but the one packet that the encoder would have written; the stream is broken from then on, and
-  // says so.
+  // Decodes the packet of the next timestep into `packed` (packed_bytes). Throws SpikePacketError where the
+  // check or the form's own rules do not hold; the stream is broken from then on, and says so. Whether the
+  // encoder would have chosen this form and its parameters (of runs, of the lanes' tail) is not looked at.
   SpikeForm decode(const std::uint8_t* packet, std::size_t size, std::uint8_t* packed);
   // Packets read so far.
   std::int64_t timesteps() const;
