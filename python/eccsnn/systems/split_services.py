@@ -74,8 +74,8 @@ def edge_split(
     class_ids: Sequence[int] = (),
     local: Callable[[NDArray[np.uint8]], NDArray[np.floating]] | None = None,
 ) -> EdgeSplit:
-    """The edge's part of a cut network; a static image is convolved once and fed to the first neurons at every timestep,
-    as costs are counted.
+    """The edge's part of a cut network; a static image is convolved once, as it is priced, and shown to the first
+    neurons at every timestep.
 
     Args:
         part: the network before the wire; its exit head, if it has one, is used.
