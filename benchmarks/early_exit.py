@@ -177,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--edge-ms", type=float, default=4.0, help="computing of a timestep on the edge")
     parser.add_argument("--cloud-ms", type=float, default=1.0, help="computing of a timestep in the cloud")
     parser.add_argument(
-        "--channels", type=int, default=8, help="of the 8 x 8 spikes on the wire; 8 are 64 bytes packed"
+        "--channels", type=int, default=8, help="of the 8 x 8 spikes on the wire; packed, 1 to 8 are 64 bytes"
     )
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--answers", choices=["brief", "logits"], default="brief", help="what the cloud is asked for")

@@ -257,16 +257,21 @@ SpikeEncoder::SpikeEncoder(SpikeEncoder&&) noexcept = default;
 SpikeEncoder::~SpikeEncoder() = default;
 std::int64_t SpikeEncoder::timesteps() const { return stream_->timestep; }
 
-SpikeForm SpikeEncoder::encode(const std::uint8_t* packed, Bytes& out) {
-  SpikeStream& stream = *stream_;
-  if (stream.timestep >= kMaxTimesteps) {
+void SpikeEncoder::check(const std::uint8_t* packed, std::int64_t timesteps) const {
+  const SpikeGeometry& geometry = stream_->geometry();
+  if (timesteps > kMaxTimesteps - stream_->timestep) {
     throw std::length_error("spike codec: a stream has at most 2^20 timesteps; begin another");
   }
-  if (!padding_is_clear(stream.geometry(), packed, stream.geometry().positions())) {
+  if (!padding_is_clear(geometry, packed, timesteps * geometry.positions())) {
     throw std::invalid_argument("packed spikes have bits set past channel " +
-                                std::to_string(stream.geometry().channels) +
+                                std::to_string(geometry.channels) +
                                 "; expected zeros there, as pack_spikes leaves them");
   }
+}
+
+SpikeForm SpikeEncoder::encode(const std::uint8_t* packed, Bytes& out) {
+  check(packed, 1);
+  SpikeStream& stream = *stream_;
   stream.dense.resize(static_cast<std::size_t>(stream.geometry().dense_bytes()));
   packed_to_dense(stream.geometry(), packed, stream.dense.data());
   stream.history.advance();

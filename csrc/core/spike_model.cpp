@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <limits>
 
 #include "cells.h"
 #include "range_coder.h"
@@ -34,6 +35,14 @@ struct Decode {
   RangeDecoder& coder;
   bool operator()(bool, std::uint32_t p) { return coder.decode(p); }
 };
+
+// Weights drift by a little a bit where a prediction is as sure as it can be; in a stream of some 10^9 bits
+// they would wrap around.
+inline std::int32_t saturating_add(std::int32_t a, std::int32_t b) {
+  std::int32_t sum;
+  if (!__builtin_add_overflow(a, b, &sum)) return sum;
+  return b < 0 ? std::numeric_limits<std::int32_t>::min() : std::numeric_limits<std::int32_t>::max();
+}
 
 // A set as the inner loop needs it.
 struct Look {
@@ -113,7 +122,7 @@ void code(const SpikeModel& model, SpikeModelState& state, SpikeHistory& history
           byte = (byte & ~(1u << i)) | static_cast<unsigned>(bit) << i;
           const std::int32_t error = (bit ? 65535 : 0) - static_cast<std::int32_t>(p);
           for (int s = 0; s < kSets; ++s) {
-            weights[s] += (logits[s] * error + (1 << (rate + 7))) >> (rate + 8);
+            weights[s] = saturating_add(weights[s], (logits[s] * error + (1 << (rate + 7))) >> (rate + 8));
             adapt(*cells[s], bit, looks[s].limit);
           }
           recent = recent << 1 | static_cast<unsigned>(bit);

@@ -41,6 +41,7 @@ inline constexpr int kTimeClasses =
 inline constexpr int kMaxSets = 6;
 inline constexpr int kMaxContextBits = 8;  // of neighbours, a set
 inline constexpr std::size_t kMaxCells = std::size_t{1} << 24;
+inline constexpr std::int32_t kMaxWeight = std::int32_t{1} << 24;  // in tables: 256; learnt ones are near 1
 
 inline int time_class(std::int64_t timestep) {
   return timestep < kTimeClasses - 1 ? static_cast<int>(timestep) : kTimeClasses - 1;

@@ -195,7 +195,13 @@ std::shared_ptr<const SpikeTables> SpikeTables::parse(const std::uint8_t* data, 
   auto model = std::make_unique<SpikeModel>(geometry, std::move(sets));
   model->rate = rate;
   for (auto& weights : model->weights) {
-    for (std::uint32_t s = 0; s < count; ++s) weights[s] = static_cast<std::int32_t>(reader.get(4));
+    for (std::uint32_t s = 0; s < count; ++s) {
+      weights[s] = static_cast<std::int32_t>(reader.get(4));
+      if (weights[s] < -kMaxWeight || weights[s] > kMaxWeight) {
+        throw SpikePacketError("spike tables have a weight of " + std::to_string(weights[s]) +
+                               " / 65536; expected at most 256 either way: train the rate model anew");
+      }
+    }
   }
   for (const ContextSet& set : model->sets) {
     for (int time = 0; time < kTimeClasses; ++time) {

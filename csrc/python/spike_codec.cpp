@@ -62,6 +62,7 @@ py::list encode(SpikeEncoder& encoder, const SpikeGeometry& geometry, const Pack
   {
     const std::uint8_t* at = packed.data();
     py::gil_scoped_release release;
+    encoder.check(at, timesteps);
     for (Bytes& packet : packets) {
       encoder.encode(at, packet);
       at += geometry.packed_bytes();
@@ -192,6 +193,7 @@ void bind_spike_codec(py::module_& m) {
       },
       py::arg("data"), py::arg("channels"), py::arg("height"), py::arg("width"),
       "Features of a code. Raises SpikePacketError.");
+  m.attr("CODEC_SOURCES_SHA256") = ECCSNN_CODEC_SOURCES_SHA256;
   m.attr("SPIKE_CODEC_VERSION") = eccsnn::kSpikeCodecVersion;
   m.attr("SPIKE_STREAM_HEADER_BYTES") = eccsnn::kStreamHeaderBytes;
   m.attr("SPIKE_PACKET_HEADER_BYTES") = eccsnn::kPacketHeaderBytes;

@@ -21,6 +21,7 @@ class Build(TypedDict):
 def isa() -> Isa: ...
 def build() -> Build: ...
 
+CODEC_SOURCES_SHA256: str
 SPIKE_CODEC_VERSION: int
 SPIKE_STREAM_HEADER_BYTES: int
 SPIKE_PACKET_HEADER_BYTES: int

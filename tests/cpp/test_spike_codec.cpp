@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
@@ -383,6 +384,43 @@ TEST(SpikeCodec, RefusesTablesThatAreBroken) {
       continue;
     }
     EXPECT_THROW(eccsnn::SpikeTables::parse(wrong.data(), wrong.size()), SpikePacketError) << at;
+  }
+  // The first weight: 256 either way is the most.
+  for (const auto& [weight, is_good] : std::vector<std::pair<std::int32_t, bool>>{{1 << 24, true},
+                                                                                  {-(1 << 24), true},
+                                                                                  {(1 << 24) + 1, false},
+                                                                                  {-(1 << 24) - 1, false},
+                                                                                  {0x7fffffff, false}}) {
+    Bytes changed = good;
+    for (std::size_t i = 0; i < 4; ++i)
+      changed[23 + i] = static_cast<std::uint8_t>(static_cast<std::uint32_t>(weight) >> (8 * i));
+    changed = sealed(changed);
+    if (is_good) {
+      EXPECT_NO_THROW(eccsnn::SpikeTables::parse(changed.data(), changed.size())) << weight;
+    } else {
+      EXPECT_THROW(eccsnn::SpikeTables::parse(changed.data(), changed.size()), SpikePacketError) << weight;
+    }
+  }
+}
+
+TEST(SpikeCodec, WeightsStopAtTheirEndsInsteadOfWrappingAround) {
+  for (const std::int32_t end :
+       {std::numeric_limits<std::int32_t>::max(), std::numeric_limits<std::int32_t>::min()}) {
+    // A cell that says spikes are rare, and the bit for which this end of the weights is so sure that its
+    // weight is pushed further out.
+    eccsnn::SpikeModel model({1, 1, 1}, {eccsnn::ContextSet{}});
+    for (auto& cells : model.cells) cells.assign(cells.size(), eccsnn::make_cell(8192, 0));
+    for (auto& weights : model.weights) weights = {end};
+    model.rate = 1;
+    eccsnn::SpikeModelState state(model);
+    eccsnn::SpikeHistory history(model.geometry);
+    history.advance();
+    const std::uint8_t spikes = end > 0 ? 0 : 1;
+    history.put(&spikes);
+    Bytes code;
+    eccsnn::RangeEncoder coder(code);
+    encode_adaptive(model, state, history, 0, coder);
+    EXPECT_EQ(state.weights[0][0], end);
   }
 }
 

@@ -21,10 +21,27 @@ void decode_tables(const std::uint8_t* data, std::size_t size) {
   for (int i = 0; i < 4; ++i) bytes.push_back(static_cast<std::uint8_t>(crc >> (8 * i)));
   try {
     const auto tables = eccsnn::SpikeTables::parse(bytes.data(), bytes.size());
-    if (tables->geometry().bits() > 1 << 16) return;
-    std::vector<std::uint8_t> packed(static_cast<std::size_t>(tables->geometry().packed_bytes())), packet;
-    eccsnn::SpikeEncoder(tables).encode(packed.data(), packet);
-    eccsnn::SpikeDecoder(tables).decode(packet.data(), packet.size(), packed.data());
+    const eccsnn::SpikeGeometry& geometry = tables->geometry();
+    if (geometry.bits() > 1 << 16) return;
+    // Spikes of the same bytes, from their end, over timesteps of every class: they run through the tables.
+    std::vector<std::uint8_t> packed(static_cast<std::size_t>(geometry.packed_bytes())), packet,
+        back(packed.size());
+    const std::size_t stride = static_cast<std::size_t>(geometry.packed_channels());
+    const std::uint8_t last =
+        static_cast<std::uint8_t>(255 >> (8 * stride - static_cast<std::size_t>(geometry.channels)));
+    eccsnn::SpikeEncoder encoder(tables);
+    eccsnn::SpikeDecoder decoder(tables);
+    std::size_t from = size;
+    for (int timestep = 0; timestep < 5; ++timestep) {
+      for (std::size_t i = 0; i < packed.size(); ++i) {
+        from = from ? from - 1 : size - 1;
+        packed[i] = static_cast<std::uint8_t>(data[from] & (i % stride == stride - 1 ? last : 255));
+      }
+      packet.clear();
+      encoder.encode(packed.data(), packet);
+      decoder.decode(packet.data(), packet.size(), back.data());
+      if (back != packed) std::abort();
+    }
   } catch (const eccsnn::SpikePacketError&) {
   }
 }

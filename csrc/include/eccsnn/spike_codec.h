@@ -80,6 +80,9 @@ class SpikeEncoder {
   // Appends the packet of the next timestep to `out` and returns its form. Throws std::invalid_argument where
   // a padding bit of `packed` (packed_bytes) is set, and std::length_error past kMaxTimesteps.
   SpikeForm encode(const std::uint8_t* packed, std::vector<std::uint8_t>& out);
+  // Throws what encode would throw for any of the next `timesteps` timesteps, one after the other at
+  // `packed`: before it has written some of them, which a caller that throws would lose.
+  void check(const std::uint8_t* packed, std::int64_t timesteps) const;
   // Packets written so far.
   std::int64_t timesteps() const;
 
@@ -93,9 +96,9 @@ class SpikeDecoder {
   SpikeDecoder(SpikeDecoder&&) noexcept;
   ~SpikeDecoder();
 
-  // Decodes the packet of the next timestep into `packed` (packed_bytes). Throws SpikePacketError for
-  // anything but the one packet that the encoder would have written; the stream is broken from then on, and
-  // says so.
+  // Decodes the packet of the next timestep into `packed` (packed_bytes). Throws SpikePacketError where the
+  // check or the form's own rules do not hold; the stream is broken from then on, and says so. Whether the
+  // encoder would have chosen this form and its parameters (of runs, of the lanes' tail) is not looked at.
   SpikeForm decode(const std::uint8_t* packet, std::size_t size, std::uint8_t* packed);
   // Packets read so far.
   std::int64_t timesteps() const;

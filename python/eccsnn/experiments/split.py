@@ -24,7 +24,7 @@ from eccsnn.experiments.live import load_splits, sample_test_images
 from eccsnn.experiments.run import LOG, Run, StageProgress
 from eccsnn.experiments.split_live import measure
 from eccsnn.experiments.split_schema import SplitConfig
-from eccsnn.experiments.stages import Artefact
+from eccsnn.experiments.stages import CODEC, Artefact
 from eccsnn.models import list_models, split
 from eccsnn.training.checkpoint import write_json
 from eccsnn.training.classifier import build_seeded
@@ -158,7 +158,7 @@ def _tables(run: Run, splits: Splits, cut: Artefact) -> Artefact:
     def build(folder: Any, progress: StageProgress) -> None:
         measures.tables(config, splits, cut.path, folder)
 
-    return run.stage("tables", {"data": splits.fingerprint, "cut": cut.key}, _OUTPUTS_CODE, build)
+    return run.stage("tables", {"data": splits.fingerprint, "cut": cut.key} | CODEC, _OUTPUTS_CODE, build)
 
 
 def _outputs(run: Run, splits: Splits, cut: Artefact | None, uncut: Artefact, tables: Artefact | None) -> Artefact:
@@ -174,7 +174,7 @@ def _outputs(run: Run, splits: Splits, cut: Artefact | None, uncut: Artefact, ta
         cut_path, uncut_path, tables_path = (None if one is None else one.path for one in (cut, uncut, tables))
         measures.outputs(config, splits, cut_path, uncut_path, tables_path, folder)
 
-    return run.stage("outputs", inputs, _OUTPUTS_CODE, build)
+    return run.stage("outputs", inputs | CODEC, _OUTPUTS_CODE, build)
 
 
 def _counts(run: Run, splits: Splits, cut: Artefact | None, uncut: Artefact) -> Artefact:
@@ -213,7 +213,7 @@ def _link(run: Run, cut: Artefact, uncut: Artefact, tables: Artefact | None, sum
         rows = measure(run.path, images, labels, device=config.device, progress=LOG.info, **options)
         write_json(folder / "link.json", {"rows": rows})
 
-    artefact = run.stage("stream", inputs, _LINK_CODE, build)
+    artefact = run.stage("stream", inputs | CODEC, _LINK_CODE, build)
     return json.loads((artefact.path / "link.json").read_text(encoding="utf-8"))["rows"]
 
 

@@ -23,6 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from eccsnn import _core
 from eccsnn.training.checkpoint import write_json
 
 _LOG = logging.getLogger(__name__)
@@ -30,7 +31,10 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 KERNELS_VERSION = 2
 """Raise it when a compiled kernel gives other numbers than before: sources in C++ and CUDA are not hashed, since most
-changes of them (speed, another instruction set) leave the numbers as they are."""
+changes of them (speed, another instruction set) leave the numbers as they are. Those of the codecs are: see `CODEC`."""
+
+CODEC: dict[str, Any] = {"codec": _core.CODEC_SOURCES_SHA256}
+"""Input of a stage that keeps packets or their sizes: the hash of the C++ sources of the codecs that were built."""
 
 _CHECKPOINT = "checkpoint.safetensors"
 _KEPT_BETWEEN_TRIES = ("seconds", _CHECKPOINT)
@@ -61,7 +65,7 @@ class Artefact:
 def code_version(packages: tuple[str, ...]) -> str:
     """Hash of the Python code of some subpackages, comments and docstrings left out.
 
-    Compiled kernels are covered by `KERNELS_VERSION`.
+    Compiled kernels are covered by `KERNELS_VERSION`, codecs by the input `CODEC` of the stages that use them.
 
     >>> code_version(("nn",)) == code_version(("nn",))
     True

@@ -1,7 +1,7 @@
 """What every spiking model shares: time and state over its sections."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -9,13 +9,13 @@ from torch import Tensor
 from eccsnn.models.base import INSERTED, Chain, Features, Model, SplitPoint, Through
 from eccsnn.nn import SpikeBottleneck, State, complete_neuron_config, over_time
 from eccsnn.nn._hints import nearest
-from eccsnn.nn.layers import ConvLIF, Neurons, Pass, check_state, name_neurons, neurons_of, state_at_rest
+from eccsnn.nn.layers import Neurons, Pass, Prepared, Stem, check_state, name_neurons, neurons_of, state_at_rest
 from eccsnn.ops._checks import check_timesteps
 
 BOTTLENECK_KEYS = ("channels", "stride", "kernel_size", "neuron", "norm_gain")
 
 
-def run_sections(sections: Chain, x: Tensor, run: Pass) -> Tensor:
+def run_sections(sections: Chain, x: Tensor | Prepared, run: Pass) -> Tensor:
     """Runs sections on [T, N, ...] (a static image: [1, N, ...]), one after the other; a map becomes its mean in space.
 
     Returns:
@@ -25,13 +25,13 @@ def run_sections(sections: Chain, x: Tensor, run: Pass) -> Tensor:
     return x.mean((-2, -1)) if x.ndim == 5 else x
 
 
-def run_layers(sections: Chain, x: Tensor, run: Pass) -> Tensor:
+def run_layers(sections: Chain, x: Tensor | Prepared, run: Pass) -> Tensor:
     """Like `run_sections`, but leaves the result as it is: for a part of a model that ends at a split point."""
     for name, layers in sections.items():
         for layer in layers:
             x = layer(x, run)
-        x = run.keep(name, x)
-    return x
+        x = run.keep(name, cast(Tensor, x))
+    return cast(Tensor, x)
 
 
 def at_least_float32(dtype: torch.dtype) -> torch.dtype:
@@ -64,7 +64,7 @@ class SpikingModel(Model):
     """
 
     kind = "snn"
-    stem: ConvLIF
+    stem: Stem
 
     def __init__(self, spec: dict[str, Any]) -> None:
         super().__init__(spec)
@@ -146,14 +146,24 @@ class SpikingModel(Model):
         """
         return state_at_rest(self._neurons_in(self.chain(through)), batch, next(self.head.parameters()))
 
-    def step(self, x_t: Tensor, state: State, through: Through = INSERTED) -> tuple[Tensor, State]:
+    def prepare(self, images: Tensor) -> Prepared:
+        """Runs the stem's convolution on static images [N, C, H, W], for `step` to take the result at every timestep:
+        the same bits as from the images, and as in `forward` they are convolved once.
+
+        Raises:
+            ValueError, TypeError: As for `forward`.
+        """
+        self.check_images(images)
+        return self.stem.prepare(self.channels_last(images).unsqueeze(0))
+
+    def step(self, x_t: Tensor | Prepared, state: State, through: Through = INSERTED) -> tuple[Tensor, State]:
         """Runs one timestep.
 
         The mean of the logits over all timesteps equals `forward`'s logits up to rounding (in evaluation mode: batch
         norm in training mode sees one step instead of all).
 
         Args:
-            x_t: Images or the event frame of this step, [N, C, H, W].
+            x_t: Images or the event frame of this step, [N, C, H, W], or static images from `prepare`.
             state: From `init_state` or the step before; it is not changed.
             through: As for `forward` and for the `init_state` that the state began with.
 
@@ -163,11 +173,12 @@ class SpikingModel(Model):
         Raises:
             ValueError: x_t has another shape than the model takes, or the state is another model's or batch's.
         """
-        self.check_images(x_t)
+        if not isinstance(x_t, Prepared):
+            self.check_images(x_t)
         chain = self.chain(through)
-        check_state(state, self._neurons_in(chain), x_t.shape[0])
+        check_state(state, self._neurons_in(chain), x_t.batch if isinstance(x_t, Prepared) else x_t.shape[0])
         run = Pass(before=state, timesteps=1)
-        hidden = run_sections(chain, self.channels_last(x_t).unsqueeze(0), run)
+        hidden = run_sections(chain, frame_of(x_t), run)
         return self.head(mean_over_time(hidden)), {name: run.after[name] for name in state}
 
     def _neurons_in(self, chain: Chain) -> dict[str, Neurons]:
@@ -181,6 +192,11 @@ class SpikingModel(Model):
         frames, steps = frames_of(x, self.timesteps if timesteps is None else timesteps, self._spec["name"])
         run = Pass(keep=keep, timesteps=steps)
         return run_sections(self.chain(through), frames, run), run.maps
+
+
+def frame_of(x_t: Tensor | Prepared) -> Tensor | Prepared:
+    """What a first section takes at one timestep: [1, N, C, H, W] of [N, C, H, W], prepared images as they are."""
+    return x_t if isinstance(x_t, Prepared) else Model.channels_last(x_t).unsqueeze(0)
 
 
 def frames_of(x: Tensor, timesteps: int, owner: str) -> tuple[Tensor, int]:

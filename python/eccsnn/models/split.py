@@ -6,7 +6,7 @@ and the cloud behind it.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import overload
+from typing import cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from eccsnn.models.base import Chain, Model, SplitPoint, Through, check_images
 from eccsnn.models.spiking import (
     SpikingModel,
     at_least_float32,
+    frame_of,
     frames_of,
     mean_over_time,
     run_layers,
@@ -23,7 +24,7 @@ from eccsnn.models.spiking import (
 )
 from eccsnn.nn import ExitHead, State, TaskHeads, over_time
 from eccsnn.nn.ann_bottleneck import LEVELS, from_bytes, to_bytes
-from eccsnn.nn.layers import Pass, check_state, neurons_of, state_at_rest
+from eccsnn.nn.layers import Pass, Prepared, Stem, check_state, neurons_of, state_at_rest
 
 AT_POINT = "point"
 """Stands for the unit at the split point itself, where one is inserted."""
@@ -102,8 +103,22 @@ class EdgePart(SpikingPart):
         frames, steps = frames_of(x, self.timesteps if timesteps is None else timesteps, self.owner)
         return run_layers(self.sections, frames, Pass(timesteps=steps))
 
-    def step(self, x_t: Tensor, state: State) -> tuple[Tensor, State]:
-        """Runs one timestep on images or an event frame [N, C, H, W].
+    def prepare(self, images: Tensor) -> Prepared:
+        """Runs the first convolution on static images [N, C, H, W], once for all timesteps; `step` takes the result.
+
+        Raises:
+            ValueError, TypeError: As for the model.
+        """
+        check_images(images, self.owner, self._image, next(self.parameters()))
+        (stem, *_), *_ = self.sections.values()
+        return cast(Stem, stem).prepare(Model.channels_last(images).unsqueeze(0))
+
+    def step(self, x_t: Tensor | Prepared, state: State) -> tuple[Tensor, State]:
+        """Runs one timestep.
+
+        Args:
+            x_t: Images or an event frame [N, C, H, W], or static images from `prepare`, which gives the same bits.
+            state: From `init_state` or the step before; it is not changed.
 
         Returns:
             The spikes [N, c, h, w] for the wire and the new state.
@@ -111,10 +126,11 @@ class EdgePart(SpikingPart):
         Raises:
             ValueError, TypeError: As for the model's `step`.
         """
-        check_images(x_t, self.owner, self._image, next(self.parameters()))
-        check_state(state, self._neurons, x_t.shape[0])
+        if not isinstance(x_t, Prepared):
+            check_images(x_t, self.owner, self._image, next(self.parameters()))
+        check_state(state, self._neurons, x_t.batch if isinstance(x_t, Prepared) else x_t.shape[0])
         run = Pass(before=state, timesteps=1)
-        spikes = run_layers(self.sections, Model.channels_last(x_t).unsqueeze(0), run)
+        spikes = run_layers(self.sections, frame_of(x_t), run)
         return spikes.squeeze(0), {key: run.after[key] for key in state}
 
 

@@ -5,24 +5,27 @@ Source: Eshratifar et al., "BottleNet: A Deep Learning Architecture for Intellig
 Systems", 2020. One strided convolution with batch norm on each side (BottleNet has two, over channels and over space).
 
 Both send values in [0, 1] as bytes, v = round(255 y), and let gradients pass the rounding (and JPEG) as if it were the
-identity ("straight-through").
+identity ("straight-through"). BottleNet's JPEG travels without what both ends know, or lossless where that is shorter
+(ours): a JPEG file of so few values would be longer than the values, and training simulates exactly what arrives.
 """
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from PIL import Image
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from eccsnn import _core
 from eccsnn.nn.bottleneck import Bottleneck, bottleneck_size
+from eccsnn.nn.grey_jpeg import GreyJPEG
 
 LEVELS = 255
 CLIP = 6.0
 """Where BottleNet's ReLU is cut off, so that a byte has a fixed meaning and no range travels along (ours)."""
+_RAW, _LOSSLESS, _JPEG = 0, 1, 2
 
 
 def to_bytes(x: Tensor) -> Tensor:
@@ -70,7 +73,12 @@ class ClippedReLU(nn.Module):
 
 
 class JPEGCodec(nn.Module):
-    """JPEG over the channels of a sample, tiled into one grey picture.
+    """JPEG over the channels of a sample, tiled into one grey picture, or lossless where that is shorter.
+
+    A payload is one byte and a body. The byte has the body's form in its upper two bits and a check of form and body in
+    the others, as a packet of the spike codec has. The forms: 0, the bytes as they are; 1, `encode_bytes` of the core,
+    without loss; 2 and 3, a `GreyJPEG` with the standard Huffman tables or its own. The shortest body travels; nothing
+    that both ends know (sizes, quality, standard tables) does.
 
     Args:
         channels, size: Shape of a sample's features, [channels, size, size].
@@ -82,8 +90,8 @@ class JPEGCodec(nn.Module):
     Example:
         >>> codec = JPEGCodec(channels=3, size=8, quality=90)
         >>> (payload,) = codec.encode(torch.full((1, 3, 8, 8), 7, dtype=torch.uint8))
-        >>> codec.decode([payload]).unique()
-        tensor([7], dtype=torch.uint8)
+        >>> len(payload), codec.decode([payload]).unique()
+        (3, tensor([7], dtype=torch.uint8))
     """
 
     def __init__(self, channels: int, size: int, quality: int) -> None:
@@ -93,9 +101,10 @@ class JPEGCodec(nn.Module):
         self.channels, self.size, self.quality = channels, size, quality
         self.columns = math.ceil(channels**0.5)
         self.rows = math.ceil(channels / self.columns)
+        self._jpeg = GreyJPEG(self.rows * size, self.columns * size, quality)
 
     def encode(self, features: Tensor) -> list[bytes]:
-        """Encodes uint8 features [N, c, h, w], a file a sample.
+        """Encodes uint8 features [N, c, h, w], a payload a sample.
 
         Raises:
             TypeError: They are not uint8.
@@ -108,40 +117,58 @@ class JPEGCodec(nn.Module):
                 f"JPEGCodec: features have shape {list(features.shape)}, expected "
                 f"[N, {self.channels}, {self.size}, {self.size}]"
             )
-        tiles = features.new_zeros((features.shape[0], self.rows * self.columns, self.size, self.size))
-        tiles[:, : self.channels] = features
-        pictures = tiles.unflatten(1, (self.rows, self.columns)).transpose(2, 3).flatten(3).flatten(1, 2)
-        payloads = []
-        for picture in pictures.cpu().numpy():
-            out = io.BytesIO()
-            Image.fromarray(picture).save(out, "JPEG", quality=self.quality)
-            payloads.append(out.getvalue())
-        return payloads
+        return [self._encode(sample) for sample in features.contiguous().cpu().numpy()]
+
+    def _encode(self, sample: NDArray[np.uint8]) -> bytes:
+        tiles = np.zeros((self.rows * self.columns, self.size, self.size), np.uint8)
+        tiles[: self.channels] = sample
+        grid = tiles.reshape(self.rows, self.columns, self.size, self.size).swapaxes(1, 2)
+        own_tables, jpeg = self._jpeg.encode(grid.reshape(self.rows * self.size, self.columns * self.size))
+        forms = ((_RAW, sample.tobytes()), (_LOSSLESS, _core.encode_bytes(sample)), (_JPEG + own_tables, jpeg))
+        form, body = min(forms, key=lambda one: len(one[1]))  # of equals the first
+        return bytes([form << 6 | _check(form, body)]) + body
 
     def decode(self, payloads: Sequence[bytes]) -> Tensor:
         """Decodes what `encode` returned: uint8 features [N, c, h, w] on the CPU.
 
         Raises:
-            ValueError: A payload is no JPEG file of the right size. Its declared size is checked before any decoding.
+            ValueError: A payload does not have its check (one damaged payload in 61 passes it, none with one flipped
+                bit), or its body is none of its form. What is allocated follows from the shape, not from the payload.
         """
-        size = (self.columns * self.size, self.rows * self.size)
-        pictures = np.empty((len(payloads), size[1], size[0]), dtype=np.uint8)
+        samples = np.empty((len(payloads), self.channels, self.size, self.size), dtype=np.uint8)
         for index, payload in enumerate(payloads):
             try:
-                with Image.open(io.BytesIO(payload), formats=["JPEG"]) as picture:
-                    if picture.size != size or picture.mode != "L":
-                        raise ValueError(f"it is {picture.size} in mode {picture.mode}, expected {size} in mode L")
-                    pictures[index] = np.asarray(picture)
-            except Exception as error:  # Pillow raises many kinds on files that are damaged
+                samples[index] = self._decode(payload)
+            except ValueError as error:
                 raise ValueError(f"JPEGCodec: payload {index} of {len(payloads)} cannot be decoded: {error}") from error
-        tiles = torch.from_numpy(pictures).unflatten(1, (self.rows, self.size)).unflatten(3, (self.columns, self.size))
-        return tiles.transpose(2, 3).flatten(1, 2)[:, : self.channels].contiguous()
+        return torch.from_numpy(samples)
+
+    def _decode(self, payload: bytes) -> NDArray[np.uint8]:
+        values = self.channels * self.size**2
+        if not 1 <= len(payload) <= 1 + values:
+            raise ValueError(f"it has {len(payload)} bytes, expected 1 to {1 + values}: raw values are never exceeded")
+        form, body = payload[0] >> 6, payload[1:]
+        if payload[0] & 63 != _check(form, body):
+            raise ValueError("it does not have its check: it is corrupt or truncated")
+        if form == _RAW:
+            if len(body) != values:
+                raise ValueError(f"raw values have {len(body)} bytes, expected {values}")
+            return np.frombuffer(body, np.uint8).reshape(self.channels, self.size, self.size)
+        if form == _LOSSLESS:
+            return _core.decode_bytes(body, self.channels, self.size, self.size)
+        grid = self._jpeg.decode(form == _JPEG + 1, body).reshape(self.rows, self.size, self.columns, self.size)
+        return grid.swapaxes(1, 2).reshape(-1, self.size, self.size)[: self.channels]
 
     def forward(self, x: Tensor) -> Tensor:
         """What arrives of 255ths [N, c, h, w]; the gradient passes as if nothing were lost."""
         return _StraightThrough.apply(
             x, lambda y: from_bytes(self.decode(self.encode(to_bytes(y))).to(y.device), y.dtype)
         )
+
+
+def _check(form: int, body: bytes) -> int:
+    # The body's length counts, and a flipped bit is a power of two, which 61 never divides.
+    return int.from_bytes(bytes([1 + form]) + body, "big") % 61
 
 
 class ANNBottleneck(Bottleneck):
@@ -178,7 +205,7 @@ class ANNBottleneck(Bottleneck):
 
 
 class BottleNet(ANNBottleneck):
-    """Convolution, batch norm and ReLU to bytes, with JPEG on the wire.
+    """Convolution, batch norm and ReLU to bytes, with JPEG on the wire (`JPEGCodec`).
 
     Args:
         in_channels, size, channels, stride, kernel_size: As for `eccsnn.nn.SpikeBottleneck`.

@@ -8,7 +8,7 @@ are copied, once.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -101,12 +101,41 @@ class ConvLIF(nn.Module):
         return run.fire(self.lif, over_time(self.conv, x), norm=self.bn)
 
 
+class Prepared(NamedTuple):
+    """Static images as the neurons of a model's first layer take them, at one timestep after the other.
+
+    Attributes:
+        current: What that layer's convolution made of N images, [1, N, C, H, W].
+    """
+
+    current: Tensor
+
+    @property
+    def batch(self) -> int:
+        """The number of images N."""
+        return self.current.shape[1]
+
+
 class Stem(ConvLIF):
     """The first layer of a model. A static image [1, N, C, H, W] is the same at all of `run.timesteps`."""
 
-    def forward(self, x: Tensor, run: Pass) -> Tensor:
-        """Maps images [1, N, C, H, W] or event frames [T, N, C, H, W] to spikes [T, N, C, H, W]."""
-        return run.fire(self.lif, over_time(self.conv, x), norm=self.bn, timesteps=run.timesteps)
+    def prepare(self, x: Tensor) -> Prepared:
+        """Convolves images [1, N, C, H, W] once; a pass takes the result in their place."""
+        return Prepared(over_time(self.conv, x))
+
+    def forward(self, x: Tensor | Prepared, run: Pass) -> Tensor:
+        """Maps images [1, N, C, H, W], prepared or not, or event frames [T, N, C, H, W] to spikes [T, N, C, H, W].
+
+        Raises:
+            ValueError: The images were prepared by a layer of another shape.
+        """
+        current = x.current if isinstance(x, Prepared) else over_time(self.conv, x)
+        if current.shape[2:] != self.lif.shape:
+            raise ValueError(
+                f"prepared images have shape {list(current.shape)}, expected [1, N, "
+                f"{', '.join(map(str, self.lif.shape))}]; prepare them with the model (or its part) that takes them"
+            )
+        return run.fire(self.lif, current, norm=self.bn, timesteps=run.timesteps)
 
 
 class Pool(nn.Module):

@@ -57,6 +57,7 @@ TIME_CLASSES = 4
 MAX_SETS = 6
 _MAX_CONTEXT_BITS = 8
 _LARGEST_LOGIT = 2047 / 256
+_LARGEST_WEIGHT = 256 * 65536
 _MAGIC, _VERSION = b"ESPT", 1
 _WEIGHT_RATE = 10
 """Binary logarithm of how slowly the codec adapts the weights; 9 to 11 are equally good on trained networks."""
@@ -186,8 +187,9 @@ class SpikeRateModel(nn.Module):
                 cells += self._scopes(one) << one.pattern_bits(time)
         if cells > 2**24:
             raise ValueError(f"SpikeRateModel: the context sets have {cells} probabilities, expected at most 2^24")
-        self.register_buffer("ones", torch.zeros(cells, dtype=torch.float32))
-        self.register_buffer("zeros", torch.zeros(cells, dtype=torch.float32))
+        # Counts of a data set are beyond 2^24, where float32 can no longer add one.
+        self.register_buffer("ones", torch.zeros(cells, dtype=torch.float64))
+        self.register_buffer("zeros", torch.zeros(cells, dtype=torch.float64))
         self.weights = nn.Parameter(torch.full((TIME_CLASSES, len(self.sets)), 1.2 / len(self.sets)))
         self.lanes = LaneRates(channels) if fits_lanes(channels, height, width) else None
 
@@ -281,8 +283,8 @@ class SpikeRateModel(nn.Module):
         return cells + self._first[index, time]
 
     def _logits(self) -> Tensor:
-        total = self.ones + self.zeros
-        share = (self.ones + 0.4 * _PRIOR) / (total + 0.4)
+        ones, zeros = self.ones.float(), self.zeros.float()
+        share = (ones + 0.4 * _PRIOR) / (ones + zeros + 0.4)
         return torch.logit(share, eps=1 / 4096).detach()
 
     # ---- what is learnt ----
@@ -294,7 +296,7 @@ class SpikeRateModel(nn.Module):
         self.ones *= self.decay
         self.zeros *= self.decay
         for timestep in range(spikes.shape[0]):
-            now = self._spikes_at(spikes, timestep).reshape(-1)
+            now = self._spikes_at(spikes, timestep).reshape(-1).double()
             time = min(timestep, TIME_CLASSES - 1)
             for index, one in enumerate(self.sets):
                 shape = self._spikes_at(spikes, timestep).shape
@@ -357,10 +359,10 @@ class SpikeRateModel(nn.Module):
             flags = one.per_channel | one.per_position << 1 | one.count << 2 | one.recent << 3
             masks = [sum(1 << NEIGHBOURS.index(name) for name in names) for names in one.neighbours]
             parts.append(struct.pack("<BB4H", flags, one.limit, *masks))
-        weights = (self.weights.detach().double() * 65536).round().long().clamp(-(2**31), 2**31 - 1)
+        weights = (self.weights.detach().double() * 65536).round().long().clamp(-_LARGEST_WEIGHT, _LARGEST_WEIGHT)
         parts.append(struct.pack(f"<{weights.numel()}i", *weights.flatten().tolist()))
-        total = (self.ones + self.zeros).double()
-        share = (self.ones.double() + 0.4 * _PRIOR) / (total + 0.4)
+        total = self.ones + self.zeros
+        share = (self.ones + 0.4 * _PRIOR) / (total + 0.4)
         share = (share * 65536).round().clamp(16, 65520).to(torch.int32)
         seen = total.floor().clamp(max=255)
         for index, one in enumerate(self.sets):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtri, stdtrit
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,12 @@ def paired_bootstrap(
     Every draw takes as many seeds and as many samples, with replacement; all seeds of a draw share its samples, since
     they were measured on the same test set.
 
+    Few seeds, drawn with replacement, vary too little: their mean has (S - 1) / S of its variance, and the percentiles
+    are those of a normal distribution although S seeds tell as little of their spread as Student's t says. So a draw's
+    mean over seeds is moved away from the mean over all seeds by sqrt(S / (S - 1)) t(S - 1) / z, quantiles of Student's
+    and of the normal distribution (2.69 for three seeds at 95%). What differs between seeds because of the samples is
+    widened, too: with three seeds the interval is rather too wide than too narrow.
+
     Args:
         first, second: `[N]` or `[S, N]` (S seeds), such as whether each answer is right.
         confidence: In (0, 1).
@@ -45,7 +52,8 @@ def paired_bootstrap(
         ValueError: Shapes differ or are empty, values are not finite, or a number is out of range.
 
     Source:
-        Efron & Tibshirani, "An Introduction to the Bootstrap", 1993: percentile interval.
+        Efron & Tibshirani, "An Introduction to the Bootstrap", 1993: percentile interval. Hesterberg, "What Teachers
+        Should Know About the Bootstrap", The American Statistician 69, 2015: expanded percentiles, as here for seeds.
 
     Example:
         >>> paired_bootstrap([True, True, False], [True, True, False])
@@ -61,9 +69,15 @@ def paired_bootstrap(
     difference = a - b
     seeds, samples = difference.shape
     generator = np.random.default_rng(seed)
+    centre, widening = difference.mean(axis=0), 0.0
+    if seeds > 1:
+        upper = (1 + confidence) / 2
+        widening = float(np.sqrt(seeds / (seeds - 1)) * stdtrit(seeds - 1, upper) / ndtri(upper))
     means = np.empty(draws)
     for draw in range(draws):
-        rows = difference[generator.integers(0, seeds, seeds)].mean(axis=0) if seeds > 1 else difference[0]
+        rows = centre
+        if seeds > 1:
+            rows = centre + widening * (difference[generator.integers(0, seeds, seeds)].mean(axis=0) - centre)
         # How often each sample is drawn; their weighted mean is the mean over the drawn samples.
         weights = np.bincount(generator.integers(0, samples, samples), minlength=samples)
         means[draw] = rows @ weights / samples

@@ -1,9 +1,10 @@
 """What split spiking networks are compared with: BottleNet and BottleNet++ (split ANNs), edge only and cloud only.
 
-Sources: BottleNet (Eshratifar et al. 2019): features to few channels and 8 bits, JPEG on the wire; BottleNet++ (Shao &
-Zhang 2020): strided convolution, batch norm and sigmoid to 8 bits, here entropy-coded without loss. Both are trained as
-the spiking systems are: backbone, unit, whole network. Edge only is the uncut spiking network with as many epochs in
-all; cloud only is an ANN that gets the image as PNG or JPEG.
+Sources: BottleNet (Eshratifar et al. 2019): features to few channels and 8 bits, JPEG on the wire (without the headers
+and tables that both ends know, and lossless where that is shorter: ours); BottleNet++ (Shao & Zhang 2020): strided
+convolution, batch norm and sigmoid to 8 bits, here entropy-coded without loss. Both are trained as the spiking systems
+are: backbone, unit, whole network. Edge only is the uncut spiking network with as many epochs in all; cloud only is an
+ANN that gets the image as PNG or JPEG.
 """
 
 from __future__ import annotations

@@ -74,7 +74,8 @@ def edge_split(
     class_ids: Sequence[int] = (),
     local: Callable[[NDArray[np.uint8]], NDArray[np.floating]] | None = None,
 ) -> EdgeSplit:
-    """The edge's part of a cut network; a static image is shown anew at every timestep.
+    """The edge's part of a cut network; a static image is convolved once, as it is priced, and shown to the first
+    neurons at every timestep.
 
     Args:
         part: the network before the wire; its exit head, if it has one, is used.
@@ -93,7 +94,8 @@ def edge_split(
     head = part.exit_head
 
     def start(image: NDArray[np.uint8]) -> Callable[[int], EdgeStep]:
-        x, state = prepare(image[None]), _at_rest(part)
+        with torch.inference_mode():
+            x, state = part.prepare(prepare(image[None])), _at_rest(part)
         encode = encoder() if encoder is not None else partial(pack_spikes, max_count=max_count)
 
         def step(_timestep: int) -> EdgeStep:

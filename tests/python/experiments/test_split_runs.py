@@ -12,6 +12,7 @@ from eccsnn import offload
 from eccsnn.costs import edge_energy_mj, load_profile, radio_energy_mj
 from eccsnn.errors import CheckpointError, ConfigError
 from eccsnn.experiments import load, load_config, run_config
+from eccsnn.experiments import split as split_stages
 from eccsnn.experiments.live import load_splits
 from eccsnn.experiments.split_results import _Judged, right_answers
 from eccsnn.training.evaluate import predict_timesteps
@@ -57,6 +58,12 @@ def test_every_stage_is_kept_and_shared_with_edge_only(finished, runs):
     ours = json.loads((edge_only / "results.json").read_text())["uncut"]
     theirs = json.loads((finished / "results.json").read_text())["uncut"]
     assert ours["right"] == theirs["right"]
+
+
+def test_another_codec_is_measured_anew_and_trained_never(finished, runs, monkeypatch):
+    monkeypatch.setattr(split_stages, "CODEC", {"codec": "another"})
+    again = stage_names(run_config("neucodex/digits_debug", CUT, runs_dir=runs))
+    assert [name for name, reused in again.items() if not reused] == ["tables", "outputs"]
 
 
 def test_results_follow_from_the_models(finished, results, splits):

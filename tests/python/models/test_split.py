@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from eccsnn.costs import count_macs
 from eccsnn.models import build_model, insert_bottlenecks, split
 from eccsnn.nn import firing_rates
 
@@ -96,6 +97,48 @@ def test_the_parts_compute_what_the_model_with_bottlenecks_computes(build, image
             assert torch.equal(cloud(edge.wire.unpack(edge.wire.pack(spikes))), cloud(spikes))
             frames = images.expand(STEPS, -1, -1, -1, -1)
             assert torch.equal(run_parts(edge, cloud, frames), run_whole(model, frames, point))
+
+
+@pytest.mark.parametrize(("name", "options"), MODELS, ids=IDS)
+def test_a_prepared_image_gives_the_same_bits_at_every_timestep(build, images, name, options):
+    model = build(name, **options).eval()
+    edge, _ = split(model, next(iter(model.split_points)))
+    with torch.no_grad():
+        shown, kept = edge.init_state(2), edge.init_state(2)
+        whole, same = model.init_state(2), model.init_state(2)
+        prepared, of_model = edge.prepare(images), model.prepare(images)
+        for _ in range(3):
+            spikes, shown = edge.step(images, shown)
+            again, kept = edge.step(prepared, kept)
+            assert torch.equal(again, spikes)
+            logits, whole = model.step(images, whole)
+            logits_again, same = model.step(of_model, same)
+            assert torch.equal(logits_again, logits)
+        assert all(torch.equal(kept[key], shown[key]) for key in shown)
+        assert all(torch.equal(same[key], whole[key]) for key in whole)
+
+
+class Streamed(nn.Module):
+    """Runs an edge timestep by timestep on one image, prepared or shown anew."""
+
+    def __init__(self, edge, prepare):
+        super().__init__()
+        self.edge, self.prepare = edge, prepare
+
+    def forward(self, x):
+        x_t, state = self.edge.prepare(x) if self.prepare else x, self.edge.init_state(1)
+        for _ in range(self.edge.timesteps):
+            spikes, state = self.edge.step(x_t, state)
+        return spikes
+
+
+def test_streaming_takes_the_macs_that_are_priced():
+    # 16 maps of 32 x 32, each value of 3 x 3 x 3.
+    edge, _ = split(build_model("spiking_vgg9", num_classes=5, width=0.25, timesteps=4), "conv1")
+    (priced,) = count_macs(edge, (3, 32, 32)).values()
+    assert priced == 3 * 9 * 16 * 32 * 32 == 442_368
+    assert sum(count_macs(Streamed(edge, prepare=True), (3, 32, 32)).values()) == priced
+    assert sum(count_macs(Streamed(edge, prepare=False), (3, 32, 32)).values()) == 4 * priced
 
 
 @pytest.mark.parametrize(("name", "options"), MODELS, ids=IDS)
@@ -193,6 +236,12 @@ def test_wrong_tensors_are_refused(build, images):
         cloud.step(torch.zeros(2, 16, 8, 8), edge.init_state(2))
     with pytest.raises(ValueError, match="for a batch of 2"):
         edge.step(images, edge.init_state(3))
+    with pytest.raises(ValueError, match="for a batch of 2"):
+        edge.step(edge.prepare(images), edge.init_state(3))
+    with pytest.raises(ValueError, match="prepare them with the model"):
+        edge.step(build("spiking_vgg9", width=0.25).prepare(images), edge.init_state(2))
+    with pytest.raises(ValueError, match=r"expected images \[N, 3, 32, 32\]"):
+        edge.prepare(images.expand(4, -1, -1, -1, -1))
     with pytest.raises(ValueError, match="so 1 channels"):
         edge(images[:, :1])
     with pytest.raises(ValueError, match="expected 4; pass `timesteps`"):

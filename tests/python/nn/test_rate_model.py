@@ -80,6 +80,15 @@ def test_counting_is_the_maximum_likelihood():
     assert model(spikes).mean().item() == pytest.approx(entropy, rel=0.01)
 
 
+def test_counts_go_on_beyond_2_to_the_24():
+    model = SpikeRateModel(1, 10, 10, (ALONE,), decay=1.0)
+    model.ones.fill_(2**24 - 10)
+    model.zeros.fill_(2**25)
+    model.observe((torch.arange(4 * 500 * 100).view(4, 500, 1, 10, 10) % 5 > 0).float())
+    assert model.ones.tolist() == [2**24 - 10 + 40_000] * 4
+    assert model.zeros.tolist() == [2**25 + 10_000] * 4
+
+
 def test_old_spikes_are_forgotten():
     model = SpikeRateModel(1, 4, 4, (ALONE,), decay=0.5)
     for _ in range(12):

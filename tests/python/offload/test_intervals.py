@@ -43,6 +43,24 @@ def test_seeds_that_differ_widen_it():
     assert paired_bootstrap(right, zero).seeds == 3
 
 
+def test_with_three_seeds_it_covers_the_truth_at_least_as_often_as_it_says():
+    generator = np.random.default_rng(5)
+    covered = 0
+    for trial in range(120):
+        rates = 0.5 + 0.1 * generator.standard_normal((3, 1))  # the spread of seeds outweighs that of samples
+        right = generator.random((3, 400)) < rates
+        interval = paired_bootstrap(right, np.zeros_like(right), draws=200, seed=trial)
+        covered += interval.low <= 0.5 <= interval.high
+    assert covered / 120 >= 0.94
+
+
+def test_seeds_that_agree_widen_nothing():
+    right = np.random.default_rng(6).random(2000) < 0.7
+    one = paired_bootstrap(right, np.zeros_like(right))
+    three = paired_bootstrap(np.stack([right] * 3), np.zeros((3, 2000)))
+    assert three.high - three.low == pytest.approx(one.high - one.low, rel=0.1)
+
+
 def test_the_same_seed_draws_the_same():
     right = np.random.default_rng(4).random(50) < 0.5
     assert paired_bootstrap(right, ~right, seed=7) == paired_bootstrap(right, ~right, seed=7)

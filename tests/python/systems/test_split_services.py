@@ -109,6 +109,22 @@ def test_samples_at_different_timesteps_share_a_call(parts, images) -> None:
     np.testing.assert_allclose(logits, [whole[1, 0], whole[0, 1]], rtol=1e-4, atol=1e-5)
 
 
+def test_a_static_image_is_convolved_once(parts, images) -> None:
+    edge, _ = parts
+    calls: list[int] = []
+    stem = next(iter(edge.sections.values()))[0]
+    handle = stem.conv.register_forward_hook(lambda *_: calls.append(1))
+    try:
+        step = edge_split(edge, prepare).start(images[0])
+        packets = [step(timestep).packet for timestep in range(TIMESTEPS)]
+        assert len(calls) == 1
+        with torch.inference_mode():
+            spikes = edge(prepare(images[:1]))
+    finally:
+        handle.remove()
+    assert packets == [pack_tensor(spikes[t : t + 1]).numpy().tobytes() for t in range(TIMESTEPS)]
+
+
 def test_the_exit_head_and_the_codec_are_used(parts, images) -> None:
     edge, _ = parts
     edge.add_exit_head([list(CLASSES)])

@@ -280,6 +280,21 @@ def test_a_refused_timestep_does_not_count():
     assert encoder.encode(spikes) == packets
 
 
+def test_a_refused_array_leaves_the_stream_as_it_was():
+    spikes, packets, tables = stream_of()
+    encoder = codec.SpikeEncoder(tables)
+    bad = codec.pack(spikes, tables.shape)
+    bad[1, 0, 0, 0] |= 0x80
+    for _ in range(2):
+        with pytest.raises(ValueError, match="past channel"):
+            encoder.encode_packed(bad)
+        assert encoder.timesteps == 0
+    assert encoder.encode(spikes[:1]) == packets[:1]
+    with pytest.raises(ValueError, match="past channel"):
+        encoder.encode_packed(bad)
+    assert encoder.encode(spikes[1:]) == packets[1:]
+
+
 def test_files():
     _, packets, tables = stream_of()
     data = codec.write_stream(packets, tables)
