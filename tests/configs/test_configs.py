@@ -6,12 +6,15 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import eccsnn
 from eccsnn.data import build_scenario
 from eccsnn.experiments import run_config
 from eccsnn.experiments.schema import load_config, shipped_configs
+from eccsnn.experiments.split_builds import unit_options
+from eccsnn.models import build_model, split
 
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "caltech101": 101, "tiny_imagenet": 200}
@@ -27,6 +30,19 @@ def test_each_experiment_comes_in_three_sizes():
     names = {name.rsplit("_", 1)[0] for name in shipped_configs()}
     for name in names & {"ecc_snn/cifar10", "ecc_snn/caltech101"}:
         assert {f"{name}_{size}" for size in ("debug", "small", "full")} <= shipped_configs().keys()
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_configs() if hasattr(load_config(name), "network")])
+def test_network_can_be_cut_as_configured(name):
+    config = load_config(name)
+    arguments, size = config.network_arguments(), config.data.image_size
+    arguments |= {"num_classes": CLASSES[config.data.name], **({"image_size": size} if size else {})}
+    if config.unit is not None:
+        arguments["bottlenecks"] = {config.unit.point: unit_options(config)}
+    with torch.device("meta"):
+        model = build_model(**arguments)
+    if config.unit is not None:
+        split(model, config.unit.point)
 
 
 @pytest.fixture(scope="module")

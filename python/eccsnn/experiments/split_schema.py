@@ -28,6 +28,9 @@ class NetworkModel(Section):
     connect: Literal["add", "iand"] | None = Field(
         None, description="sew_resnet: how spikes join the shortcut; iand keeps them binary, so that they can be cut"
     )
+    depthwise_neurons: bool | None = Field(
+        None, description="spiking_mobilenet: false leaves out the neurons between a block's two convolutions"
+    )
     neuron: Neuron = Neuron()
 
 
@@ -134,6 +137,6 @@ class SplitConfig(Experiment):
         """Arguments of `eccsnn.models.build_model` for the network."""
         given = self.network.model.model_dump(exclude_none=True)
         if not self.spiking:
-            for key in ("timesteps", "norm_gain", "neuron", "connect"):
+            for key in ("timesteps", "norm_gain", "neuron", "connect", "depthwise_neurons"):
                 given.pop(key, None)
         return given

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from eccsnn.costs import count_synops
 from eccsnn.models import build_model
 from eccsnn.nn import SpikeConv2d, firing_rates
 
@@ -40,3 +41,22 @@ def test_every_layer_fires_from_the_start_with_a_gain():
 def test_an_image_that_does_not_halve_evenly_is_refused(name, size, multiple):
     with pytest.raises(ValueError, match=f"image_size is {size}, expected a multiple of {multiple}"):
         build_model(name, num_classes=2, image_size=size)
+
+
+def test_without_depthwise_neurons_the_same_weights_fire_behind_the_pointwise_layers_alone():
+    both = build_model("spiking_mobilenet", num_classes=2, width=0.25)
+    fewer = build_model("spiking_mobilenet", num_classes=2, width=0.25, norm_gain=2.0, depthwise_neurons=False)
+    assert {k: v.shape for k, v in fewer.state_dict().items()} == {k: v.shape for k, v in both.state_dict().items()}
+    with torch.no_grad(), firing_rates(fewer) as rates:
+        maps = fewer.forward_features(torch.randn(4, 3, 32, 32)).maps
+    assert len(rates) == 14
+    assert all(set(spikes.unique().tolist()) <= {0.0, 1.0} for spikes in maps.values())
+    report = count_synops(fewer.eval(), torch.randn(2, 3, 32, 32))
+    analog = {layer.name for layer in report.layers if layer.input == "analog"}
+    assert {f"blocks.{i}.pointwise.conv" for i in range(13)} < analog
+    assert not any("depthwise" in name for name in analog)
+
+
+def test_depthwise_neurons_is_a_bool():
+    with pytest.raises(ValueError, match="depthwise_neurons is 'no', expected true or false"):
+        build_model("spiking_mobilenet", num_classes=2, depthwise_neurons="no")

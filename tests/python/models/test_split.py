@@ -17,9 +17,10 @@ MODELS = [
     ("sew_resnet18", {"connect": "iand"}),
     ("sew_resnet50", {"connect": "iand"}),
     ("spiking_mobilenet", {}),
+    ("spiking_mobilenet", {"depthwise_neurons": False}),
     ("spikformer", {}),
 ]
-IDS = ["-".join([name, *options.values()]) for name, options in MODELS]
+IDS = ["-".join([name, *map(str, options.values())]) for name, options in MODELS]
 
 
 STEPS = 2
