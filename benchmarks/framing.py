@@ -1,8 +1,9 @@
 """Bytes of messages and HTTP/2 around a payload, each way of sending: the constants of `eccsnn.costs.framing`.
 
-`python benchmarks/framing.py --out FILE` answers images over one stream, all of which stop after the same number of timesteps, and
-counts what crosses a TCP proxy. From 1, 2 and 3 of 4 timesteps follow what a sample's first packet costs and what each
-further one does; in lock-step what ends a sample early is the difference to all 4. `--quick` takes seconds.
+`python benchmarks/framing.py --out FILE` answers images over one stream, all of which stop after the same number of
+timesteps, and counts what crosses a TCP proxy. From 1, 2 and 3 of 4 timesteps follow what a sample's first packet costs
+and what each further one does; in lock-step what ends a sample early is the difference to all 4. `--quick` takes
+seconds.
 """
 
 from __future__ import annotations
