@@ -160,10 +160,10 @@ def test_each_mode_has_bytes_energy_and_latency_of_its_own(runs):
     waits, speculates = cut["by_mode"].values()
     assert waits == pytest.approx(cut["chosen"])
     assert (waits["accuracy"], waits["timesteps"]) == (speculates["accuracy"], speculates["timesteps"])
-    assert 1 < waits["timesteps"] < 4
+    assert waits["timesteps"] < 4
     # this edge is through long before a round trip is over
     assert speculates["payload_bytes"] == pytest.approx(cut["all_timesteps"]["payload_bytes"])
-    assert speculates["latency_ms"] < waits["latency_ms"]
+    assert speculates["device_energy_mj"] > waits["device_energy_mj"]
     for mode in cut["by_mode"]:
         sizes = payload["by_mode"][mode]
         assert sizes["bytes"] == pytest.approx(cut["by_mode"][mode]["payload_bytes"])
