@@ -125,12 +125,12 @@ def image_of(value: int) -> np.ndarray:
     return image
 
 
-def write(path: Path, argv: Sequence[str] | None, rows: list[dict[str, Any]]) -> None:
+def write(path: Path, argv: Sequence[str] | None, rows: list[dict[str, Any]], *, script: str = "early_exit.py") -> None:
     """Write the summaries, with what it takes to repeat them."""
     from eccsnn.experiments.provenance import git_state, hardware, now, versions
 
     record = {
-        "command": shlex.join(["python", "benchmarks/early_exit.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": shlex.join(["python", f"benchmarks/{script}", *(sys.argv[1:] if argv is None else argv)]),
         "date": now(),
         "versions": versions(),
         "hardware": hardware(),

@@ -90,7 +90,7 @@ def front(found: Sequence[Row], path: Path) -> Path | None:
     axes = (
         ("payload_bytes", "payload an image (bytes)"),
         ("device_energy_mj", "device energy an image (mJ)"),
-        ("latency_speculative_ms", "latency, speculative (ms)"),
+        ("latency_ms", "latency an image (ms)"),
     )
     for panel, (key, title) in zip(panels, axes, strict=True):
         labelled: set[str] = set()

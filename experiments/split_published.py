@@ -7,7 +7,7 @@ BottleNet. NeuCODEX (arXiv 2509.19156): up to 2048 times less data, over 90% les
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from split_rows import File, Row
@@ -110,11 +110,14 @@ def spikebottlenet_lines(row: Row, bottlenet: Row) -> list[str]:
         f"**Edge energy against BottleNet: published up to {TIMES_LESS_ENERGY:.0f} times less, here "
         f"{other.total / ours.total:.2f} times ({other.computing / ours.computing:.2f} for the arithmetic alone).**",
         "",
-        "| energy of the device, mJ | first layer or all MACs | synaptic operations | radio | sum |",
-        "| --- | --- | --- | --- | --- |",
+        "| energy of the device, mJ | first layer or all MACs | synaptic operations | radio, payload | radio, framing and answers | sum |",
+        "| --- | --- | --- | --- | --- | --- |",
         *(
-            f"| {label} | {e.analog:.3g} | {e.spikes:.3g} | {e.radio:.3g} | {e.total:.3g} |"
-            for label, e in ((f"BottleNet, {bottlenet.network}", other), (f"SpikeBottleNet, {row.network}", ours))
+            f"| {label} | {e.analog:.3g} | {e.spikes:.3g} | {sent:.3g} | {e.radio - sent:.3g} | {e.total:.3g} |"
+            for label, e, sent in (
+                (f"BottleNet, {bottlenet.network}", other, statistics.mean(bottlenet.values("payload_energy_mj"))),
+                (f"SpikeBottleNet, {row.network}", ours, statistics.mean(row.values("payload_energy_mj"))),
+            )
         ),
         "",
         f"- Same network on both sides, all operations driven by spikes, nothing sent: T x rate x AC = MAC / "
@@ -147,23 +150,26 @@ def _computing_at_stop(file: File) -> float:
     return sum(n * edge_energy_mj(profile, synops=s, macs=m, **options).value for s, m, n in steps) / sum(stops)
 
 
-def neucodex_lines(row: Row) -> list[str]:
-    """More than 90% less edge energy than edge only; the row is that of early exit."""
+def neucodex_lines(row: Row, mode: str) -> list[str]:
+    """More than 90% less edge energy than edge only; the row is that of early exit in the published mode, called `mode`."""
     ours, whole = energy(row.files), energy(row.files, "uncut")
-    total, payload = (statistics.mean(row.values(key)) for key in ("device_energy_mj", "payload_bytes"))
+    total, payload, sent = (
+        statistics.mean(row.values(key)) for key in ("device_energy_mj", "payload_bytes", "payload_energy_mj")
+    )
+    every = statistics.mean(file["results"]["cut"]["all_timesteps"]["payload_energy_mj"] for file in row.files)
     computing = computing_at_stop(row.files)
     profile = load_profile(row.files[0]["results"]["profile"])
     a_byte = profile["radio_energy_up"].value * 1e-3  # mJ
     left = ENERGY_LEFT * whole.total - computing
     lines = [
         f"**Edge energy against edge only: published over {100 * (1 - ENERGY_LEFT):.0f}% less, here "
-        f"{change(total / whole.total)} with early exit and {change(ours.total / whole.total)} at all timesteps.**",
+        f"{change(total / whole.total)} with early exit ({mode}) and {change(ours.total / whole.total)} at all timesteps.**",
         "",
-        "| energy of the device, mJ | arithmetic | radio | sum |",
-        "| --- | --- | --- | --- |",
-        f"| edge only, all timesteps | {whole.computing:.3g} | 0 | {whole.total:.3g} |",
-        f"| {row.network}, all timesteps | {ours.computing:.3g} | {ours.radio:.3g} | {ours.total:.3g} |",
-        f"| {row.network}, early exit | {computing:.3g} | {total - computing:.3g} | {total:.3g} |",
+        "| energy of the device, mJ | arithmetic | radio, payload | radio, framing and answers | sum |",
+        "| --- | --- | --- | --- | --- |",
+        f"| edge only, all timesteps | {whole.computing:.3g} | 0 | 0 | {whole.total:.3g} |",
+        f"| {row.network}, all timesteps | {ours.computing:.3g} | {every:.3g} | {ours.radio - every:.3g} | {ours.total:.3g} |",
+        f"| {row.network}, early exit ({mode}) | {computing:.3g} | {sent:.3g} | {total - computing - sent:.3g} | {total:.3g} |",
         "",
         f"- Before the cut lie {percent(ours.computing / whole.total)} of the uncut network's arithmetic energy at all timesteps, "
         f"{percent(computing / whole.total)} up to the stop. ",
@@ -178,7 +184,7 @@ def neucodex_lines(row: Row) -> list[str]:
     budget = "would have to cost" if scale > 1 else "may cost up to"
     lines[-1] += (
         f"That leaves {left:.3g} mJ for the radio, {left / a_byte:.3g} bytes under this profile "
-        f"({profile['radio_energy_up'].value:g} uJ a byte up), the answers to the edge included; the payload is {payload:.4g} bytes."
+        f"({profile['radio_energy_up'].value:g} uJ a byte up), framing and the answers to the edge included; the payload alone is {payload:.4g} bytes."
     )
     lines.append(
         f"- With our bytes the radio {budget} {1 / scale:.3g} times the profile's energy a byte, or an operation on the edge "
@@ -187,26 +193,27 @@ def neucodex_lines(row: Row) -> list[str]:
     return lines
 
 
-def data_lines(found: Sequence[Row]) -> list[str]:
-    """How many times less data, as a product of what it is made of."""
+def data_lines(found: Sequence[Row], modes: Mapping[str, str]) -> list[str]:
+    """How many times less data, as a product of what it is made of; `modes` says how tables call them."""
     lines = [
-        "| system | cut | spikes instead of fp32 | channels, stride | codec | early exit | together, payload | nominal: the first two | published |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| system | mode | cut | spikes instead of fp32 | channels, stride | codec | early exit | together, payload | nominal: the first two | published |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in found:
-        factors = [_factors(file, row.at) for file in row.files]
+        factors = [_factors(file, row.at, row.mode) for file in row.files]
         bits, shape, codec, stop = (statistics.mean(values) for values in zip(*factors, strict=True))
         published = TIMES_LESS_DATA.get(row.system)
         lines.append(
-            f"| {row.label} | {row.network} | {bits:.4g} | {shape:.4g} | {codec:.3g} | {stop:.3g} "
+            f"| {row.label} | {modes[row.mode]} | {row.network} | {bits:.4g} | {shape:.4g} | {codec:.3g} | {stop:.3g} "
             f"| {statistics.mean(row.values('times_fp32')):.4g} | {bits * shape:.4g} | {f'{published:.0f}' if published else '-'} |"
         )
     return lines
 
 
-def _factors(file: File, at: str) -> tuple[float, float, float, float]:
+def _factors(file: File, at: str, mode: str) -> tuple[float, float, float, float]:
     split, payload = file["results"]["split"], file["results"]["payload"]
-    every, here = payload["all_timesteps"]["bytes"], payload[at]["bytes"]
+    every = payload["all_timesteps"]["bytes"]
+    here = every if at == "all_timesteps" else payload["by_mode"][mode]["bytes"]
     return (
         split["fp32_bytes"] / split["one_bit_bytes"],
         split["one_bit_bytes"] / split["wire_one_bit_bytes"],

@@ -3,8 +3,9 @@
     python experiments/split_results.py collect runs/{neucodex,spikebottlenet,baselines}/cifar10_small*/*
     python experiments/split_results.py table
 
-`collect` writes configs/SYSTEM/results/*.json; `table` writes the README.md of configs/neucodex and configs/spikebottlenet
-between their markers, with figures beside them. It takes what there is, and says which systems have no results.
+`collect` writes configs/SYSTEM/results/*.json, and over another run's only where that measured no link and the new one did;
+`table` writes the README.md of configs/neucodex and configs/spikebottlenet between their markers, with figures beside them.
+It takes what there is, and says which systems have no results.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from split_rows import by_data, main_rows, rows
 from split_tables import section
 
 from eccsnn.errors import ConfigError
-from eccsnn.experiments.schema import load_config
+from eccsnn.experiments.schema import load_config, validate
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 FOLDERS = ("neucodex", "spikebottlenet", "baselines")
@@ -30,9 +31,10 @@ READMES = ("neucodex", "spikebottlenet")
 BEGIN, END = "<!-- begin: made by experiments/split_results.py -->", "<!-- end -->"
 CURVE_POINTS = 20
 # Keys in which a collected run may differ from the shipped configuration of its name; tables say what they were.
-FREE = ("seed", "precision", "device", "checkpoint_seconds", "data.root", "data.display_name", "link.")
+FREE = ("seed", "device", "checkpoint_seconds", "data.root", "data.display_name", "link.")
 # Keys that make a variant, and how its name says so.
 VARIANTS = {
+    "precision": "",
     "unit.point": "",
     "unit.channels": "c",
     "unit.stride": "s",
@@ -59,21 +61,18 @@ def collect(runs: list[Path]) -> None:
         if folder not in FOLDERS:
             print(f"left out: {run} is one of {info['name']}, expected {', '.join(FOLDERS)}")
             continue
-        config = yaml.safe_load((run / "config.yaml").read_text())
         try:
-            changed = differences(config, info["name"])
+            config, variant = compared(yaml.safe_load((run / "config.yaml").read_text()), info["name"])
         except ConfigError as error:
-            print(f"left out: {run} has no shipped configuration to compare with: {error}")
+            print(f"left out: {run} {error}")
             continue
-        others = sorted(key for key in changed if not key.startswith(FREE) and key not in VARIANTS)
-        if others:
-            print(f"left out: {run} differs from {info['name']} in {', '.join(others)}")
+        results = json.loads((run / "results.json").read_text())
+        if "modes" not in results:
+            print(f"left out: {run} has results of an older version: run it again, which reuses its trainings")
             continue
-        variant = "-".join(f"{short}{changed[key]}" for key, short in VARIANTS.items() if key in changed)
+        results = thinned(results)
         config["data"]["root"] = None  # a path of the machine it ran on
-        results = thinned(json.loads((run / "results.json").read_text()))
         path = CONFIGS / folder / "results" / f"{'-'.join(filter(None, (name, variant)))}-seed{info['seed']}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
         kept = {key: info[key] for key in ("schema", "name", "seed", "started", "finished", "versions", "git")}
         kept["stages"] = [
             {key: stage[key] for key in ("name", "key", "reused", "seconds")}
@@ -81,8 +80,36 @@ def collect(runs: list[Path]) -> None:
             for stage in info["stages"]
         ]
         content = {"variant": variant, "run": kept, "config": config, "results": results}
+        if path.exists() and not replaces(content, json.loads(path.read_text())):
+            print(f"left out: {run} has the settings of another run, whose results are in {path}: remove that first")
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=1) + "\n")
         print(path)
+
+
+def replaces(new: dict[str, Any], old: dict[str, Any]) -> bool:
+    """Whether a file may be written over: by the same run, or by one that measured a link where the old one did not."""
+    same = new["run"]["started"] == old["run"]["started"]
+    return same or (bool(new["results"].get("link")) and not old["results"].get("link"))
+
+
+def compared(config: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
+    """A configuration with today's defaults for keys that it lacks, and the variant of the shipped one that it is.
+
+    Raises:
+        ConfigError: There is no shipped configuration of this name, this one is not valid any more, or they differ in
+            more than makes a variant.
+    """
+    try:
+        resolved = validate(config, "its configuration").model_dump(mode="json")
+        changed = differences(resolved, name)
+    except ConfigError as error:
+        raise ConfigError(f"cannot be compared with {name}: {error}") from error
+    others = sorted(key for key in changed if not key.startswith(FREE) and key not in VARIANTS)
+    if others:
+        raise ConfigError(f"differs from {name} in {', '.join(others)}")
+    return resolved, "-".join(f"{short}{changed[key]}" for key, short in VARIANTS.items() if key in changed)
 
 
 def differences(config: dict[str, Any], name: str) -> dict[str, Any]:
@@ -114,9 +141,18 @@ def thinned(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def collected() -> list[dict[str, Any]]:
-    """All committed results, those of ECC-SNN among them."""
-    paths = [path for folder in (*FOLDERS, "ecc_snn") for path in sorted((CONFIGS / folder / "results").glob("*.json"))]
-    return [json.loads(path.read_text()) for path in paths]
+    """All committed results, those of ECC-SNN among them, each with the variant of today's shipped configuration that it
+    is; what is none, such as results of an older configuration, is named and left out."""
+    files = []
+    for path in (path for folder in FOLDERS for path in sorted((CONFIGS / folder / "results").glob("*.json"))):
+        file = json.loads(path.read_text())
+        try:
+            file["config"], file["variant"] = compared(file["config"], file["run"]["name"])
+        except ConfigError as error:
+            print(f"left out: {path} {error}")
+            continue
+        files.append(file)
+    return files + [json.loads(path.read_text()) for path in sorted((CONFIGS / "ecc_snn" / "results").glob("*.json"))]
 
 
 def write_tables() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from eccsnn.costs import FRAMING, bytes_on_air, load_profile, radio_energy_mj
 from eccsnn.experiments.split_results import right_answers
 from eccsnn.offload import paired_bootstrap
 from eccsnn.offload.intervals import Interval
@@ -36,6 +37,7 @@ class Row:
         files: Collected results, one a seed.
         key: Network in the results: `cut`, `uncut`, `png`, `jpeg`; empty for ECC-SNN.
         at: `all_timesteps` or `chosen`.
+        mode: How its timesteps travel, of `eccsnn.costs.timesteps`; all of its figures are of this mode. Empty for ECC-SNN.
         records: Figures of each seed.
     """
 
@@ -45,6 +47,7 @@ class Row:
     files: list[File]
     key: str
     at: str
+    mode: str
     records: list[dict[str, float | None]] = field(default_factory=list)
 
     def values(self, name: str) -> list[float]:
@@ -69,11 +72,6 @@ class Row:
             return text
         text += f", {unit['point']}, {unit['channels']} channels"
         return text + (f", stride {unit['stride']}" if unit["stride"] > 1 else "")
-
-    @property
-    def wire_mode(self) -> str:
-        """Mode of early exit in which the bytes on the wire were measured; empty where they were not."""
-        return _wire_bytes(self.files[0], self.at)[1] if self.key == "cut" else ""
 
     def loss(self) -> Interval | None:
         """Accuracy of the uncut network at all timesteps less that of this row, with its interval."""
@@ -125,24 +123,26 @@ def missing(found: Sequence[Row]) -> list[str]:
 def _rows_of(system: str, variant: str, files: list[File]) -> list[Row]:
     name = SYSTEMS[system]
     if system == "ecc_snn":
-        row = Row(system, name, variant, files, "", "chosen", [_ecc_snn(file["results"]) for file in files])
-        return [row]
+        return [Row(system, name, variant, files, "", "chosen", "", [_ecc_snn(file) for file in files])]
     if system == "cloud_only":
-        points = [(f"{name}, {codec.upper()}", codec, "chosen") for codec in ("png", "jpeg")]
+        points = [(f"{name}, {codec.upper()}", codec, "all_timesteps", "upload") for codec in ("png", "jpeg")]
     else:
         key = "uncut" if system == "edge_only" else "cut"
-        exits = files[0]["results"][key]["exit"] is not None
-        points = [(f"{name}, all timesteps" if exits else name, key, "all_timesteps")]
-        points += [(f"{name}, early exit", key, "chosen")] if exits else []
+        network = files[0]["results"][key]
+        exits, modes = network["exit"] is not None, list(network["by_mode"])
+        whole = ("all_timesteps" if key == "cut" else "edge_only") if exits else modes[0]
+        points = [(f"{name}, all timesteps" if exits else name, key, "all_timesteps", whole)]
+        points += [(f"{name}, early exit", key, "chosen", mode) for mode in modes] if exits else []
     return [
-        Row(system, label, variant, files, key, at, [_record(file, key, at) for file in files])
-        for label, key, at in points
+        Row(system, label, variant, files, key, at, mode, [_record(file, key, at, mode) for file in files])
+        for label, key, at, mode in points
     ]
 
 
-def _record(file: File, key: str, at: str) -> dict[str, float | None]:
+def _record(file: File, key: str, at: str, mode: str) -> dict[str, float | None]:
     results = file["results"]
-    record: dict[str, float | None] = dict(results[key][at])
+    found = results[key]
+    record: dict[str, float | None] = dict(found["all_timesteps"] if at == "all_timesteps" else found["by_mode"][mode])
     record["jpeg_bytes"] = results["image_bytes"]["jpeg"]
     if "uncut" in results:
         uncut = results["uncut"]["all_timesteps"]
@@ -150,45 +150,66 @@ def _record(file: File, key: str, at: str) -> dict[str, float | None]:
         record["uncut_energy_mj"] = uncut["device_energy_mj"]
     if key == "cut":
         payload = results["payload"]
-        for yardstick, times in payload[at]["times_smaller_than"].items():
+        sizes = payload["all_timesteps"] if at == "all_timesteps" else payload["by_mode"][mode]
+        for yardstick, times in sizes["times_smaller_than"].items():
             record[f"times_{yardstick}"] = times
         rates = payload.get("wire_firing_rate")
         record["wire_firing_rate"] = statistics.mean(rates) if rates else None
-        record["wire_bytes_up"] = _wire_bytes(file, at)[0]
+        record["wire_bytes_up"] = _wire_bytes(results, at, mode)
     return record
 
 
-def _wire_bytes(file: File, at: str) -> tuple[float | None, str]:
-    """Bytes on the measured wire of an image, and in which mode of early exit: that in which the run decides to stop.
+def _wire_bytes(results: dict[str, Any], at: str, mode: str) -> float | None:
+    """Bytes of an image on the measured wire, in the row's own mode, over the first link of the run.
 
-    The first link of the run is taken. Its samples stop where the network exits early, so that a link says nothing of
-    the same network at all timesteps.
+    The samples of a link stop where the network exits early, so that a link says nothing of the same network at all
+    timesteps; where nothing exits, speculation sends all of them without waiting.
     """
-    results, decide = file["results"], file["config"]["exit"]["decide"]
-    if at == "all_timesteps" and results["cut"]["exit"] is not None:
-        return None, ""
-    mode = "edge_exit_head" if decide == "edge_head" else "speculative"
-    found = [row["bytes"]["wire_up"] for row in results.get("link") or [] if row["mode"] == mode]
-    return next(((float(size), mode) for size in found if size is not None), (None, ""))
+    exits = results["cut"]["exit"] is not None
+    if at == "all_timesteps" and exits:
+        return None
+    measured = mode if exits else "speculative"
+    found = [row["bytes"]["wire_up"] for row in results.get("link") or [] if row["mode"] == measured]
+    return next((float(size) for size in found if size is not None), None)
 
 
-def _ecc_snn(results: dict[str, Any]) -> dict[str, float | None]:
-    """All classes after the last update, at the chosen threshold; the device pays for the edge and its radio."""
+def _ecc_snn(file: File) -> dict[str, float | None]:
+    """All classes after the last update, at the chosen threshold; the device pays for the edge and its radio.
+
+    Its own results price payloads alone; here each upload gets the framing that those of the other systems have.
+    """
+    results = file["results"]
     part = results["execution"][-1]["sets"]["all"]
-    chosen = part["chosen"]
-    radio = next(row["value"] for row in results["costs"] if row["name"] == "radio energy per uploaded image")
+    chosen, rate = part["chosen"], part["chosen"]["upload_rate"]
+    costs = {row["name"]: row["value"] for row in results["costs"]}
+    profile, image = load_profile(results["profile"]), results["image_bytes"][file["config"]["link"]["codec"]]
+    energy = payload = latency = 0.0
+    if profile.model == "per_operation":
+        up, down = _upload_framing(image)
+        energy = rate * radio_energy_mj(profile, bytes_up=up, bytes_down=down).value
+        latency = rate * 8e-3 * (up / profile["rate_up"].value + down / profile["rate_down"].value)
+        payload = rate * radio_energy_mj(profile, bytes_up=image).value
+    radio = rate * costs["radio energy per uploaded image"] + energy
     link = results.get("link") or {}
     return {
         "accuracy": chosen["accuracy"],
         "payload_bytes": chosen["payload_bytes"],
-        "device_energy_mj": part["edge_only"]["energy_mj"] + chosen["upload_rate"] * radio,
-        "energy_mj": chosen["energy_mj"],
-        "latency_speculative_ms": chosen["latency_ms"],
-        "latency_lock_step_ms": chosen["latency_ms"],
+        "device_energy_mj": part["edge_only"]["energy_mj"] + radio,
+        "radio_energy_mj": radio,
+        "payload_energy_mj": payload or None,
+        "energy_mj": chosen["energy_mj"] + energy,
+        "latency_ms": chosen["latency_ms"] + latency,
         "jpeg_bytes": results["image_bytes"]["jpeg"],
         "wire_bytes_up": link.get("wire_bytes_up"),
         "uncut_energy_mj": part["edge_only"]["energy_mj"],
     }
+
+
+def _upload_framing(image_bytes: float) -> tuple[float, float]:
+    """Bytes around an uploaded image, and around its answer."""
+    framing = FRAMING["upload"]
+    up = float(bytes_on_air(image_bytes, framing.first_up.value)) - image_bytes
+    return up, float(bytes_on_air(0.0, framing.answer_down.value))
 
 
 # --- the Pareto front ------------------------------------------------------------------------------------------------
@@ -197,7 +218,7 @@ GOALS: dict[str, Callable[[Row], float | None]] = {
     "accuracy": lambda row: None if (mean := row.mean("accuracy")) is None else -mean,
     "bytes": lambda row: 0.0 if row.system == "edge_only" else row.mean("payload_bytes"),
     "device energy": lambda row: row.mean("device_energy_mj"),
-    "latency": lambda row: row.mean("latency_speculative_ms"),
+    "latency": lambda row: row.mean("latency_ms"),
 }
 """What a front is made of, each the smaller the better."""
 

@@ -6,6 +6,7 @@ Counts (`count_macs`, `count_synops`) are made on the model and the data at hand
 
 from eccsnn.costs.counting import LayerOps, SynopReport, count_macs, count_synops
 from eccsnn.costs.energy import arithmetic_energy_mj, cloud_energy_mj, edge_energy_mj, radio_energy_mj
+from eccsnn.costs.framing import FRAMING, Framing, bytes_on_air
 from eccsnn.costs.latency import cloud_latency_ms, edge_latency_ms, link_latency_ms, network_latency_ms
 from eccsnn.costs.profiles import Profile, list_profiles, load_profile
 from eccsnn.costs.quantity import PROVENANCES, Quantity, relative_change
@@ -14,7 +15,9 @@ from eccsnn.costs.table import ImageCosts, cost_row, image_costs
 from eccsnn.costs.timesteps import timestep_costs
 
 __all__ = [
+    "FRAMING",
     "PROVENANCES",
+    "Framing",
     "ImageCosts",
     "LayerOps",
     "Profile",
@@ -22,6 +25,7 @@ __all__ = [
     "SplitCosts",
     "SynopReport",
     "arithmetic_energy_mj",
+    "bytes_on_air",
     "cloud_energy_mj",
     "cloud_latency_ms",
     "cost_row",

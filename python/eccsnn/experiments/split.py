@@ -203,6 +203,7 @@ def _link(run: Run, cut: Artefact, uncut: Artefact, tables: Artefact | None, sum
         "link": config.link.model_dump(mode="json"),
         "thresholds": None if exits is None else [exits["threshold"], exits["cloud_threshold"]],
         "exit_head": config.exits and config.exit.decide == "edge_head",
+        "jpeg_quality": config.upload.jpeg_quality,
         "device": config.device,
         "hardware": run.info["hardware"],
     }
@@ -210,6 +211,7 @@ def _link(run: Run, cut: Artefact, uncut: Artefact, tables: Artefact | None, sum
     def build(folder: Any, progress: StageProgress) -> None:
         images, labels, _ = sample_test_images(config, config.link.images)
         options = config.link.model_dump(include={"rtt_ms", "rate_mbit", "timeout_s"})
+        options["jpeg_quality"] = config.upload.jpeg_quality
         rows = measure(run.path, images, labels, device=config.device, progress=LOG.info, **options)
         write_json(folder / "link.json", {"rows": rows})
 

@@ -118,6 +118,7 @@ def measure(
     rtt_ms: Sequence[float],
     rate_mbit: Sequence[float],
     timeout_s: float,
+    jpeg_quality: int,
     device: str | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> list[dict[str, Any]]:
@@ -129,6 +130,7 @@ def measure(
         labels: Their class ids.
         rtt_ms, rate_mbit: Links of the userspace shaper, each with each.
         timeout_s: How long an edge waits for anything from the cloud.
+        jpeg_quality: Of images that are uploaded whole.
         device: Where both parts compute; None is the CPU.
         progress: Told what is done.
 
@@ -150,6 +152,7 @@ def measure(
         labels=labels,
         timeout_s=timeout_s,
         image_codec="jpeg",
+        quality=jpeg_quality,
     )
     of_each = [link for link in links for _ in modes]
     return [one.summary | {"rtt_ms": rtt, "rate_mbit": rate} for one, (rtt, rate) in zip(runs, of_each, strict=True)]

@@ -206,14 +206,15 @@ def _rows(reports: list[Any]) -> dict[str, Any]:
     return {
         "synops": [report.synops_per_image for report in reports],
         "macs": [report.macs_per_image for report in reports],
+        "dense": [report.dense_per_image for report in reports],
         "firing_rates": reports[-1].firing_rates,
         "uncounted": sorted({name for report in reports for name in report.uncounted}),
     }
 
 
 def _dense(macs: dict[str, int], model: nn.Module) -> dict[str, Any]:
-    parameters = sum(p.numel() for p in model.parameters())
-    return {"synops": [0.0], "macs": [float(sum(macs.values()))], "parameters": parameters}
+    parameters, total = sum(p.numel() for p in model.parameters()), [float(sum(macs.values()))]
+    return {"synops": [0.0], "macs": total, "dense": total, "parameters": parameters}
 
 
 def _some(images: ImageSet, count: int, splits: Splits, device: str) -> Iterable[Tensor]:

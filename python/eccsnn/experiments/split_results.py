@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from eccsnn import offload
-from eccsnn.costs import edge_energy_mj, load_profile, radio_energy_mj, timestep_costs
+from eccsnn.costs import load_profile, timestep_costs
 from eccsnn.data import Splits
 from eccsnn.errors import ConfigError
 from eccsnn.experiments.split_load import SplitDeployment
@@ -24,10 +25,19 @@ from eccsnn.systems import neucodex
 from eccsnn.transport.answers import brief_answer_bytes
 
 COSTS = {
-    "device_energy_mj": ("mJ", "edge operations and radio"),
-    "energy_mj": ("mJ", "the same with the cloud's operations"),
-    "latency_speculative_ms": ("ms", "edge + one round trip + bytes / rate + the cloud's last step"),
-    "latency_lock_step_ms": ("ms", "edge + bytes / rate + a round trip and the cloud's step for every timestep"),
+    "device_energy_mj": ("mJ", "edge operations and radio, all framing included"),
+    "radio_energy_mj": ("mJ", "the radio's part of it, both directions"),
+    "payload_energy_mj": ("mJ", "the radio's for the payload alone"),
+    "energy_mj": ("mJ", "device energy and the cloud's dense multiply-accumulates"),
+    "latency_ms": ("ms", "edge, bytes / rate, round trips and the cloud, as the mode has them"),
+}
+MODES = {
+    "edge_only": "nothing is sent",
+    "upload": "one message, one answer",
+    "all_timesteps": "all timesteps are sent without waiting, one answer",
+    "edge_exit_head": "the edge stops by its own head, without waiting",
+    "lock_step": "a round trip for every timestep",
+    "speculative": "the edge sends on until the cloud's stop reaches it",
 }
 
 
@@ -38,7 +48,7 @@ def check_costs(config: SplitConfig) -> None:
         ConfigError: There is no such profile, or it says nothing about single timesteps.
     """
     try:
-        _costs(config, {"synops": [0.0], "macs": [0.0]})
+        _costs(config, "edge_only", {"synops": [0.0], "macs": [0.0]})
     except ValueError as error:
         raise ConfigError(f"{config.name}: {error}") from error
 
@@ -56,18 +66,21 @@ def collect(config: SplitConfig, splits: Splits, outputs: Path, counts: Path) ->
         arrays = dict(file)
     ids = list(range(splits.num_classes))
     summary = _head(config, splits, counted)
-    uncut = _Judged(config, splits, ids, arrays, "uncut", _costs(config, counted["uncut"]))
+    alone = {"edge_only": _costs(config, "edge_only", counted["uncut"])}
+    uncut = _Judged(config, splits, ids, arrays, "uncut", alone, alone)
     summary["uncut"] = uncut.summary() | {"work": counted["uncut"]}
     if config.unit is None:
         return summary
     sizes = {part: arrays[f"cut_{part}_bytes"] for part in ("val", "test")}
 
-    def costs(exit_head_macs: float = 0.0) -> dict[str, Any]:
+    def costs(mode: str, exit_head_macs: float = 0.0) -> dict[str, Any]:
         work = (counted["edge"], counted["cloud"])
-        return {part: _costs(config, *work, sizes[part], ids, exit_head_macs) for part in sizes}
+        return {part: _costs(config, mode, *work, sizes[part], ids, exit_head_macs) for part in sizes}
 
     head = counted.get("exit_head", {"macs": 0.0})
-    cut = _Judged(config, splits, ids, arrays, "cut", costs(), costs(head["macs"]))
+    whole = "all_timesteps" if config.spiking else "upload"
+    exiting = {mode: costs(mode, head["macs"]) for mode in exit_modes(config)}
+    cut = _Judged(config, splits, ids, arrays, "cut", {whole: costs(whole)}, exiting)
     summary["split"] = _split(config, counted)
     work = {name: counted[name] for name in ("edge", "cloud", "exit_head") if name in counted}
     summary["cut"] = cut.summary() | {"work": work}
@@ -95,8 +108,8 @@ def collect_cloud_only(config: SplitConfig, splits: Splits, outputs: Path, count
     nothing = {"synops": [0.0], "macs": [0.0]}
     for codec in ("png", "jpeg"):
         sizes = {part: arrays[f"{codec}_{part}_bytes"] for part in ("val", "test")}
-        costs = {part: _costs(config, nothing, counted["uncut"], sizes[part], ids) for part in sizes}
-        summary[codec] = _Judged(config, splits, ids, arrays, codec, costs).summary()
+        costs = {part: _costs(config, "upload", nothing, counted["uncut"], sizes[part], ids) for part in sizes}
+        summary[codec] = _Judged(config, splits, ids, arrays, codec, {"upload": costs}).summary()
     summary["work"] = {"cloud": counted["uncut"]}
     return summary
 
@@ -119,8 +132,20 @@ def deployment(config: SplitConfig, splits: Splits, summary: Mapping[str, Any]) 
     return settings.model_dump(mode="json", by_alias=True)
 
 
+def exit_modes(config: SplitConfig) -> tuple[str, ...]:
+    """The ways in which a cut network may stop early, the published one first; each has costs of its own."""
+    if not config.exits:
+        return ()
+    return ("edge_exit_head",) if config.exit.decide == "edge_head" else ("lock_step", "speculative")
+
+
 class _Judged:
-    """One network on test data: at all timesteps, and with early exit where that is on."""
+    """One network on test data: at all timesteps, and with early exit where that is on.
+
+    Args:
+        costs: Of all timesteps, by the one mode in which they travel.
+        exit_costs: Of early exit, by mode; the first one's are those of its curves.
+    """
 
     def __init__(
         self,
@@ -132,6 +157,7 @@ class _Judged:
         costs: Mapping[str, Any],
         exit_costs: Mapping[str, Any] | None = None,
     ) -> None:
+        ((self.mode, all_costs),) = costs.items()
         logits = {part: arrays[f"{name}_{part}_logits"] for part in ("val", "test")}
         running = offload.running_mean(logits["test"])
         labels = splits.test.labels
@@ -148,28 +174,31 @@ class _Judged:
                 "costs": by_part[name] if "test" in by_part else by_part,
             }
 
-        # An exit head runs, and is paid for, only where it decides.
-        exiting = costs if exit_costs is None else exit_costs
+        everything = offload.exit_curve(
+            class_ids=ids, thresholds=[offload.NEVER], part="test", **part("test", splits.test, all_costs)
+        )
+        self.all_timesteps = _figures(everything)
         self.exit: dict[str, Any] | None = None
+        self.by_mode = {self.mode: self.all_timesteps}
         stops = np.full(len(labels), self.timesteps)
-        if config.exits:
-            validation = part("val", splits.val, exiting)
-            self.exit = neucodex.early_exit(
-                validation, part("test", splits.test, exiting), ids, tolerance=config.exit.tolerance
-            )
+        if config.exits and exit_costs:
+            by_mode = {mode: part("test", splits.test, one) for mode, one in exit_costs.items()}
+            self.mode = next(iter(by_mode))
+            validation = part("val", splits.val, exit_costs[self.mode])
+            self.exit = neucodex.early_exit(validation, by_mode[self.mode], ids, tolerance=config.exit.tolerance)
             stops = self.exit.pop("stops")
+            threshold = offload.NEVER if self.exit["threshold"] is None else self.exit["threshold"]
+            self.by_mode = {
+                mode: _figures(offload.exit_curve(class_ids=ids, thresholds=[threshold], part="test", **one))
+                for mode, one in by_mode.items()
+            }
+            self.exit["all_timesteps"] = self.all_timesteps
             self.exit["cloud_threshold"] = self.exit["threshold"]
             if validation["deciding"] is not None:
                 self.exit["cloud_threshold"] = _chosen(validation | {"deciding": None}, ids, config.exit.tolerance)
         self.stops = stops
         self.right_at_stop = self.right_by_timestep[stops - 1, np.arange(len(stops))]
-        everything = offload.exit_curve(
-            class_ids=ids, thresholds=[offload.NEVER], part="test", **part("test", splits.test, costs)
-        )
-        self.all_timesteps = {key: value for key, value in everything.point(0).items() if key != "threshold"}
-        if self.exit is not None:
-            self.exit["all_timesteps"] = self.all_timesteps
-        self.chosen = self.all_timesteps if self.exit is None else self.exit["chosen"]
+        self.chosen = self.by_mode[self.mode]
 
     def summary(self) -> dict[str, Any]:
         return {
@@ -177,11 +206,18 @@ class _Judged:
             "accuracy_by_timestep": self.right_by_timestep.mean(axis=1).tolist(),
             "all_timesteps": self.all_timesteps,
             "chosen": self.chosen,
+            "mode": self.mode,
+            "by_mode": self.by_mode,
             "exit": self.exit,
             "stops": np.bincount(self.stops, minlength=self.timesteps + 1)[1:].tolist(),
             "right": _bits(self.right),
             "right_at_stop": _bits(self.right_at_stop),
         }
+
+
+def _figures(curve: offload.ExitCurve) -> dict[str, float]:
+    """Figures of a curve with one threshold."""
+    return {key: value for key, value in curve.point(0).items() if key != "threshold"}
 
 
 def _chosen(validation: Mapping[str, Any], ids: list[int], tolerance: float) -> float | None:
@@ -207,6 +243,7 @@ def right_answers(text: str, count: int) -> np.ndarray:
 
 def _costs(
     config: SplitConfig,
+    mode: str,
     edge: Mapping[str, Any],
     cloud: Mapping[str, Any] | None = None,
     sizes: np.ndarray | None = None,
@@ -216,6 +253,7 @@ def _costs(
     return dict(
         timestep_costs(
             load_profile(config.costs.profile),
+            mode=mode,
             edge=edge,
             cloud=cloud,
             payload_bytes=sizes,
@@ -229,7 +267,7 @@ def _costs(
 
 def _answer_bytes(class_ids: list[int]) -> int:
     """Bytes of an answer, which is brief: whoever stops needs a class and a confidence, and no system here learns from
-    logits. Framing is measured on the link, not modelled here."""
+    logits. Its framing comes from `eccsnn.costs.framing`."""
     return brief_answer_bytes(class_ids)
 
 
@@ -253,27 +291,27 @@ def _head(config: SplitConfig, splits: Splits, counted: Mapping[str, Any]) -> di
         "profile": config.costs.profile,
         "provenance": {
             "accuracy": "measured on test data; thresholds chosen on validation data",
-            "payload_bytes": "measured: lengths of the codec's packets, stream header included",
+            "payload_bytes": "measured: lengths of the codec's packets, stream header included, of the timesteps that "
+            "the mode sends",
             **{name: f"modelled under profile {config.costs.profile}: {text}" for name, (_, text) in COSTS.items()},
         },
+        "modes": MODES,
         "units": {name: unit for name, (unit, _) in COSTS.items()} | {"payload_bytes": "B"},
     }
 
 
 def _split(config: SplitConfig, counted: Mapping[str, Any]) -> dict[str, Any]:
     """The named split point and the sizes of its uncoded spikes over all timesteps."""
-    channels, height, width = counted["point"]["shape"]
     timesteps = config.network.model.timesteps if config.spiking else 1
-    one_bit = timesteps * height * width * ((channels + 7) // 8)
-    c, h, w = counted["wire"]["shape"]
+    values, on_wire = (timesteps * math.prod(counted[name]["shape"]) for name in ("point", "wire"))
     return {
         "point": counted["point"]["name"],
         "point_shape": counted["point"]["shape"],
         "wire_shape": counted["wire"]["shape"],
         "timesteps": timesteps,
-        "fp32_bytes": 4 * timesteps * channels * height * width,
-        "one_bit_bytes": one_bit if config.spiking else None,
-        "wire_one_bit_bytes": timesteps * h * w * ((c + 7) // 8) if config.spiking else None,
+        "fp32_bytes": 4 * values,
+        "one_bit_bytes": math.ceil(values / 8) if config.spiking else None,
+        "wire_one_bit_bytes": math.ceil(on_wire / 8) if config.spiking else None,
         "parameters": counted["edge"].get("parameters"),
     }
 
@@ -293,11 +331,14 @@ def _payload(
         }
         return {name: None if size is None else size / payload for name, size in yardsticks.items()}
 
-    every, chosen = cut.all_timesteps["payload_bytes"], cut.chosen["payload_bytes"]
+    def entry(figures: Mapping[str, float]) -> dict[str, Any]:
+        return {"bytes": figures["payload_bytes"], "times_smaller_than": against(figures["payload_bytes"])}
+
     return {
         "by_timestep": sizes.mean(axis=1).tolist(),
-        "all_timesteps": {"bytes": every, "times_smaller_than": against(every)},
-        "chosen": {"bytes": chosen, "times_smaller_than": against(chosen)},
+        "all_timesteps": entry(cut.all_timesteps),
+        "chosen": entry(cut.chosen),
+        "by_mode": {mode: entry(figures) for mode, figures in cut.by_mode.items()},
     }
 
 
@@ -310,37 +351,32 @@ def _ablation(
     class_ids: list[int],
 ) -> list[dict[str, Any]]:
     """Compression x early exit. Without compression the uncut network is cut at the same point, and its spikes cross
-    packed at one bit."""
-    profile = load_profile(config.costs.profile)
-    options = {"precision": config.costs.precision, "memory": config.costs.memory}
+    packed at one bit. Bytes and energy are those of the published mode."""
+    packet = math.ceil(math.prod(cut_at["point_shape"]) / 8)
+    sizes = np.full((uncut.timesteps, len(uncut.stops)), packet)
+    free = {"dense": [0.0] * uncut.timesteps}  # the device's energy alone is asked for
 
-    def plain(judged: _Judged, stops: np.ndarray) -> dict[str, float]:
-        packet = cut_at["one_bit_bytes"] / cut_at["timesteps"]
-        bytes_up = packet * float(stops.mean())
-        work = counted["plain_edge"]
-        energies = [
-            edge_energy_mj(profile, synops=s, macs=m, **options).value  # type: ignore[arg-type]
-            for s, m in zip(work["synops"], work["macs"], strict=True)
-        ]
-        down = _answer_bytes(class_ids) * float(stops.mean())
-        radio = radio_energy_mj(profile, bytes_up=bytes_up, bytes_down=down).value
-        right = judged.right_by_timestep[stops - 1, np.arange(len(stops))]
-        return {
-            "accuracy": float(right.mean()),
-            "timesteps": float(stops.mean()),
-            "payload_bytes": bytes_up,
-            "device_energy_mj": float(np.mean(np.asarray(energies)[stops - 1])) + radio,
-        }
+    def plain(mode: str, stops: np.ndarray) -> dict[str, float]:
+        each = np.arange(len(stops))
+        costs = _costs(config, mode, counted["plain_edge"], free, sizes, class_ids)
+        right = uncut.right_by_timestep[stops - 1, each]
+        figures = {key: float(costs[key].cumsum(axis=0)[stops - 1, each].mean()) for key in keys[2:]}
+        return {"accuracy": float(right.mean()), "timesteps": float(stops.mean()), **figures}
 
-    full = np.full(len(uncut.stops), uncut.timesteps)
     keys = ("accuracy", "timesteps", "payload_bytes", "device_energy_mj")
     rows = [
-        {"compression": False, "early_exit": False, **plain(uncut, full)},
-        {"compression": False, "early_exit": True, **plain(uncut, uncut.stops)},
-        {"compression": True, "early_exit": False, **{key: cut.all_timesteps[key] for key in keys}},
-        {"compression": True, "early_exit": True, **{key: cut.chosen[key] for key in keys}},
+        {
+            "compression": False,
+            "early_exit": False,
+            **plain("all_timesteps", np.full(len(uncut.stops), uncut.timesteps)),
+        }
     ]
-    return [row for row in rows if config.exits or not row["early_exit"]]
+    if config.exits:
+        rows.append({"compression": False, "early_exit": True, **plain(exit_modes(config)[0], uncut.stops)})
+    rows.append({"compression": True, "early_exit": False, **{key: cut.all_timesteps[key] for key in keys}})
+    if config.exits:
+        rows.append({"compression": True, "early_exit": True, **{key: cut.chosen[key] for key in keys}})
+    return rows
 
 
 def _json(path: Path) -> dict[str, Any]:

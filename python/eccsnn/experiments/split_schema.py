@@ -14,6 +14,7 @@ SplitSystem = Literal["neucodex", "spikebottlenet", "bottlenet", "bottlenet_pp",
 SPLIT_SYSTEMS: tuple[str, ...] = get_args(SplitSystem)
 CUT_SYSTEMS = ("neucodex", "spikebottlenet", "bottlenet", "bottlenet_pp")
 SPIKING_SYSTEMS = ("neucodex", "spikebottlenet", "edge_only")
+EXIT_TRAINED_SYSTEMS = ("neucodex", "edge_only")
 
 
 class NetworkModel(Section):
@@ -117,8 +118,15 @@ class SplitConfig(Experiment):
             raise ValueError(f"{self.system} cuts its network; add a unit with point and channels")
         if not cut and self.unit is not None:
             raise ValueError(f"{self.system} cuts nothing; remove unit")
-        if self.exit.decide == "edge_head" and not cut:
-            raise ValueError("exit.decide is edge_head, which stands at a split point; use cloud_logits")
+        if self.exit.decide == "edge_head" and self.system != "neucodex":
+            raise ValueError(
+                f"exit.decide is edge_head, which neucodex alone trains and stops by; {self.system} takes cloud_logits"
+            )
+        if self.finetune.exit_weight > 0 and self.system not in EXIT_TRAINED_SYSTEMS:
+            raise ValueError(
+                f"finetune.exit_weight is for {' and '.join(EXIT_TRAINED_SYSTEMS)}; {self.system} is trained without "
+                "the loss at every timestep: set it to 0"
+            )
         if self.finetune.rate_weight > 0 and not (cut and self.spiking):
             raise ValueError(f"finetune.rate_weight is for spikes on a wire; {self.system} sends none: set it to 0")
         return self

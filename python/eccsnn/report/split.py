@@ -17,9 +17,18 @@ SYSTEMS = {
 }
 COSTS = {
     "device_energy_mj": ("Device energy", "mJ"),
+    "radio_energy_mj": ("of it radio", "mJ"),
+    "payload_energy_mj": ("Radio, payload alone", "mJ"),
     "energy_mj": ("Energy with the cloud", "mJ"),
-    "latency_speculative_ms": ("Latency, speculative", "ms"),
-    "latency_lock_step_ms": ("Latency, lock-step", "ms"),
+    "latency_ms": ("Latency", "ms"),
+}
+MODES = {
+    "edge_only": "nothing sent",
+    "upload": "one upload",
+    "all_timesteps": "one answer",
+    "edge_exit_head": "exit head",
+    "lock_step": "lock-step",
+    "speculative": "speculative",
 }
 YARDSTICKS = {
     "fp32": "fp32 values at the split point",
@@ -53,6 +62,13 @@ class Network:
     def chosen(self) -> Mapping[str, Any]:
         """Figures at the exit threshold that validation data chose; those at all timesteps where nothing exits."""
         return _mapping(self.record, "chosen")
+
+    @property
+    def by_mode(self) -> Mapping[str, Mapping[str, Any]]:
+        """Figures of `chosen` by the way in which the timesteps travel (`eccsnn.costs.timesteps`), which bytes, energy
+        and latency depend on; `chosen` has the first one's."""
+        found = _mapping(self.record, "by_mode")
+        return {mode: figures for mode, figures in found.items() if isinstance(figures, Mapping)} or {"": self.chosen}
 
     @property
     def exit(self) -> Mapping[str, Any]:
@@ -130,9 +146,20 @@ def firing_rates(run: Run) -> list[tuple[str, Mapping[str, Any]]]:
     ]
 
 
-def times_smaller(run: Run, at: str, yardstick: str) -> float | None:
-    """How many times smaller than a yardstick the payload is, at ``"chosen"`` or ``"all_timesteps"``."""
-    return finite(dig(run.results, "payload", at, "times_smaller_than", yardstick))
+def times_smaller(run: Run, at: tuple[str, ...], yardstick: str) -> float | None:
+    """How many times smaller than a yardstick the payload is.
+
+    Args:
+        run: Of a cut network.
+        at: ``("chosen",)``, ``("all_timesteps",)`` or ``("by_mode", mode)``.
+        yardstick: Of `YARDSTICKS`.
+    """
+    return finite(dig(run.results, "payload", *at, "times_smaller_than", yardstick))
+
+
+def mode_name(mode: str) -> str:
+    """A mode of early exit as tables call it."""
+    return MODES.get(mode, mode.replace("_", " "))
 
 
 def _system(run: Run) -> str:

@@ -8,7 +8,7 @@ from eccsnn.report.execution import cost_provenance
 from eccsnn.report.figures import FRACTION, PALETTE, Figure, Variant, label, plot
 from eccsnn.report.load import Run
 from eccsnn.report.markup import join, tag
-from eccsnn.report.split import Network, answering, is_split, loss, split_provenance, times_smaller
+from eccsnn.report.split import Network, answering, is_split, loss, mode_name, split_provenance, times_smaller
 from eccsnn.report.tables import Table, badge
 from eccsnn.report.values import MISSING, dig, finite
 
@@ -21,8 +21,7 @@ COLUMNS = {
     "one_bit": ("Times smaller than 1 bit", "number"),
     "device_energy_mj": ("Device energy (mJ)", "number"),
     "energy_mj": ("Energy with the cloud (mJ)", "number"),
-    "latency_speculative_ms": ("Latency, speculative (ms)", "number"),
-    "latency_lock_step_ms": ("Latency, lock-step (ms)", "number"),
+    "latency_ms": ("Latency (ms)", "number"),
 }
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "triangle-down", "star")
 Row = tuple[Group, str, list[Run], list[dict[str, float | None]]]
@@ -96,14 +95,15 @@ def systems_figure(groups: Sequence[Group]) -> Figure | None:
 
 
 def _rows(groups: Sequence[Group]) -> list[Row]:
-    """A group of cloud only has two rows, PNG and JPEG; any other has one."""
+    """Cloud only has two rows a group, PNG and JPEG; a cut network that exits early has one a mode; any other one."""
     rows: list[Row] = []
     for group in groups:
         split = [run for run in group.finished if is_split(run)]
-        names = {found.key: found.name for run in split for found in answering(run)}
-        for key, name in names.items():
-            pairs = [(run, found) for run in split for found in answering(run) if found.key == key]
-            rows.append((group, name, [run for run, _ in pairs], [_record(run, found) for run, found in pairs]))
+        networks = [(run, found) for run in split for found in answering(run)]
+        names = {(found.key, mode): _called(found, mode) for _, found in networks for mode in found.by_mode}
+        for (key, mode), name in names.items():
+            pairs = [(run, found) for run, found in networks if found.key == key and mode in found.by_mode]
+            rows.append((group, name, [run for run, _ in pairs], [_record(run, found, mode) for run, found in pairs]))
         others = [(run, record) for run in group.finished if not is_split(run) and (record := _ecc_snn(run))]
         if others:
             rows.append((group, "ECC-SNN", [run for run, _ in others], [record for _, record in others]))
@@ -115,12 +115,17 @@ def _data(runs: Sequence[Run]) -> list[str]:
     return list(dict.fromkeys(str(dig(run.results, "data", "name") or MISSING) for run in runs))
 
 
-def _record(run: Run, found: Network) -> dict[str, float | None]:
-    record: dict[str, float | None] = {key: finite(found.chosen.get(key)) for key in COLUMNS}
+def _called(found: Network, mode: str) -> str:
+    return f"{found.name}, {mode_name(mode)}" if len(found.by_mode) > 1 else found.name
+
+
+def _record(run: Run, found: Network, mode: str) -> dict[str, float | None]:
+    record: dict[str, float | None] = {key: finite(found.by_mode[mode].get(key)) for key in COLUMNS}
     if found.key == "cut":
         mean = finite(loss(run, "chosen").get("mean"))
         record["loss"] = None if mean is None else 100 * mean
-        record |= {key: times_smaller(run, "chosen", key) for key in ("fp32", "one_bit")}
+        at = ("by_mode", mode) if mode else ("chosen",)
+        record |= {key: times_smaller(run, at, key) for key in ("fp32", "one_bit")}
     return record
 
 

@@ -10,6 +10,7 @@ from eccsnn.report.split import (
     firing_rates,
     link_rows,
     loss,
+    mode_name,
     network,
     networks,
     split_provenance,
@@ -111,7 +112,7 @@ def _payload(run: Run) -> str:
     ratios = [
         f"{ratio:.3g} times smaller than {name}"
         for key, name in AGAINST.items()
-        if (ratio := times_smaller(run, "chosen", key)) is not None
+        if (ratio := times_smaller(run, ("chosen",), key)) is not None
     ]
     where = dig(run.results, "split", "point")
     start = f"The payload of an image is {quantity(size)} bytes ({split_provenance(run, 'payload_bytes')}) at {where}"
@@ -157,14 +158,15 @@ def _latency(run: Run) -> str:
     cut, uncut = network(run, "cut"), network(run, "uncut")
     if cut is None:
         return ""
-    fast, slow = (finite(cut.chosen.get(f"latency_{mode}_ms")) for mode in ("speculative", "lock_step"))
-    if fast is None or slow is None:
+    said = [
+        f"{quantity(latency)} ms ({mode_name(mode)})" if mode else f"{quantity(latency)} ms"
+        for mode, record in cut.by_mode.items()
+        if (latency := finite(record.get("latency_ms"))) is not None
+    ]
+    if not said:
         return ""
-    text = (
-        f"Latency ({split_provenance(run, 'latency_speculative_ms')}): {quantity(fast)} ms where the edge sends on "
-        f"without waiting, {quantity(slow)} ms with a round trip for every timestep"
-    )
-    alone = finite(uncut.every.get("latency_speculative_ms")) if uncut else None
+    text = f"Latency ({split_provenance(run, 'latency_ms')}): {', '.join(said)}"
+    alone = finite(uncut.every.get("latency_ms")) if uncut else None
     return f"{text}, {quantity(alone)} ms for the uncut network on the edge." if alone is not None else f"{text}."
 
 

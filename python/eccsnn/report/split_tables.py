@@ -12,6 +12,8 @@ from eccsnn.report.split import (
     link_rows,
     loss,
     meaning,
+    mode_name,
+    network,
     networks,
     split_provenance,
     times_smaller,
@@ -51,7 +53,8 @@ def networks_table(run: Run) -> Table | None:
         rows.append(_network_row(run, found, "all_timesteps", found.every, "" if not found.exit else "all timesteps"))
         if found.exit:
             marked += [len(rows)] if found.key == "cut" else []
-            rows.append(_network_row(run, found, "chosen", found.chosen, "early exit"))
+            for mode, record in found.by_mode.items():
+                rows.append(_network_row(run, found, "chosen", record, _exit_in(mode)))
     if not rows:
         return None
     columns: list[Any] = ["Network", "Accuracy", "Loss against uncut", "95% interval", "Timesteps"]
@@ -59,7 +62,7 @@ def networks_table(run: Run) -> Table | None:
     columns.append(join(["Device energy", tag("br"), badge(split_provenance(run, "device_energy_mj"))]))
     keep = [i for i in range(len(columns)) if i == 0 or any(row[i] != MISSING for row in rows)]
     note = f"Means over {quantity(dig(run.results, 'data', 'test'))} test images; exit thresholds are chosen on "
-    note += "validation images. "
+    note += "validation images. Bytes and energy are those of the mode that a row names. "
     if dig(run.results, "loss", "meaning"):
         note += f"Loss: {dig(run.results, 'loss', 'meaning')}."
     return Table(
@@ -69,6 +72,11 @@ def networks_table(run: Run) -> Table | None:
         marked=marked,
         note=note.strip(),
     )
+
+
+def _exit_in(mode: str) -> str:
+    """Early exit in words, with its mode where anything is sent."""
+    return "early exit" if mode in ("", "edge_only") else f"early exit, {mode_name(mode)}"
 
 
 def _network_row(run: Run, found: Network, at: str, record: Mapping[str, Any], how: str) -> list[Any]:
@@ -89,20 +97,22 @@ def payload_table(run: Run) -> Table | None:
     """How many times smaller the payload is than each yardstick."""
     if finite(dig(run.results, "payload", "chosen", "bytes")) is None:
         return None
-    exits = bool(dig(run.results, "cut", "exit"))
-    ats = {"all_timesteps": "All timesteps"} | ({"chosen": "Early exit"} if exits else {})
+    ats: list[tuple[str, tuple[str, ...]]] = [("All timesteps", ("all_timesteps",))]
+    cut = network(run, "cut")
+    if cut is not None and cut.exit:
+        ats += [(_exit_in(mode).capitalize(), ("by_mode", mode) if mode else ("chosen",)) for mode in cut.by_mode]
     rows: list[list[Any]] = [
-        ["Payload of an image", *(with_unit(dig(run.results, "payload", at, "bytes"), "B") for at in ats)]
+        ["Payload of an image", *(with_unit(dig(run.results, "payload", *at, "bytes"), "B") for _, at in ats)]
     ]
     for key, name in YARDSTICKS.items():
-        ratios = [times_smaller(run, at, key) for at in ats]
+        ratios = [times_smaller(run, at, key) for _, at in ats]
         if any(ratio is not None for ratio in ratios):
             rows.append([f"Smaller than {name}", *(_times(ratio) for ratio in ratios)])
     head = badge(split_provenance(run, "payload_bytes"))
     where = dig(run.results, "split", "point")
     return Table(
         f"Payload, cut at {where}",
-        ["", *(join([name, tag("br"), head]) for name in ats.values())],
+        ["", *(join([name, tag("br"), head]) for name, _ in ats)],
         rows,
         note=f"{meaning(run, 'payload_bytes').capitalize()}. Framing on the wire comes on top of the payload.",
     )
@@ -144,7 +154,12 @@ def _on(value: Any) -> str:
 def split_costs_table(run: Run) -> Table | None:
     """Every modelled cost of the run's networks with unit, provenance and meaning."""
     states = [(f"{found.name}, all timesteps" if found.exit else found.name, found.every) for found in networks(run)]
-    states += [(f"{found.name}, early exit", found.chosen) for found in networks(run) if found.exit]
+    states += [
+        (f"{found.name}, {_exit_in(mode)}", record)
+        for found in networks(run)
+        if found.exit
+        for mode, record in found.by_mode.items()
+    ]
     rows = [
         [
             join([name, " ", badge(split_provenance(run, key)), tag("small", meaning(run, key))]),

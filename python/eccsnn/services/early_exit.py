@@ -56,7 +56,7 @@ class EdgeSplit:
         class_ids: class of each logit of the exit head and of `local`; empty where there is neither.
         exit_head: whether the steps have logits.
         local: a network of the edge alone, image uint8 `[C, H, W]` to logits `[K]`: it answers in mode `edge_only`, and
-            when the cloud is gone and there is no exit head.
+            when the cloud is gone and there is no exit head. It is counted as all `timesteps`.
 
     Raises:
         ValueError: a value is out of range, or classes are missing.

@@ -76,6 +76,7 @@ class Sample:
         self._next_step: Callable[[int], EdgeStep] | None = None
         self._edge_ms: list[float] = []
         self._local_ms = 0.0
+        self._local_timesteps = 0
 
     @property
     def attempt(self) -> Attempt:
@@ -118,7 +119,8 @@ class Sample:
             start_s = self._clock()
             logits = self._checked(self._edge.local(self.image), "the local network")
             self._local_ms = (self._clock() - start_s) * 1e3
-            return Decision(source, judge(logits, self._edge.class_ids), self._edge.class_ids)
+            self._local_timesteps = self._edge.timesteps
+            return Decision(source, judge(logits, self._edge.class_ids), self._edge.class_ids, self._local_timesteps)
         while len(self.steps) < self._edge.timesteps and not (self.steps and self.sure(threshold)):
             self.compute(len(self.steps))
         return self.by_head(source)
@@ -158,7 +160,7 @@ class Sample:
             edge_ms=edge_ms,
             cloud_ms=sum(decision.cloud_ms),
             timesteps=needed,
-            edge_timesteps=len(self.steps),
+            edge_timesteps=len(self.steps) + self._local_timesteps,
             sent_timesteps=len(packets) if mode is not ExitMode.UPLOAD_IMAGE else 0,
             answered_timesteps=self.answered,
             payload_bytes_up=sum(payload for payload, _ in packets),

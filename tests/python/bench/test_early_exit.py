@@ -1,5 +1,6 @@
 """The script that measures early exit runs, and the committed page shows what its committed files say."""
 
+import ast
 import importlib.util
 import json
 import sys
@@ -7,18 +8,29 @@ from pathlib import Path
 
 import pytest
 
+from eccsnn.costs import FRAMING
 from eccsnn.services.early_exit import ExitMode
 
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture(scope="module")
-def script():
-    path = ROOT / "benchmarks" / "early_exit.py"
-    spec = importlib.util.spec_from_file_location("early_exit", path)
+def load_script(name):
+    path = ROOT / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def script():
+    return load_script("early_exit")
+
+
+@pytest.fixture
+def framing(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return load_script("framing")
 
 
 def test_the_page_shows_the_committed_measurements(script) -> None:
@@ -48,3 +60,23 @@ def test_a_quick_run(script, tmp_path, monkeypatch, capsys) -> None:
         assert rows[mode]["timesteps"]["needed"] == rows[ExitMode.LOCK_STEP]["timesteps"]["needed"]
     assert "early_exit.py" in record["command"]
     assert "speculative" in capsys.readouterr().out
+
+
+def test_the_cost_model_has_the_committed_framing(framing) -> None:
+    record = json.loads((ROOT / "benchmarks" / "early_exit" / "framing-amd-epyc.json").read_text())
+    assert not record["git"]["dirty"]
+    found = framing.constants(record["rows"])
+    for mode, measured in (("upload", "upload_image"), ("lock_step", "lock_step"), ("speculative", "edge_exit_head")):
+        given = {name: quantity.value for name, quantity in vars(FRAMING[mode]).items()}
+        assert given == {name: round(size, 1) for name, size in found[measured].items()}
+    assert FRAMING["all_timesteps"] == FRAMING["edge_exit_head"] == FRAMING["speculative"]
+
+
+def test_a_quick_measurement_of_framing(framing, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("PYTHONPATH", ":".join(path for path in sys.path if path))
+    framing.main(["--quick"])
+    last = capsys.readouterr().out.splitlines()[-3:]
+    for line in last:
+        mode, _, sizes = line.partition(" ")
+        given = FRAMING["upload" if mode == "upload_image" else mode].first_up.value
+        assert abs(ast.literal_eval(sizes)["first_up"] - given) < 40, line

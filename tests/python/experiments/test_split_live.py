@@ -14,6 +14,7 @@ from eccsnn.experiments.live import cloud_arguments as ecc_snn_arguments
 from eccsnn.experiments.live import edge_run, sample_test_images
 from eccsnn.experiments.split_live import cloud_arguments, measure
 from eccsnn.services.cloud import background_cloud
+from eccsnn.transport.images import encode_image
 
 TINY = [
     "data.subset={train: 120, val: 40, test: 30}",
@@ -52,6 +53,21 @@ def test_the_run_measured_its_link(run):
     by_mode = {row["mode"]: row for row in rows}
     assert by_mode["speculative"]["accuracy"] == by_mode["lock_step"]["accuracy"]
     assert by_mode["lock_step"]["bytes"]["wire_up"] > by_mode["lock_step"]["bytes"]["payload_up"] > 0
+    assert by_mode["edge_only"]["timesteps"]["needed"] == by_mode["edge_only"]["timesteps"]["edge"] == 4
+    assert by_mode["edge_only"]["wasted"]["edge_timesteps"] == 0
+    assert by_mode["upload_image"]["bytes"]["payload_up"] == uploaded(90)
+
+
+def uploaded(quality):
+    """Mean bytes of the images that a link is measured with."""
+    images, _, _ = sample_test_images(load_config("neucodex/digits_debug", TINY), 3)
+    return np.mean([len(encode_image(image, "jpeg", quality=quality)) for image in images])
+
+
+def test_another_jpeg_quality_is_measured_anew_and_sent(run):
+    path = run_config("neucodex/digits_debug", [*TINY, "upload.jpeg_quality=20"], runs_dir=run.parents[2])
+    rows = {row["mode"]: row for row in json.loads((path / "results.json").read_text())["link"]}
+    assert rows["upload_image"]["bytes"]["payload_up"] == uploaded(20) < uploaded(90)
 
 
 def test_a_link_is_added_to_what_was_computed_without_one(run):
@@ -86,7 +102,7 @@ def test_each_mode_stops_at_the_threshold_of_whoever_decides(run, tmp_path):
     settings |= {"threshold": 0.25, "cloud_threshold": 0.75}
     (copy / "deployment.json").write_text(json.dumps(settings))
     images, labels, _ = sample_test_images(load_config("neucodex/digits_debug", TINY), 1)
-    rows = measure(copy, images, labels, rtt_ms=[0.0], rate_mbit=[100.0], timeout_s=60)
+    rows = measure(copy, images, labels, rtt_ms=[0.0], rate_mbit=[100.0], timeout_s=60, jpeg_quality=90)
     found = {row["mode"]: row["threshold"] for row in rows}
     assert found["edge_exit_head"] == 0.25
     assert found["lock_step"] == found["speculative"] == 0.75
@@ -129,6 +145,6 @@ def test_modes_and_runs_that_do_not_fit_are_named(run, tmp_path):
     options = ["data.subset={train: 60, val: 20, test: 20}", "cloud.training.epochs=0"]
     cloud_only = run_config("baselines/cloud_only_digits_debug", options, runs_dir=tmp_path)
     with pytest.raises(ConfigError, match="no run of a cut spiking network"):
-        measure(cloud_only, [], [], rtt_ms=[1], rate_mbit=[1], timeout_s=1)
+        measure(cloud_only, [], [], rtt_ms=[1], rate_mbit=[1], timeout_s=1, jpeg_quality=90)
     with pytest.raises(ConfigError, match=r"cloud_only\) knows none"):
         edge_run(cloud_only, [], cloud="127.0.0.1:1", limit=1)

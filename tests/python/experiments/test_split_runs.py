@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from eccsnn import offload
-from eccsnn.costs import edge_energy_mj, load_profile, radio_energy_mj
+from eccsnn.costs import FRAMING, cloud_energy_mj, edge_energy_mj, load_profile, radio_energy_mj
 from eccsnn.errors import CheckpointError, ConfigError
 from eccsnn.experiments import load, load_config, run_config
 from eccsnn.experiments import split as split_stages
@@ -89,7 +89,7 @@ def test_results_follow_from_the_models(finished, results, splits):
 def test_sizes_are_compared_at_the_named_point(results):
     cut = results["split"]
     assert (cut["point"], cut["point_shape"], cut["wire_shape"]) == ("stage2", [16, 8, 8], [2, 8, 8])
-    assert (cut["fp32_bytes"], cut["one_bit_bytes"], cut["wire_one_bit_bytes"]) == (16384, 512, 256)
+    assert (cut["fp32_bytes"], cut["one_bit_bytes"], cut["wire_one_bit_bytes"]) == (16384, 512, 64)
     for row in (results["payload"]["all_timesteps"], results["payload"]["chosen"]):
         times = row["times_smaller_than"]
         assert times["fp32"] == pytest.approx(16384 / row["bytes"])
@@ -118,9 +118,10 @@ def test_head_and_cloud_have_thresholds_of_their_own():
     head = 0.3 * cloud + 0.3 * rng.standard_normal((4, count, 10))  # less sure
     arrays = {f"cut_{part}_{name}": x for part in ("val", "test") for name, x in (("logits", cloud), ("exit", head))}
     config = load_config("neucodex/digits_debug")
-    by_head = _Judged(config, sets, ids, arrays, "cut", {}).exit
+    free: tuple = ({"all_timesteps": {}}, {"edge_exit_head": {}})
+    by_head = _Judged(config, sets, ids, arrays, "cut", *free).exit
     without = {name: x for name, x in arrays.items() if not name.endswith("_exit")}
-    by_cloud = _Judged(config, sets, ids, without, "cut", {}).exit
+    by_cloud = _Judged(config, sets, ids, without, "cut", *free).exit
     assert by_cloud["cloud_threshold"] == by_cloud["threshold"]
     assert by_head["cloud_threshold"] == by_cloud["threshold"]
     assert by_head["threshold"] != by_head["cloud_threshold"]
@@ -131,23 +132,49 @@ def test_a_device_pays_for_its_exit_head_where_it_runs_and_for_brief_answers(fin
     assert macs == 2 * 10  # channels x classes, each timestep
     profile = load_profile(results["profile"])
     cut, steps = results["cut"], np.arange(1, 5)
-    work = cut["work"]["edge"]
+    assert cut["mode"] == "edge_exit_head"
+    work, framing = cut["work"]["edge"], FRAMING["edge_exit_head"]
     head = np.array([edge_energy_mj(profile, synops=0, macs=macs * t).value for t in steps])
     edge = np.array(
         [edge_energy_mj(profile, synops=s, macs=m).value for s, m in zip(work["synops"], work["macs"], strict=True)]
     )
-    sizes = np.cumsum(results["payload"]["by_timestep"])
-    radio = radio_energy_mj(profile, bytes_up=sizes[-1], bytes_down=4 * brief_answer_bytes(range(10))).value
-    assert cut["all_timesteps"]["device_energy_mj"] == pytest.approx(edge[-1] + radio)
-    assert cut["exit"]["test"]["device_energy_mj"][-1] == pytest.approx(edge[-1] + head[-1] + radio)
+    up = np.cumsum(results["payload"]["by_timestep"]) + framing.first_up.value + (steps - 1) * framing.further_up.value
+    up += 40 * steps
+    answer = brief_answer_bytes(range(10)) + framing.answer_down.value + 40
+    one, every = (radio_energy_mj(profile, bytes_up=up[-1], bytes_down=n * answer).value for n in (1, 4))
+    assert cut["all_timesteps"]["device_energy_mj"] == pytest.approx(edge[-1] + one)
+    assert cut["exit"]["test"]["device_energy_mj"][-1] == pytest.approx(edge[-1] + head[-1] + every)
     stops = np.repeat(steps, cut["stops"])
     chosen = radio_energy_mj(
         profile,
-        bytes_up=cut["chosen"]["payload_bytes"],
-        bytes_down=stops.mean() * brief_answer_bytes(range(10)),
+        bytes_up=cut["chosen"]["payload_bytes"] + (up - np.cumsum(results["payload"]["by_timestep"]))[stops - 1].mean(),
+        bytes_down=stops.mean() * answer,
     ).value
-    mine = (edge + head)[stops - 1].mean()
-    assert cut["chosen"]["device_energy_mj"] == pytest.approx(mine + chosen)
+    assert cut["chosen"]["radio_energy_mj"] == pytest.approx(chosen)
+    assert cut["chosen"]["device_energy_mj"] == pytest.approx((edge + head)[stops - 1].mean() + chosen)
+    dense = np.asarray(cut["work"]["cloud"]["dense"])
+    np.testing.assert_allclose(dense, dense[0] * steps, rtol=0.002)  # the head sees the mean of them once
+    served = cloud_energy_mj(profile, macs=dense[stops - 1].mean()).value
+    assert cut["chosen"]["energy_mj"] == pytest.approx(cut["chosen"]["device_energy_mj"] + served)
+
+
+def test_each_mode_has_bytes_energy_and_latency_of_its_own(runs):
+    path = run_config("neucodex/digits_debug", [*CUT, "exit.decide=cloud_logits", "exit.tolerance=0.01"], runs_dir=runs)
+    results = json.loads((path / "results.json").read_text())
+    cut, payload = results["cut"], results["payload"]
+    assert list(cut["by_mode"]) == ["lock_step", "speculative"]
+    assert cut["mode"] == "lock_step"
+    waits, speculates = cut["by_mode"].values()
+    assert waits == pytest.approx(cut["chosen"])
+    assert (waits["accuracy"], waits["timesteps"]) == (speculates["accuracy"], speculates["timesteps"])
+    assert waits["timesteps"] < 4
+    # this edge is through long before a round trip is over
+    assert speculates["payload_bytes"] == pytest.approx(cut["all_timesteps"]["payload_bytes"])
+    assert speculates["device_energy_mj"] > waits["device_energy_mj"]
+    for mode in cut["by_mode"]:
+        sizes = payload["by_mode"][mode]
+        assert sizes["bytes"] == pytest.approx(cut["by_mode"][mode]["payload_bytes"])
+        assert sizes["times_smaller_than"]["fp32"] == pytest.approx(16384 / sizes["bytes"])
 
 
 def test_the_ablation_crosses_compression_and_early_exit(results):
@@ -157,7 +184,10 @@ def test_the_ablation_crosses_compression_and_early_exit(results):
     assert rows[False, False]["accuracy"] == pytest.approx(results["uncut"]["accuracy"])
     assert rows[True, True]["payload_bytes"] == pytest.approx(results["payload"]["chosen"]["bytes"])
     for compression in (False, True):
-        assert rows[compression, True]["device_energy_mj"] <= rows[compression, False]["device_energy_mj"]
+        # not the energy: to exit early takes an answer a timestep, and one in all otherwise
+        assert rows[compression, True]["payload_bytes"] <= rows[compression, False]["payload_bytes"]
+    energy = rows[True, True]["device_energy_mj"]
+    assert energy == pytest.approx(results["cut"]["chosen"]["device_energy_mj"])
 
 
 def test_spikebottlenet_takes_all_timesteps(runs):
@@ -165,6 +195,7 @@ def test_spikebottlenet_takes_all_timesteps(runs):
     results = json.loads((path / "results.json").read_text())
     assert results["cut"]["exit"] is None
     assert results["cut"]["stops"] == [0, 0, 0, 60]
+    assert list(results["cut"]["by_mode"]) == ["all_timesteps"]
     assert [row["early_exit"] for row in results["ablation"]] == [False, False]
     assert load(path).threshold == offload.NEVER
 
@@ -183,12 +214,22 @@ def test_spikebottlenet_takes_all_timesteps(runs):
         ("neucodex", "unit=null", "neucodex cuts its network; add a unit"),
         ("neucodex", "unit.chanels=3", "did you mean unit.channels"),
         ("neucodex", "finetune.exit_weight=2", "less than or equal to 1"),
+        ("spikebottlenet", "finetune.exit_weight=0.5", "spikebottlenet is trained without the loss at every timestep"),
+        ("baselines/bottlenet", "finetune.exit_weight=0.5", "for neucodex and edge_only; bottlenet is trained"),
+        ("spikebottlenet", "exit.decide=edge_head", "neucodex alone trains and stops by; spikebottlenet takes"),
+        ("baselines/edge_only", "exit.decide=edge_head", "edge_only takes cloud_logits"),
         ("spikebottlenet", "system=spikebotlenet", "Did you mean spikebottlenet"),
     ],
 )
 def test_mistakes_are_found_before_anything_is_trained(runs, name, override, message):
     with pytest.raises(ConfigError, match=message):
-        run_config(f"{name}/digits_debug", [*CUT, override], runs_dir=runs)
+        run_config(
+            f"{name}_digits_debug" if "/" in name else f"{name}/digits_debug", overrides(name, override), runs_dir=runs
+        )
+
+
+def overrides(name, override):
+    return [*(TINY if name == "baselines/edge_only" else CUT), override]
 
 
 def test_thresholds_need_validation_images(runs):

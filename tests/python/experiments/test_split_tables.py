@@ -6,6 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+
+from eccsnn.costs import FRAMING, load_profile, radio_energy_mj
+from eccsnn.experiments import load_config
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -61,10 +65,11 @@ def test_tables_of_several_systems(script, write, tmp_path):
     results = [json.loads(p.read_text())["results"] for p in sorted((tmp_path / "neucodex/results").glob("*"))]
     row = cells(text, "| NeuCODEX, early exit |")[0]
     accuracy = [100 * r["cut"]["chosen"]["accuracy"] for r in results]
-    assert row[3] == f"{np.mean(accuracy):.2f} ± {np.std(accuracy, ddof=1):.2f}"
+    assert row[1] == "exit head"
+    assert row[4] == f"{np.mean(accuracy):.2f} ± {np.std(accuracy, ddof=1):.2f}"
     mean = 100 * np.mean([r["loss"]["chosen"]["mean"] for r in results])
-    assert row[5].startswith(f"{mean:.2f} [")
-    assert row[8].startswith(
+    assert row[6].startswith(f"{mean:.2f} [")
+    assert row[10].startswith(
         f"{np.mean([r['payload']['chosen']['times_smaller_than']['fp32'] for r in results]):.4g} ±"
     )
     # against BottleNet and against the uncut network on the edge
@@ -72,9 +77,43 @@ def test_tables_of_several_systems(script, write, tmp_path):
     other = [json.loads(p.read_text())["results"] for p in (tmp_path / "baselines/results").glob("bottlenet_digits*")]
     bottlenet = np.mean([r["cut"]["chosen"]["device_energy_mj"] for r in other])
     costs = cells(text, "| NeuCODEX, early exit |")[1]
-    assert costs[3] == f"{bottlenet / energy:.3g}"
+    assert costs[6] == f"{bottlenet / energy:.3g}"
     uncut = np.mean([r["uncut"]["all_timesteps"]["device_energy_mj"] for r in results])
-    assert costs[2] == f"{energy / uncut:.3g} times as much"
+    assert costs[5] == f"{energy / uncut:.3g} times as much"
+    # nothing exits in these, so that there is one mode, and one answer
+    for label, mode in (
+        ("SpikeBottleNet", "one answer"),
+        ("BottleNet", "one upload"),
+        ("cloud only, PNG", "one upload"),
+    ):
+        assert {one[1] for one in cells(text, f"| {label} |")[:2]} == {mode}
+
+
+def test_an_early_exit_has_a_row_for_each_mode_with_figures_of_that_mode_alone(script, write, tmp_path):
+    tables, rows = (importlib.import_module(name) for name in ("split_tables", "split_rows"))
+    link = importlib.import_module("split_fixture").LINK
+    runs = [write(tmp_path / "runs" / "a", results={"link": link}, overrides=["exit.decide=cloud_logits"])]
+    script.collect(runs)
+    (file,) = script.collected()
+    found = rows.rows([file])
+    modes = file["results"]["cut"]["by_mode"]
+    text = "\n".join([*tables.bytes_table(found), *tables.cost_table(found), *tables.front_table(found)])
+    named = {"lock-step": "lock_step", "speculative": "speculative"}
+    table, costs, front = (cells(text, "| NeuCODEX, early exit |")[at : at + 2] for at in (0, 2, 4))
+    assert [row[1] for row in table] == [row[1] for row in costs] == list(named)
+    assert modes["speculative"]["latency_ms"] < modes["lock_step"]["latency_ms"]
+    assert modes["speculative"]["payload_bytes"] > modes["lock_step"]["payload_bytes"]
+    for row, cost in zip(table, costs, strict=True):
+        mine = modes[named[row[1]]]
+        payload = file["results"]["payload"]["by_mode"][named[row[1]]]
+        assert (row[8], row[9]) == (f"{mine['payload_bytes']:.4g}", "210")
+        assert row[10] == f"{payload['times_smaller_than']['fp32']:.4g}"
+        assert cost[2:5] == [f"{mine[f'{key}_mj']:.4g}" for key in ("device_energy", "radio_energy", "payload_energy")]
+        assert (cost[7], cost[8]) == (f"{mine['energy_mj']:.4g}", f"{mine['latency_ms']:.2f}")
+    for row in front:
+        mine = modes[named[row[1]]]
+        figures = [f"{mine['payload_bytes']:.4g}", f"{mine['device_energy_mj']:.4g}", f"{mine['latency_ms']:.2f}"]
+        assert row[4:7] == figures
 
 
 def test_the_loss_is_bootstrapped_over_the_seeds_together(script, write, tmp_path):
@@ -116,6 +155,59 @@ def test_variants_have_rows_of_their_own(script, write, tmp_path):
     assert "stage2, 4 channels | 0.1 |" in variants
 
 
+def test_precisions_are_not_mixed(script, write, tmp_path):
+    script.collect([write(tmp_path / "runs" / "a"), write(tmp_path / "runs" / "b", overrides=["precision=bf16"])])
+    assert set(files_of(tmp_path)) == {"digits_debug-seed0", "digits_debug-bf16-seed0"}
+    rows = importlib.import_module("split_rows")
+    assert {row.variant: len(row.files) for row in rows.rows(script.collected())} == {"": 1, "bf16": 1}
+
+
+def test_another_run_is_not_written_over_unless_it_lacks_a_link(script, write, tmp_path, capsys):
+    link = importlib.import_module("split_fixture").LINK
+    first = write(tmp_path / "runs" / "a")
+    other = write(tmp_path / "runs" / "b", run={"started": "2026-03-01T00:00:00+00:00"})
+    measured = write(tmp_path / "runs" / "c", run={"started": "2026-04-01T00:00:00+00:00"}, results={"link": link})
+
+    def started():
+        return files_of(tmp_path)["digits_debug-seed0"]["run"]["started"][:7]
+
+    script.collect([first, first, other])
+    assert started() == "2026-02"
+    assert f"left out: {other} has the settings of another run" in capsys.readouterr().out
+    script.collect([measured])
+    assert started() == "2026-04"
+    script.collect([first])
+    assert started() == "2026-04"
+
+
+def test_a_run_that_lacks_newer_keys_is_compared_by_their_defaults(script, write, tmp_path):
+    run = write(tmp_path / "runs" / "a")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    del config["network"]["model"]["depthwise_neurons"], config["upload"]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    script.collect([run])
+    (file,) = script.collected()
+    assert file["variant"] == ""
+    assert file["config"]["upload"] == {"jpeg_quality": 90}
+
+
+def test_results_of_an_older_configuration_are_named_and_left_out(script, write, tmp_path, capsys):
+    script.collect([write(tmp_path / "runs" / "a"), write(tmp_path / "runs" / "b", seed=1)])
+    path = tmp_path / "neucodex/results/digits_debug-seed0.json"
+    file = json.loads(path.read_text())
+    file["config"]["network"]["training"]["lr"] = 0.123  # what the shipped file said then
+    path.write_text(json.dumps(file))
+    assert [one["run"]["seed"] for one in script.collected()] == [1]
+    said = capsys.readouterr().out
+    assert f"left out: {path} differs from neucodex/digits_debug in network.training.lr" in said
+
+
+def test_results_of_an_older_version_have_to_be_made_again(script, write, tmp_path, capsys):
+    script.collect([write(tmp_path / "runs" / "a", results={"modes": None})])
+    assert "has results of an older version: run it again" in capsys.readouterr().out
+    assert not files_of(tmp_path)
+
+
 @pytest.mark.parametrize("change", ["network.training.epochs=9", "data.split_seed=7"])
 def test_a_run_with_other_settings_than_the_shipped_ones_is_left_out(script, write, tmp_path, capsys, change):
     script.collect([write(tmp_path / "runs" / "a", overrides=[change])])
@@ -146,22 +238,56 @@ def test_ecc_snn_joins_on_the_same_data(script, write, tmp_path):
     text = (tmp_path / "neucodex/README.md").read_text()
     part = file["results"]["execution"][-1]["sets"]["all"]
     radio = {row["name"]: row["value"] for row in file["results"]["costs"]}["radio energy per uploaded image"]
-    assert cells(text, "| ECC-SNN |")[0][3] == f"{100 * part['chosen']['accuracy']:.2f}"
+    assert cells(text, "| ECC-SNN |")[0][4] == f"{100 * part['chosen']['accuracy']:.2f}"
+    profile, framing, image = load_profile("edge_45nm_wifi"), FRAMING["upload"], file["results"]["image_bytes"]["jpeg"]
+    headers = 40 * np.ceil((image + framing.first_up.value) / 1460)
+    around = {"bytes_up": framing.first_up.value + headers, "bytes_down": framing.answer_down.value + 40}
+    radio += radio_energy_mj(profile, **around).value
     device = part["edge_only"]["energy_mj"] + part["chosen"]["upload_rate"] * radio
-    assert cells(text, "| ECC-SNN |")[1][1] == f"{device:.4g}"
+    assert cells(text, "| ECC-SNN |")[1][1:3] == ["some uploads", f"{device:.4g}"]
     assert "ECC-SNN's row differs" in text
 
 
 @pytest.mark.parametrize(
-    ("decide", "wire"), [("edge_head", "70 (edge_exit_head)"), ("cloud_logits", "210 (speculative)")]
+    ("system", "decide", "wire"),
+    [
+        ("neucodex", "edge_head", ["-", "70"]),
+        ("neucodex", "cloud_logits", ["-", "90", "210"]),
+        ("spikebottlenet", "cloud_logits", ["210"]),
+    ],
 )
-def test_wire_bytes_are_those_of_the_mode_that_decides(script, write, tmp_path, decide, wire):
-    link = importlib.import_module("split_fixture").LINK
-    script.collect([write(tmp_path / "runs" / "a", results={"link": link}, overrides=[f"exit.decide={decide}"])])
+def test_wire_bytes_are_those_of_the_mode_of_their_row(script, write, tmp_path, system, decide, wire):
+    link = [dict(row) for row in importlib.import_module("split_fixture").LINK]
+    link[0]["bytes"] = link[0]["bytes"] | {"wire_up": 90.0}
+    results = {"results": {"link": link}, "overrides": [f"exit.decide={decide}"]}
+    script.collect([write(tmp_path / "runs" / "a", system, **results)])
     files = script.collected()
     tables, rows = (importlib.import_module(name) for name in ("split_tables", "split_rows"))
-    every, chosen = cells("\n".join(tables.bytes_table(rows.rows(files))), "| NeuCODEX")
-    assert (every[11], chosen[11]) == ("-", wire)
+    assert [row[9] for row in cells("\n".join(tables.bytes_table(rows.rows(files))), "| ")[2:]] == wire
+
+
+def test_hours_leave_out_measured_links(script, write, tmp_path):
+    tables = importlib.import_module("split_tables")
+    script.collect([write(tmp_path / "runs" / "a")])
+    (file,) = script.collected()
+    stage = file["run"]["stages"][0]
+    file["run"]["stages"] = [
+        stage | {"name": name, "key": name, "seconds": seconds}
+        for name, seconds in (("network", 7200.0), ("stream", 9e4))
+    ]
+    assert "; 2.0 h with 2 thread(s)" in tables.describe([file])
+
+
+def test_the_page_says_that_recipes_were_not_searched_alike(script, write, tmp_path):
+    script.collect([write(tmp_path / "runs" / system, system) for system in ("neucodex", "bottlenet")])
+    script.write_tables()
+    text = (tmp_path / "neucodex/README.md").read_text()
+    spiking, artificial = (
+        f"{load_config(name).network.training.lr:g}"
+        for name in ("neucodex/digits_debug", "baselines/bottlenet_digits_debug")
+    )
+    assert f"Recipes were not searched alike: the learning rate of the spiking networks ({spiking})" in text
+    assert f"that of BottleNet and BottleNet++ ({artificial})" in text
 
 
 def test_figures_are_the_same_bytes_for_the_same_results(script, write, tmp_path):
@@ -178,8 +304,10 @@ def test_the_pareto_front(script):
     rows = importlib.import_module("split_rows")
 
     def row(label, *figures):
-        keys = ("accuracy", "payload_bytes", "device_energy_mj", "latency_speculative_ms")
-        return rows.Row("neucodex", label, "", [], "cut", "chosen", [dict(zip(keys, figures, strict=True))])
+        keys = ("accuracy", "payload_bytes", "device_energy_mj", "latency_ms")
+        return rows.Row(
+            "neucodex", label, "", [], "cut", "chosen", "lock_step", [dict(zip(keys, figures, strict=True))]
+        )
 
     found = rows.pareto(
         [row("a", 0.9, 10, 1, 1), row("b", 0.8, 10, 1, 1), row("c", 0.8, 9, 1, 1), row("d", 0.9, 10, 1, 1)]
@@ -229,7 +357,7 @@ def test_the_factors_of_less_data_multiply(script, write, published, tmp_path):
     rows = importlib.import_module("split_rows")
     script.collect([write(tmp_path / "runs" / "a")])
     row = rows.rows(script.collected())[-1]
-    factors = published._factors(row.files[0], "chosen")
+    factors = published._factors(row.files[0], "chosen", row.mode)
     assert factors[0] == 32
     assert np.prod(factors) == pytest.approx(row.mean("times_fp32"))
 
@@ -242,7 +370,7 @@ def test_a_budget_that_the_published_saving_leaves(script, write, published, tmp
     uncut = {"work": whole, "all_timesteps": {"device_energy_mj": 0.9}}
     cut = {"work": {"edge": part}, "stops": [0, 0, 0, 100]}
     script.collect([write(tmp_path / "runs" / "a", results={"uncut": uncut, "cut": cut})])
-    text = "\n".join(published.neucodex_lines(rows.rows(script.collected())[-1]))
+    text = "\n".join(published.neucodex_lines(rows.rows(script.collected())[-1], "exit head"))
     assert "Before the cut lie 1% of the uncut network's arithmetic energy" in text
     left = 0.09 - 0.009
     assert f"That leaves {left:.3g} mJ for the radio, {left / 2.3217e-3:.3g} bytes" in text

@@ -35,6 +35,7 @@ def test_a_small_image_is_refused():
         build_model("vgg16", num_classes=2, image_size=16)
 
 
-def test_event_frames_are_refused(images):
-    with pytest.raises(ValueError, match=r"expected images \[N, 3, 32, 32\]$"):
-        build_model("vgg16", num_classes=2, width=0.1)(images.unsqueeze(0))
+def test_more_event_frames_than_channels_allow_are_refused(images):
+    model = build_model("vgg16", num_classes=2, width=0.1)
+    with pytest.raises(ValueError, match=r"expected .*\[N, 3, 32, 32\]"):
+        model(torch.stack([images, images]))

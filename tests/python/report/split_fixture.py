@@ -114,10 +114,11 @@ def make_counts(spiking: bool) -> dict[str, Any]:
 
     def work(share: float, layers: tuple[str, ...]) -> dict[str, Any]:
         if not spiking:
-            return {"synops": [0.0], "macs": [2e6 * share], "parameters": int(8e4 * share)}
+            return {"synops": [0.0], "macs": [2e6 * share], "dense": [2e6 * share], "parameters": int(8e4 * share)}
         return {
             "synops": [5e5 * share * t / STEPS for t in range(1, STEPS + 1)],
             "macs": [55296.0] * STEPS,
+            "dense": [2e6 * share * t for t in range(1, STEPS + 1)],
             "firing_rates": {layer: 0.3 / (i + 1) for i, layer in enumerate(layers)},
             "uncounted": [],
             "parameters": int(8e4 * share),

@@ -81,7 +81,7 @@ def test_the_networks_table_has_the_loss_with_its_interval(run: Run) -> None:
         "Uncut, on the edge, all timesteps",
         "Uncut, on the edge, early exit",
         "NeuCODEX, all timesteps",
-        "NeuCODEX, early exit",
+        "NeuCODEX, early exit, exit head",
     ]
     assert head[5:] == ["Payloadmeasured", "Device energymodelled"]
     interval, chosen = run.results["loss"]["chosen"], run.results["cut"]["chosen"]
@@ -97,9 +97,10 @@ def test_the_networks_table_has_the_loss_with_its_interval(run: Run) -> None:
 def test_the_payload_is_compared_with_every_yardstick(run: Run) -> None:
     _, size, *rows = rows_of(payload_table(run))
     payload = run.results["payload"]
-    assert size[1:] == [f"{payload[at]['bytes']:.4g} B" for at in ("all_timesteps", "chosen")]
+    sizes = [payload["all_timesteps"], *payload["by_mode"].values()]
+    assert size[1:] == [f"{each['bytes']:.4g} B" for each in sizes]
     for row, key in zip(rows, ("fp32", "one_bit", "wire_one_bit", "jpeg", "png"), strict=True):
-        assert row[1:] == [f"{payload[at]['times_smaller_than'][key]:,.1f}×" for at in ("all_timesteps", "chosen")]
+        assert row[1:] == [f"{each['times_smaller_than'][key]:,.1f}×" for each in sizes]
 
 
 def test_the_split_point_the_ablation_and_the_work(run: Run) -> None:
@@ -120,11 +121,35 @@ def test_costs_have_units_provenance_and_meaning(run: Run) -> None:
         "Uncut, on the edge, all timesteps",
         "NeuCODEX, all timesteps",
         "Uncut, on the edge, early exit",
-        "NeuCODEX, early exit",
+        "NeuCODEX, early exit, exit head",
     ]
-    assert rows[0][0] == "Device energy modelled" + "edge operations and radio"
-    lock_step = run.results["cut"]["chosen"]["latency_lock_step_ms"]
-    assert rows[-1][-1] == f"{lock_step:.4g} ms"
+    assert rows[0][0] == "Device energy modelled" + "edge operations and radio, all framing included"
+    assert rows[-1][-1] == f"{run.results['cut']['chosen']['latency_ms']:.4g} ms"
+
+
+def test_each_mode_of_early_exit_has_a_row_and_figures_of_its_own(tmp_path: Path) -> None:
+    path = write_split_run(tmp_path / "run", overrides=["exit.decide=cloud_logits"])
+    found = load_run(path)
+    modes = found.results["cut"]["by_mode"]
+    assert list(modes) == ["lock_step", "speculative"]
+    rows = {row[0]: row[1:] for row in rows_of(networks_table(found))}
+    named = {"lock_step": "lock-step", "speculative": "speculative"}
+    for mode, name in named.items():
+        row = rows[f"NeuCODEX, early exit, {name}"]
+        assert row[-2:] == [f"{modes[mode]['payload_bytes']:.4g} B", f"{modes[mode]['device_energy_mj']:.4g} mJ"]
+    head, *costs = rows_of(split_costs_table(found))
+    latencies = dict(zip(head, costs[-1], strict=True))
+    sizes = dict(
+        zip(
+            *[[re.sub("measured$", "", cell) for cell in row] for row in rows_of(payload_table(found))[:2]], strict=True
+        )
+    )
+    together = {row[0]: row for row in rows_of(systems_table(group_runs([found])))}
+    for mode, name in named.items():
+        assert latencies[f"NeuCODEX, early exit, {name}"] == f"{modes[mode]['latency_ms']:.4g} ms"
+        assert sizes[f"Early exit, {name}"] == f"{modes[mode]['payload_bytes']:.4g} B"
+        assert any(key.startswith(f"NeuCODEX, {name}") for key in together)
+        assert f"{modes[mode]['latency_ms']:.4g} ms ({name})" in " ".join(split_summary(found))
 
 
 @pytest.mark.parametrize(("text", "origin"), [("measured: x", "measured"), ("guessed: x", "unstated"), (3, "unstated")])

@@ -150,7 +150,7 @@ def test_edge_only_takes_the_local_network_or_the_head() -> None:
     with agent(cloud, ExitMode.EDGE_ONLY, edge={"exit_head": True, "local": local}) as edge:
         by_network = edge.process(image_of(5))
     assert (by_head.label, by_head.timesteps, by_head.edge_timesteps) == (21, *(head_timesteps(5, 0.8),) * 2)
-    assert (by_network.label, by_network.edge_timesteps) == (20, 0)
+    assert (by_network.label, by_network.timesteps, by_network.edge_timesteps) == (20, 5, 5)
     assert {by_head.source, by_network.source} == {Source.EDGE}
     assert by_head.attempts == by_head.message_bytes_up == 0
     assert cloud.streams == []
