@@ -11,6 +11,7 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 from split_rows import SYSTEMS, Row, pareto
+from split_tables import MODES
 
 # Mid tones that can be told apart without colour vision, with a mark each (the palette of the report).
 STYLES = dict(
@@ -52,7 +53,7 @@ def _panel(panel: plt.Axes, point: str, rows: Sequence[Row]) -> None:
         mark = MARKS[channels.index(config["unit"]["channels"]) % len(MARKS)]
         accuracy, payload = row.values("accuracy"), row.values("payload_bytes")
         exits = row.at == "chosen"
-        label = f"{config['unit']['channels']} channels" + (", early exit" if exits else "")
+        label = f"{config['unit']['channels']} channels" + (f", early exit, {MODES[row.mode]}" if exits else "")
         panel.errorbar(
             statistics.mean(payload),
             100 * statistics.mean(accuracy),
@@ -110,7 +111,15 @@ def front(found: Sequence[Row], path: Path) -> Path | None:
         panel.grid(alpha=0.25)
     panels[0].set_ylabel("accuracy (%)")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=8)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=len(labels),
+        fontsize=8,
+        title="filled: on the front of all four",
+        title_fontsize=8,
+    )
     return _save(figure, path)
 
 

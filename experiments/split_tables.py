@@ -19,6 +19,8 @@ MODES = {
     "speculative": "speculative",
 }
 """Modes of `eccsnn.costs.timesteps` as tables call them; ECC-SNN has none of them."""
+LINK_MODES = {"edge_only": "edge only", "upload_image": "image upload"}
+"""Modes of a measured link that are no mode of the cost model."""
 
 
 def spread(values: Sequence[float], scale: float = 1, digits: int | None = None) -> str:
@@ -87,9 +89,9 @@ def _recipes(files: Sequence[File]) -> str:
         return ""
     spiking = rates(("neucodex", "spikebottlenet", "edge_only"))
     return (
-        f" Recipes were not searched alike: the learning rate of the spiking networks ({spiking or 'no run here'}) comes from short "
-        f"trials on validation data, that of BottleNet and BottleNet++ ({artificial}) and of the cloud's network is a usual one that was not "
-        "searched, so that their accuracy may be below what they can reach."
+        " Recipes were not searched alike: learning rates were tried in short runs for spiking networks alone"
+        f"{f' (here {spiking})' if spiking else ''}; BottleNet and BottleNet++ ({artificial}) had no such trials, so that their accuracy may "
+        "be below what they can reach."
     )
 
 
@@ -150,9 +152,9 @@ def ablation_table(found: Sequence[Row]) -> list[str]:
     if row is None:
         return []
     modes = [other for other in found if other.at == "chosen"]
-    how = f" in the mode {mode_name(modes[0])}" if modes else ""
+    how = f"mode {mode_name(modes[0])}, " if modes else ""
     lines = [
-        f"Compression x early exit{how}, {SYSTEMS[row.system]}, {row.network}; without compression the uncut network's spikes cross at the same",
+        f"Compression x early exit, {how}{SYSTEMS[row.system]}, {row.network}; without compression the uncut network's spikes cross at the same",
         "split point at one bit each:",
         "",
         "| compression | early exit | seeds | accuracy % | timesteps | payload B | device energy mJ |",
@@ -193,7 +195,7 @@ def link_table(found: Sequence[Row]) -> list[str]:
             steps = [] if mode == "upload_image" else [one["timesteps"]["needed"] for one in members]
             wire = [one["bytes"]["wire_up"] for one in members if one["bytes"]["wire_up"] is not None]
             lines.append(
-                f"| {SYSTEMS[row.system]} | {mode} | {shape} | {len(members)} x {members[0]['images']} "
+                f"| {SYSTEMS[row.system]} | {LINK_MODES.get(mode) or MODES[mode]} | {shape} | {len(members)} x {members[0]['images']} "
                 f"| {spread([one['latency_ms']['median'] for one in members], 1, 1)} | {spread([one['latency_ms']['p95'] for one in members], 1, 1)} "
                 f"| {spread(trips, 1, 2)} | {spread(steps, 1, 2)} "
                 f"| {spread([one['bytes']['payload_up'] for one in members], 1, 0)} | {spread(wire, 1, 0)} "
@@ -202,8 +204,8 @@ def link_table(found: Sequence[Row]) -> list[str]:
     if not lines:
         return []
     return [
-        "Measured over a link between two processes (gRPC over TCP), by mode; `edge_only` is the uncut network, `upload_image` a JPEG of the",
-        "image. BottleNet and BottleNet++ have no such stream, and ECC-SNN's link is in its own tables:", "",
+        "Measured over a link between two processes (gRPC over TCP), by mode; edge only is the uncut network, image upload a JPEG to a",
+        "cloud that computes the whole cut network. BottleNet and BottleNet++ have no such stream, and ECC-SNN's link is in its own tables:", "",
         "| system | mode | link | seeds x images | median ms | 95th percentile ms | round trips | timesteps | payload B | wire B up | timesteps wasted | lost |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         *lines, "",
@@ -220,14 +222,14 @@ def variants_table(found: Sequence[Row], system: str) -> list[str]:
         return row.files[0]["results"]["split"]["point"], row.mean("payload_bytes") or 0.0
 
     lines = [
-        f"All settings of {SYSTEMS[system]} that were run, by split point and payload:",
+        f"All settings of {SYSTEMS[system]} that were run, by split point and payload; in brackets what differs from the shipped ones:",
         "",
         "| cut | rate weight | operating point | mode | seeds | accuracy % | loss pp [95%] | payload B | times smaller than fp32 | device energy mJ |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in sorted(mine, key=place):
         lines.append(
-            f"| {row.network} | {row.files[0]['config']['finetune']['rate_weight']:g} "
+            f"| {row.network}{f' ({row.variant})' if row.variant else ''} | {row.files[0]['config']['finetune']['rate_weight']:g} "
             f"| {row.label.split(', ')[-1] if ', ' in row.label else 'all timesteps'} | {mode_name(row)} | {len(row.files)} | {spread(row.values('accuracy'), 100, 2)} "
             f"| {loss(row)} | {spread(row.values('payload_bytes'))} | {spread(row.values('times_fp32'))} | {spread(row.values('device_energy_mj'))} |"
         )
@@ -287,7 +289,13 @@ def section(found: Sequence[Row], system: str, figures: Sequence[str]) -> list[s
     lines = [f"## {_data(files)}", "", describe(files), ""]
     if absent:
         lines += [f"No results yet: {', '.join(absent)}.", ""]
-    lines += [*bytes_table(main), "", *cost_table(main), ""]
+    lines += ["Accuracy and bytes of an image; every row is of the one mode that it names:", "", *bytes_table(main), ""]
+    lines += [
+        'Energy and latency of an image, modelled; "against" and "times less" compare device energies:',
+        "",
+        *cost_table(main),
+        "",
+    ]
     if any(row.system == "ecc_snn" for row in main):
         lines += [
             "ECC-SNN's row differs: it learns its classes one task after the other (all classes, after the last update), has another network "

@@ -1,6 +1,5 @@
 """The script that measures early exit runs, and the committed page shows what its committed files say."""
 
-import ast
 import importlib.util
 import json
 import sys
@@ -72,11 +71,27 @@ def test_the_cost_model_has_the_committed_framing(framing) -> None:
     assert FRAMING["all_timesteps"] == FRAMING["edge_exit_head"] == FRAMING["speculative"]
 
 
-def test_a_quick_measurement_of_framing(framing, monkeypatch, capsys) -> None:
+def test_framing_follows_from_bytes_on_the_wire(framing) -> None:
+    """A first packet has 60 bytes around it, each further one 50, an early end takes 20; an answer is 9 + 55."""
+
+    def row(steps: int) -> dict:
+        up = 64 * steps + 60 + 50 * (steps - 1) + (20 if steps < 4 else 0)
+        sizes = {"payload_up": 64.0 * steps, "wire_up": float(up), "wire_down": 64.0 * steps}
+        return {"mode": "lock_step", "bytes": sizes}
+
+    (found,) = framing.constants([row(steps) for steps in (1, 2, 3, 4)]).values()
+    assert found == pytest.approx({"first_up": 60, "further_up": 50, "answer_down": 55, "end_up": 20})
+
+
+def test_a_quick_measurement_of_framing(framing, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PYTHONPATH", ":".join(path for path in sys.path if path))
-    framing.main(["--quick"])
-    last = capsys.readouterr().out.splitlines()[-3:]
-    for line in last:
-        mode, _, sizes = line.partition(" ")
-        given = FRAMING["upload" if mode == "upload_image" else mode].first_up.value
-        assert abs(ast.literal_eval(sizes)["first_up"] - given) < 40, line
+    framing.main(["--quick", "--out", str(tmp_path / "framing.json")])
+    record = json.loads((tmp_path / "framing.json").read_text())
+    assert "benchmarks/framing.py" in record["command"]
+    assert len(record["rows"]) == 9
+    for row in record["rows"]:
+        if row["mode"] != ExitMode.UPLOAD_IMAGE:
+            assert row["timesteps"]["needed"] == row["timesteps"]["sent"] == row["timesteps_set"]
+        # HTTP/2 comes on top of the messages
+        assert row["bytes"]["payload_up"] < row["bytes"]["message_up"] < row["bytes"]["wire_up"]
+        assert row["bytes"]["message_down"] < row["bytes"]["wire_down"]
