@@ -1,8 +1,8 @@
 """The memory of a learning device: samples and exact statistics in one file that loses nothing it has acknowledged.
 
-A sample that `DeviceMemory.add` has returned a number for is at every later moment, also after kill -9, in exactly one of
-three places: pending, in the statistics, or set aside (a check has refused it). Samples and statistics lie in one SQLite
-file, so that moving from one to the other is one transaction. Format and policy: docs/collaborative.md.
+A sample that `DeviceMemory.add` has returned a number for is at every later moment, also after kill -9, in exactly one
+of three places: pending, in the statistics, or set aside (a check has refused it). Samples and statistics lie in one
+SQLite file, so that moving from one to the other is one transaction. Format and policy: docs/incremental.md.
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ class DeviceMemory:
         ((first,),) = self._database.rows("SELECT min(sequence) FROM pending")
         if first is not None and first <= self._through:
             raise CheckpointError(
-                f"{self._database.path}: sample {first} is pending, but the statistics claim all up to {self._through}; "
-                "the file was changed by something else. Begin with a new one or a copy"
+                f"{self._database.path}: sample {first} is pending, but the statistics claim all up to {self._through}"
+                "; the file was changed by something else. Begin with a new one or a copy"
             )
 
     # --- reading ------------------------------------------------------------------------------------------------
@@ -214,7 +214,9 @@ class DeviceMemory:
             for row, label in zip(rows, ids.tolist(), strict=True):
                 counts = row.tobytes()
                 crc = _crc(label, counts)
-                done = connection.execute("INSERT INTO pending (label, counts, crc) VALUES (?, ?, ?)", (label, counts, crc))
+                done = connection.execute(
+                    "INSERT INTO pending (label, counts, crc) VALUES (?, ?, ?)", (label, counts, crc)
+                )
                 assert done.lastrowid is not None  # an INSERT has one
                 numbers.append(done.lastrowid)
         return numbers

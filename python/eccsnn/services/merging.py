@@ -58,7 +58,7 @@ class MergedStatistics:
         class_ids: Collection[int] | None = None,
         max_edges: int = 256,
         max_samples: int = 1 << 22,
-        max_push_bytes: int = 4 << 20,
+        max_push_bytes: int = wire.MAX_STATISTICS_BYTES,
         max_bytes: int = 1 << 31,
     ) -> None:
         if max_edges < 1 or max_samples < 1 or max_push_bytes < 1:
@@ -82,8 +82,8 @@ class MergedStatistics:
         ((self._version, found),) = self._database.rows("SELECT version, source FROM state")
         if found != source:
             raise CheckpointError(
-                f"{self._database.path} holds statistics of {found!r}, expected those of {source!r}; another trunk needs "
-                "another file"
+                f"{self._database.path} holds statistics of {found!r}, expected those of {source!r}; another trunk "
+                "needs another file"
             )
         self._total = self._empty.copy()
         self._held: dict[str, tuple[int, bytes]] = {}
@@ -93,6 +93,11 @@ class MergedStatistics:
                 self._total.merge(self._contribution(edge_id))
             except (CheckpointError, ValueError) as error:
                 raise CheckpointError(f"{self._database.path}: the statistics of {edge_id!r}: {error}") from None
+
+    @property
+    def max_push_bytes(self) -> int:
+        """Largest contribution, in bytes of its state file."""
+        return self._max_push_bytes
 
     @property
     def version(self) -> int:
@@ -193,11 +198,13 @@ class MergedStatistics:
         shape, expected = (given.features, given.max_count), (self._empty.features, self._empty.max_count)
         if shape != expected:
             raise RequestError(
-                pb.ERROR_CODE_SHAPE_MISMATCH, f"the statistics are of (features, max_count) {shape}; expected {expected}"
+                pb.ERROR_CODE_SHAPE_MISMATCH,
+                f"the statistics are of (features, max_count) {shape}; expected {expected}",
             )
         if (samples := int(given.samples.sum())) > self._max_samples:
             raise RequestError(
-                pb.ERROR_CODE_BAD_PAYLOAD, f"the statistics are of {samples} samples; expected at most {self._max_samples}"
+                pb.ERROR_CODE_BAD_PAYLOAD,
+                f"the statistics are of {samples} samples; expected at most {self._max_samples}",
             )
         unknown = () if self._class_ids is None else sorted(set(given.classes) - self._class_ids)
         if unknown:
@@ -216,6 +223,22 @@ class MergedStatistics:
                 "INSERT OR REPLACE INTO contributions VALUES (?, ?, ?, ?)", (edge_id, sequence, sha256, data)
             )
             connection.execute("UPDATE state SET version = ?", (self._version + 1,))
+
+
+def refuse_push(raw: bytes) -> bytes:
+    """The answer to a push where nothing is merged."""
+    return pb.PushStatisticsResponse(error=wire.error_detail(_unsupported())).SerializeToString()
+
+
+def refuse_fetch(raw: bytes) -> bytes:
+    """The answer to a request for statistics where nothing is merged."""
+    return pb.FetchStatisticsResponse(error=wire.error_detail(_unsupported())).SerializeToString()
+
+
+def _unsupported() -> RequestError:
+    return RequestError(
+        pb.ERROR_CODE_UNSUPPORTED_PAYLOAD, "this cloud merges no statistics; start it with `eccsnn serve --merge FILE`"
+    )
 
 
 def _internal(error: Exception) -> pb.ErrorDetail:

@@ -1,4 +1,4 @@
-"""Messages that carry the statistics of edges that learn; what a state file's bytes mean is for `eccsnn.incremental`."""
+"""Messages with the statistics of edges that learn; what a state file's bytes mean is for `eccsnn.incremental`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from google.protobuf.message import DecodeError, Message
 from eccsnn.errors import MessageError
 from eccsnn.transport.messages import MAX_NAME_CHARS, RequestError, code_name
 from eccsnn.transport.proto.eccsnn.v1 import cloud_pb2 as pb
+
+MAX_STATISTICS_BYTES = 16 << 20
+"""Default limit of the statistics in a message: 2048 features and 900 classes."""
 
 MAX_SEQUENCE = 2**63 - 1
 """Largest sequence number: that of a signed 64-bit column."""

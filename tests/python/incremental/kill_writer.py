@@ -1,4 +1,4 @@
-"""Kills a process that writes into a device's memory, again and again; started by test_memory.py as a process of its own.
+"""Kills a process that writes into a device's memory, again and again; test_memory.py starts it as a process.
 
 It loads eccsnn once and forks writers, so that hundreds of kills take seconds. Prints JSON: what was seen.
 """
@@ -82,10 +82,13 @@ def check(path: Path, acknowledged: int, expected: CountStatistics, counted: int
         assert numbers.tolist() == list(range(through + 1, last + 1))
         for number, row, label in zip(numbers, rows, labels, strict=True):
             wanted, wanted_label = sample(int(number))
-            assert (row == wanted[0]).all() and label == wanted_label[0]
+            assert (row == wanted[0]).all()
+            assert label == wanted_label[0]
         for number, row, label in zip(*memory.exemplars_of(), strict=True):
             wanted, wanted_label = sample(int(number))
-            assert number <= through and (row == wanted[0]).all() and label == wanted_label[0]
+            assert number <= through
+            assert (row == wanted[0]).all()
+            assert label == wanted_label[0]
         assert len(memory.exemplars_of()[0]) == sum(min(EXEMPLARS, n) for n in expected.samples)
         return last, through, len(numbers)
 

@@ -56,7 +56,8 @@ def test_samples_wait_and_are_learnt_once_over_restarts(tmp_path: Path, max_coun
         assert (memory.version, memory.through, memory.pending, memory.last_sequence) == (1, 4, 2, 6)
         numbers, waiting, ids = memory.pending_samples()
         assert numbers.tolist() == [5, 6]
-        assert (waiting == rows[4:6]).all() and (ids == labels[4:6]).all()
+        assert (waiting == rows[4:6]).all()
+        assert (ids == labels[4:6]).all()
         assert memory.add(rows[6:], labels[6:]) == [7, 8, 9, 10]
         assert memory.absorb() == 6
         assert memory.absorb() == 0
@@ -108,10 +109,12 @@ def test_exemplars_do_not_depend_on_batches(tmp_path: Path) -> None:
                 memory.accept(proposal)
             found.append(memory.exemplars_of())
             one = memory.exemplars_of(label=2)
-            assert len(one[0]) == 4 and set(one[2].tolist()) == {2}
+            assert len(one[0]) == 4
+            assert set(one[2].tolist()) == {2}
     numbers, kept, ids = found[0]
     assert len(numbers) == 12
-    assert (kept == rows[numbers - 1]).all() and (ids == labels[numbers - 1]).all()
+    assert (kept == rows[numbers - 1]).all()
+    assert (ids == labels[numbers - 1]).all()
     assert all((a == b).all() for a, b in zip(*found, strict=True))
 
 
@@ -149,9 +152,14 @@ def test_a_full_file_keeps_what_was_acknowledged(tmp_path: Path) -> None:
     made = CountStatistics(size, MAX_COUNT)
     with DeviceMemory(tmp_path / "m.db", size, MAX_COUNT, max_bytes=4 << 20) as memory:
         acknowledged = 0
-        with pytest.raises(StorageError, match="full"):
+
+        def fill() -> None:
+            nonlocal acknowledged
             while True:
                 acknowledged += len(memory.add(np.repeat(rows, 50, axis=0), [1] * 50))
+
+        with pytest.raises(StorageError, match="full"):
+            fill()
         assert acknowledged == memory.pending == memory.last_sequence > 0
         memory.absorb()  # makes room again
         memory.add(rows, [2])
