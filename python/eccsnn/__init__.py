@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from eccsnn.experiments import LoadedRun, LoadedSplit
+    from eccsnn.experiments.load import Loaded
 
 __version__ = "0.1.0"
 
@@ -34,8 +34,10 @@ _PARTS = (
 )
 
 
-def load(run: Path | str, *, device: str | None = None, precision: str | None = None) -> LoadedRun | LoadedSplit:
-    """Opens a finished run: `model`, `predict(images)`, `init_state` and `step`; see `LoadedRun` and `LoadedSplit`.
+def load(run: Path | str, *, device: str | None = None, precision: str | None = None) -> Loaded:
+    """Opens a finished run: `model`, `predict(images)`, `init_state` and `step`.
+
+    See `LoadedRun` (ECC-SNN), `LoadedIncremental` (learners) and `LoadedSplit` in `eccsnn.experiments`.
 
     Args:
         run: Run directory, as printed by `eccsnn run`.

@@ -236,6 +236,10 @@ def serve(
     port: Annotated[int, typer.Option(help="TCP port; 0 takes a free one and prints it.", min=0, max=65535)] = 50051,
     tls_cert: Annotated[Path | None, typer.Option(help="Server certificate, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
+    merge: Annotated[
+        Path | None,
+        typer.Option(help="Of an incremental run: file in which the statistics of learning edges are added up."),
+    ] = None,
     device: Device = None,
     precision: Precision = None,
 ) -> None:
@@ -243,7 +247,16 @@ def serve(
     from eccsnn.experiments.live import serve_run
 
     keep_freed_memory()
-    serve_run(run, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, device=device, precision=precision)
+    serve_run(
+        run,
+        host=host,
+        port=port,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        merge=merge,
+        device=device,
+        precision=precision,
+    )
 
 
 @app.command()
@@ -271,6 +284,11 @@ def edge(
     ] = 5.0,
     tls_ca: Annotated[Path | None, typer.Option(help="Root certificate of the server, PEM.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write one JSON line an image here.")] = None,
+    update: Annotated[
+        Path | None,
+        typer.Option(help="Of an incremental run: file of the device's memory; it learns what the cloud has labelled."),
+    ] = None,
+    edge_id: Annotated[str, typer.Option(help="Name of this edge, where statistics are merged.")] = "edge",
     device: Device = None,
     precision: Precision = None,
 ) -> None:
@@ -290,6 +308,8 @@ def edge(
         timeout_s=timeout_s,
         tls_ca=tls_ca,
         out=out,
+        update=update,
+        edge_id=edge_id,
         device=device,
         precision=precision,
     )

@@ -35,3 +35,7 @@ class BenchmarkError(EccsnnError):
 
 class SpikePacketError(MessageError):
     """Bytes from outside are no packet, tables or file of the spike codec, or not the next packet of their stream."""
+
+
+class StorageError(EccsnnError):
+    """A database on this machine is full, in use by another process, or cannot be read or written."""

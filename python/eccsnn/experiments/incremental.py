@@ -1,6 +1,7 @@
 """The stages of a comparison of class-incremental learners and what each depends on.
 
     data -> cloud -> trunk -> features -> learner_NAME ... -> results
+                                       -> device: what `eccsnn edge --update` begins with
 
 The trunk and its features are shared by all learners; a learner that is added computes itself alone.
 """
@@ -20,16 +21,19 @@ from eccsnn.data import Scenario, Splits, build_scenario
 from eccsnn.errors import ConfigError
 from eccsnn.experiments import incremental_builds as builds
 from eccsnn.experiments.cloud import INFERENCE_CODE, MODEL, cloud_stage, training_inputs
+from eccsnn.experiments.incremental_load import HELD_OUT, SCHEMA, STATISTICS, write_device_files
 from eccsnn.experiments.incremental_schema import IncrementalConfig
 from eccsnn.experiments.live import load_splits
 from eccsnn.experiments.run import LOG, Run
 from eccsnn.experiments.stages import Artefact
 from eccsnn.incremental import metrics
 from eccsnn.incremental.registry import learner_info
+from eccsnn.training.checkpoint import write_json
 
 _BUILDS = ("experiments/cloud.py", "experiments/incremental_builds.py")
 _TRUNK_CODE = (*INFERENCE_CODE, "systems/ecc_snn.py", "systems/incremental.py", "incremental/pretraining.py", *_BUILDS)
 _FEATURE_CODE = (*INFERENCE_CODE, "costs", "incremental/counts.py", *_BUILDS)
+_DEVICE_CODE = (*_FEATURE_CODE, "incremental/statistics.py", "experiments/incremental_load.py")
 _LEARNER_CODE = (*INFERENCE_CODE, "costs", "incremental", "systems/incremental.py", *_BUILDS)
 
 BACKWARD_FACTOR = 2
@@ -51,7 +55,7 @@ def run_incremental(run: Run) -> dict[str, Any]:
     trunk = _trunk(run, splits, scenario, cloud)
     features = _features(run, splits, trunk)
     learners = {name: _learner(run, splits, scenario, name, features, trunk, cloud) for name in config.learners}
-    run.keep(trunk, MODEL, "trunk.safetensors")
+    _deploy(run, splits, scenario, trunk, features, cloud)
     counts = json.loads((features.path / "counts.json").read_text(encoding="utf-8"))
     results = {
         name: _result(config, splits, scenario, samples, counts, artefact.path) for name, artefact in learners.items()
@@ -127,6 +131,45 @@ def _features(run: Run, splits: Splits, trunk: Artefact) -> Artefact:
         inputs,
         _FEATURE_CODE,
         lambda folder, progress: builds.features(config, splits, trunk.path, folder),
+    )
+
+
+def _deploy(
+    run: Run, splits: Splits, scenario: Scenario, trunk: Artefact, features: Artefact, cloud: Artefact | None
+) -> None:
+    """Puts into the run directory what a device begins with, and the cloud that labels for it."""
+    config: IncrementalConfig = run.config
+    layers = list(config.trunk.layers)
+    device = run.stage(
+        "device",
+        {"data": splits.fingerprint, "features": features.key, "classes": scenario.tasks[0], "layers": layers},
+        _DEVICE_CODE,
+        lambda folder, progress: write_device_files(
+            folder,
+            splits,
+            scenario.tasks[0],
+            trunk.path / MODEL,
+            features.path / builds.FEATURES,
+            layers,
+            features.key,
+        ),
+    )
+    run.keep(trunk, MODEL, "trunk.safetensors")
+    if cloud is not None:
+        run.keep(cloud, MODEL, "cloud.safetensors")
+    for name in (STATISTICS, HELD_OUT):
+        run.keep(device, name, name)
+    write_json(
+        run.path / "deployment.json",
+        {
+            "schema": SCHEMA,
+            "class_names": list(splits.class_names),
+            "image_size": splits.image_shape[-1],
+            "mean": list(splits.mean),
+            "std": list(splits.std),
+            "layers": layers,
+            "source": features.key,
+        },
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 from eccsnn.data import Splits, load_dataset
 from eccsnn.errors import ConfigError
-from eccsnn.experiments import split_live
-from eccsnn.experiments.load import LoadedRun, load
+from eccsnn.experiments import incremental_live, split_live
+from eccsnn.experiments.incremental_load import LoadedIncremental
+from eccsnn.experiments.load import Loaded, LoadedRun, load
 from eccsnn.experiments.schema import Config, validate
 from eccsnn.experiments.split_load import LoadedSplit
 from eccsnn.services.cloud import run_cloud
@@ -70,28 +72,40 @@ def serve_run(
     port: int,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
+    merge: Path | None = None,
     device: str | None = None,
     precision: str | None = None,
 ) -> None:
     """Serves a run's cloud model until SIGTERM or SIGINT; blocks.
 
+    `merge` is the file in which the statistics of edges that learn are kept and added up; it takes an incremental run.
+
     Raises:
-        ConfigError: Only one of the TLS files is given, or they do not load.
+        ConfigError: Only one of the TLS files is given, they do not load, or the run has nothing to merge or to serve.
         EccsnnError: The address cannot be bound.
     """
     if (tls_cert is None) != (tls_key is None):
         raise ConfigError("one of --tls-cert and --tls-key is missing; give both, or neither to serve without TLS.")
     loaded = load(run, device=device, precision=precision)
-    if isinstance(loaded, LoadedSplit):
-        arguments = split_live.serve_arguments(loaded)
-    else:
-        arguments = serve_arguments(loaded)
-    run_cloud(**arguments, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key)
+    if merge is not None and not isinstance(loaded, LoadedIncremental):
+        raise ConfigError(f"--merge was given, but {run} is no incremental run: its edges have no statistics to merge.")
+    with contextlib.ExitStack() as stack:
+        merged = None
+        if isinstance(loaded, LoadedSplit):
+            arguments = split_live.serve_arguments(loaded)
+        elif isinstance(loaded, LoadedIncremental):
+            arguments = incremental_live.serve_arguments(loaded)
+            if merge is not None:
+                merged = stack.enter_context(contextlib.closing(incremental_live.open_merged(loaded, merge)))
+        else:
+            arguments = serve_arguments(loaded)
+        run_cloud(**arguments, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, merged=merged)
 
 
-def _of_ecc_snn(loaded: LoadedRun | LoadedSplit) -> LoadedRun:
-    if isinstance(loaded, LoadedSplit):
-        raise ConfigError(f"{loaded.path} is a run of {loaded.system}, expected one of ecc_snn.")
+def _of_ecc_snn(loaded: Loaded) -> LoadedRun:
+    if not isinstance(loaded, LoadedRun):
+        system = loaded.system if isinstance(loaded, LoadedSplit) else "incremental"
+        raise ConfigError(f"{loaded.path} is a run of {system}, expected one of ecc_snn.")
     return loaded
 
 
@@ -107,6 +121,8 @@ def edge_run(
     timeout_s: float = 5.0,
     tls_ca: Path | None = None,
     out: Path | None = None,
+    update: Path | None = None,
+    edge_id: str = "edge",
     device: str | None = None,
     precision: str | None = None,
 ) -> dict[str, Any]:
@@ -124,6 +140,8 @@ def edge_run(
         timeout_s: Seconds to wait for the cloud before the edge answers itself.
         tls_ca: PEM file with the certificates to trust; None speaks without TLS.
         out: File for one JSON line an image; None writes none.
+        update: File of the device's memory, with which an incremental run learns; it needs one.
+        edge_id: Name of this edge, for merging.
         device, precision: Of the edge's model; see `eccsnn.load`.
 
     Returns:
@@ -142,7 +160,31 @@ def edge_run(
             f"limit is {limit}, timeout_s {timeout_s}, threshold {threshold}; expected at least 1, above 0, a number."
         )
     loaded = load(run, device=device, precision=precision)
+    if (update is None) == isinstance(loaded, LoadedIncremental):
+        raise ConfigError(
+            f"--update FILE goes with an incremental run and only with one; {run} is {type(loaded).__name__}, and "
+            f"--update {'is missing' if update is None else 'was given'}."
+        )
     pixels, labels, names = _pictures(loaded, run, images, limit)
+    if isinstance(loaded, LoadedIncremental):
+        assert update is not None  # checked above
+        summary, results = incremental_live.learn_and_answer(
+            loaded,
+            pixels,
+            labels,
+            host=host,
+            port=port,
+            memory=update,
+            edge_id=edge_id,
+            threshold=threshold,
+            codec=codec,
+            timeout_s=timeout_s,
+            tls_ca=tls_ca,
+        )
+        rows = [describe(loaded, name, result) for name, result in zip(names, results, strict=True)]
+        if out is not None:
+            write_atomically(out, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        return summary | ({"files": rows} if images else {})
     if isinstance(loaded, LoadedSplit):
         summary, answers = split_live.answer(
             loaded,
@@ -171,7 +213,7 @@ def edge_run(
 
 
 def _pictures(
-    loaded: LoadedRun | LoadedSplit, run: Path, images: Sequence[Path], limit: int
+    loaded: Loaded, run: Path, images: Sequence[Path], limit: int
 ) -> tuple[Sequence[NDArray[np.uint8]], list[int] | None, list[str]]:
     """Pixels, labels (None for files) and names of the given files, or of test images."""
     if images:
@@ -197,7 +239,7 @@ def edge_options(loaded: LoadedRun, threshold: float | None = None) -> dict[str,
     }
 
 
-def describe(loaded: LoadedRun, name: str, result: EdgeResult) -> dict[str, Any]:
+def describe(loaded: LoadedRun | LoadedIncremental, name: str, result: EdgeResult) -> dict[str, Any]:
     """One image's result as JSON."""
     return {
         "image": name,

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from eccsnn import offload
 from eccsnn.data import ImageSet
 from eccsnn.experiments.deployment import deployment_schema, read_deployment
+from eccsnn.experiments.incremental_load import SCHEMA as INCREMENTAL_SCHEMA
+from eccsnn.experiments.incremental_load import LoadedIncremental
 from eccsnn.experiments.opened import OpenedRun
 from eccsnn.experiments.split_load import SCHEMA as SPLIT_SCHEMA
 from eccsnn.experiments.split_load import LoadedSplit
@@ -164,8 +166,12 @@ class LoadedRun(OpenedRun):
         )
 
 
-def load(path: Path | str, *, device: str | None = None, precision: str | None = None) -> LoadedRun | LoadedSplit:
-    """Opens a finished run: a `LoadedRun` of ECC-SNN, a `LoadedSplit` of all other systems.
+Loaded = LoadedRun | LoadedSplit | LoadedIncremental
+"""What `load` returns."""
+
+
+def load(path: Path | str, *, device: str | None = None, precision: str | None = None) -> Loaded:
+    """Opens a finished run: a `LoadedRun` of ECC-SNN, a `LoadedIncremental` of learners, else a `LoadedSplit`.
 
     Args:
         path: Run directory.
@@ -177,5 +183,9 @@ def load(path: Path | str, *, device: str | None = None, precision: str | None =
         ValueError: The precision is unknown.
         CheckpointError: It is no run, is not finished, or a file of it is broken.
     """
-    split = deployment_schema(Path(path) / "deployment.json") == SPLIT_SCHEMA
-    return (LoadedSplit if split else LoadedRun)(Path(path), device, precision)
+    kinds: dict[str, type[LoadedSplit | LoadedIncremental]] = {
+        SPLIT_SCHEMA: LoadedSplit,
+        INCREMENTAL_SCHEMA: LoadedIncremental,
+    }
+    found = deployment_schema(Path(path) / "deployment.json")
+    return kinds.get(found, LoadedRun)(Path(path), device, precision)

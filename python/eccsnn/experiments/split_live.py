@@ -13,7 +13,7 @@ from torch import Tensor
 
 from eccsnn.data import ImageSet, normalize
 from eccsnn.errors import ConfigError
-from eccsnn.experiments.load import LoadedRun, load
+from eccsnn.experiments.load import Loaded, load
 from eccsnn.experiments.split_load import LoadedSplit
 from eccsnn.services.early_exit import EdgeSplit, ExitMode
 from eccsnn.services.loopback import factory_command, measure_stream
@@ -98,7 +98,7 @@ def opened(run: Path, device: str | None = None) -> LoadedSplit:
     return _cut(load(run, device=device))
 
 
-def _cut(loaded: LoadedRun | LoadedSplit) -> LoadedSplit:
+def _cut(loaded: Loaded) -> LoadedSplit:
     if not isinstance(loaded, LoadedSplit) or loaded.tables is None:
         raise ConfigError(f"{loaded.path} is no run of a cut spiking network; give one of neucodex or spikebottlenet.")
     return loaded

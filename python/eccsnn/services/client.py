@@ -11,8 +11,10 @@ import grpc
 
 from eccsnn.errors import CloudUnavailableError, MessageError
 from eccsnn.services.cloud_stream import CloudStream, CloudTimeoutError
-from eccsnn.transport import images, messages, tls
+from eccsnn.transport import images, messages, statistics_messages, tls
 from eccsnn.transport.messages import MESSAGE_SLACK_BYTES, SERVICE, CloudInfo
+from eccsnn.transport.proto.eccsnn.v1 import cloud_pb2 as pb
+from eccsnn.transport.statistics_messages import Fetched, Pushed
 
 __all__ = ["CloudClient", "CloudTimeoutError", "address_of"]
 
@@ -70,6 +72,8 @@ class CloudClient:
         self._infer = self._channel.unary_unary(f"/{SERVICE}/Infer")
         self._infer_stream = self._channel.stream_stream(f"/{SERVICE}/InferStream")
         self._get_info = self._channel.unary_unary(f"/{SERVICE}/GetInfo")
+        self._push = self._channel.unary_unary(f"/{SERVICE}/PushStatistics")
+        self._fetch = self._channel.unary_unary(f"/{SERVICE}/FetchStatistics")
 
     def infer(self, request: bytes, timeout_s: float) -> bytes:
         """Send the bytes of an InferRequest, return those of the InferResponse.
@@ -114,6 +118,45 @@ class CloudClient:
         except grpc.RpcError as error:
             raise self._translate(error, timeout_s) from error
         return messages.parse_info(raw)
+
+    def push_statistics(self, edge_id: str, sequence: int, statistics: bytes, timeout_s: float) -> Pushed:
+        """Put an edge's statistics in place of those it had pushed before; may be repeated.
+
+        Args:
+            edge_id: whose they are.
+            sequence: their version, from 1.
+            statistics: bytes of a state file.
+            timeout_s: how long to wait.
+
+        Raises:
+            RequestError: the cloud refused them.
+            CloudTimeoutError, CloudUnavailableError, MessageError: as for `infer`.
+        """
+        request = pb.PushStatisticsRequest(edge_id=edge_id, sequence=sequence, statistics=statistics)
+        try:
+            raw = self._push(request.SerializeToString(), timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise self._translate(error, timeout_s) from error
+        return statistics_messages.parse_pushed(raw, sequence)
+
+    def fetch_statistics(self, edge_id: str, known_sha256: bytes, timeout_s: float) -> Fetched:
+        """Ask for the sum of what the other edges have pushed.
+
+        Args:
+            edge_id: whose own statistics are left out.
+            known_sha256: of the statistics that the last `Fetched` had; empty: none.
+            timeout_s: how long to wait.
+
+        Raises:
+            RequestError: the cloud refused it.
+            CloudTimeoutError, CloudUnavailableError, MessageError: as for `infer`.
+        """
+        request = pb.FetchStatisticsRequest(edge_id=edge_id, known_sha256=known_sha256)
+        try:
+            raw = self._fetch(request.SerializeToString(), timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise self._translate(error, timeout_s) from error
+        return statistics_messages.parse_fetched(raw, known_sha256)
 
     def wait_ready(self, timeout_s: float) -> None:
         """Wait until the connection stands; calls do not need it, they connect by themselves.

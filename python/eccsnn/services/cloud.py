@@ -24,6 +24,7 @@ import grpc.aio
 
 from eccsnn.errors import EccsnnError, MessageError
 from eccsnn.services.handler import CloudHandler, CloudLimits, CloudModel, Predict, class_list
+from eccsnn.services.merging import MergedStatistics, refuse_fetch, refuse_push
 from eccsnn.services.samples import SampleStream
 from eccsnn.services.split import SplitModel
 from eccsnn.transport import tls
@@ -84,6 +85,7 @@ class CloudServer:
         port: port; 0: any free one.
         tls_cert: PEM file with the server's certificate; None: no TLS.
         tls_key: PEM file with its key; given together with `tls_cert`.
+        merged: adds up the statistics of edges that learn; None: they are refused. Closed by whoever made it.
 
     Raises:
         ConfigError: the TLS files do not load.
@@ -98,6 +100,7 @@ class CloudServer:
         port: int = 0,
         tls_cert: str | Path | None = None,
         tls_key: str | Path | None = None,
+        merged: MergedStatistics | None = None,
     ) -> None:
         if (tls_cert is None) != (tls_key is None):
             raise ValueError("tls_cert and tls_key belong together: give both, or neither for a server without TLS")
@@ -105,6 +108,7 @@ class CloudServer:
         if tls_cert is not None and tls_key is not None:
             self._credentials = tls.server_credentials(tls_cert, tls_key)
         self._handler = handler
+        self._merged = merged
         self._address = (host, port)
         self._server: grpc.aio.Server | None = None
         self._stopping = asyncio.Event()
@@ -115,12 +119,14 @@ class CloudServer:
         Raises:
             EccsnnError: the address cannot be bound.
         """
-        limits = self._handler.limits
+        limit = self._handler.limits.max_message_bytes
+        if self._merged is not None:
+            limit = max(limit, self._merged.max_push_bytes)
         server = grpc.aio.server(
             maximum_concurrent_rpcs=MAX_CONCURRENT_RPCS,
             options=[
-                ("grpc.max_receive_message_length", limits.max_message_bytes + MESSAGE_SLACK_BYTES),
-                ("grpc.max_send_message_length", limits.max_message_bytes + MESSAGE_SLACK_BYTES),
+                ("grpc.max_receive_message_length", limit + MESSAGE_SLACK_BYTES),
+                ("grpc.max_send_message_length", limit + MESSAGE_SLACK_BYTES),
                 # An edge that vanishes without a word would keep its stream's samples for ever.
                 ("grpc.keepalive_time_ms", 60_000),
                 ("grpc.keepalive_timeout_ms", 20_000),
@@ -132,6 +138,8 @@ class CloudServer:
             "Infer": grpc.unary_unary_rpc_method_handler(self._infer),
             "InferStream": grpc.stream_stream_rpc_method_handler(self._infer_stream),
             "GetInfo": grpc.unary_unary_rpc_method_handler(self._get_info),
+            "PushStatistics": grpc.unary_unary_rpc_method_handler(self._push_statistics),
+            "FetchStatistics": grpc.unary_unary_rpc_method_handler(self._fetch_statistics),
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
         host, port = self._address
@@ -168,6 +176,14 @@ class CloudServer:
 
     async def _get_info(self, _raw: bytes, _context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
         return self._handler.info()
+
+    # Sums and the disk take milliseconds: on a thread, so that answers to images do not wait for them.
+
+    async def _push_statistics(self, raw: bytes, _context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        return await asyncio.to_thread(refuse_push if self._merged is None else self._merged.answer_push, raw)
+
+    async def _fetch_statistics(self, raw: bytes, _context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        return await asyncio.to_thread(refuse_fetch if self._merged is None else self._merged.answer_fetch, raw)
 
     async def _infer_stream(
         self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
@@ -215,6 +231,7 @@ async def serve(
     port: int = 0,
     tls_cert: str | Path | None = None,
     tls_key: str | Path | None = None,
+    merged: MergedStatistics | None = None,
     grace_s: float = 5.0,
     ready: Callable[[Bound], None] | None = None,
     stop: asyncio.Event | None = None,
@@ -228,6 +245,7 @@ async def serve(
         port: port; 0: any free one, told through `ready`.
         tls_cert: PEM file with the server's certificate; None: no TLS.
         tls_key: PEM file with its key.
+        merged: adds up the statistics of edges that learn; None: they are refused.
         grace_s: how long running requests may take at the end.
         ready: called once the server listens.
         stop: ends the server; None: only cancellation does.
@@ -236,7 +254,9 @@ async def serve(
         ConfigError: the TLS files do not load.
         EccsnnError: the address cannot be bound.
     """
-    server = CloudServer(CloudHandler(model, limits), host=host, port=port, tls_cert=tls_cert, tls_key=tls_key)
+    server = CloudServer(
+        CloudHandler(model, limits), host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, merged=merged
+    )
     bound = await server.start()
     try:
         _LOG.info("serving %s on %s:%d%s", bound.model_id, bound.host, bound.port, " with TLS" if bound.tls else "")
@@ -267,6 +287,7 @@ def run_cloud(
     limits: CloudLimits | None = None,
     tls_cert: str | Path | None = None,
     tls_key: str | Path | None = None,
+    merged: MergedStatistics | None = None,
     grace_s: float = 5.0,
     ready: Callable[[Bound], None] | None = print_ready,
     stop: threading.Event | None = None,
@@ -286,6 +307,7 @@ def run_cloud(
         limits: bounds on what is accepted, held and remembered.
         tls_cert: PEM file with the server's certificate; None: no TLS.
         tls_key: PEM file with its key.
+        merged: adds up the statistics of edges that learn; None: they are refused.
         grace_s: how long running requests may take at the end.
         ready: called once the server listens; by default prints one machine-readable line with the real port.
         stop: another way to end the server, for one that runs outside the main thread.
@@ -321,6 +343,7 @@ def run_cloud(
             port=port,
             tls_cert=tls_cert,
             tls_key=tls_key,
+            merged=merged,
             grace_s=grace_s,
             ready=ready,
             stop=stopping,

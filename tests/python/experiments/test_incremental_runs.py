@@ -43,9 +43,8 @@ def stages(path):
 def test_learners_share_trunk_and_features_and_one_more_computes_itself_alone(finished, runs):
     names = list(stages(finished))
     assert names[:3] == ["cloud", "trunk", "features"]
-    assert names[3:] == [
-        f"learner_{name}" for name in ("exact_ridge", "exact_lda", "acil", "fine_tune", "lwf", "icarl")
-    ]
+    learners = ("exact_ridge", "exact_lda", "acil", "fine_tune", "lwf", "icarl")
+    assert names[3:] == [*(f"learner_{name}" for name in learners), "device"]
     more = run_config(NAME, [*TINY[:2], "learners=[exact_ridge, ncm, icarl]", "training.epochs=1"], runs_dir=runs)
     assert {name: stage["reused"] for name, stage in stages(more).items()} == {
         "cloud": True,
@@ -54,6 +53,7 @@ def test_learners_share_trunk_and_features_and_one_more_computes_itself_alone(fi
         "learner_exact_ridge": True,
         "learner_ncm": False,
         "learner_icarl": True,
+        "device": True,
     }
     layered = run_config(NAME, [*TINY[:2], "learners=[ncm]", "trunk.layers=[conv_last, penultimate]"], runs_dir=runs)
     assert stages(layered)["trunk"]["reused"]

@@ -86,6 +86,10 @@ FIELDS = {
         "packets_dropped": 4,
         "samples_abandoned": 5,
     },
+    "PushStatisticsRequest": {"edge_id": 1, "sequence": 2, "statistics": 3},
+    "PushStatisticsResponse": {"sequence": 1, "version": 2, "error": 16},
+    "FetchStatisticsRequest": {"edge_id": 1, "known_sha256": 2},
+    "FetchStatisticsResponse": {"version": 1, "edges": 2, "sha256": 3, "statistics": 4, "error": 16},
 }
 
 
@@ -121,7 +125,8 @@ def test_enum_numbers_are_fixed() -> None:
 def test_service_offers_single_requests_and_streams() -> None:
     methods = pb.DESCRIPTOR.services_by_name["Cloud"].methods_by_name
     streams = {name: (method.client_streaming, method.server_streaming) for name, method in methods.items()}
-    assert streams == {"Infer": (False, False), "InferStream": (True, True), "GetInfo": (False, False)}
+    single = ("Infer", "GetInfo", "PushStatistics", "FetchStatistics")
+    assert streams == {**dict.fromkeys(single, (False, False)), "InferStream": (True, True)}
 
 
 def test_generated_code_is_in_step_with_the_definition(tmp_path: Path) -> None:

@@ -265,3 +265,45 @@ class StreamCounts(_message.Message):
     packets_dropped: int
     samples_abandoned: int
     def __init__(self, samples: _Optional[int] = ..., packets: _Optional[int] = ..., timesteps_computed: _Optional[int] = ..., packets_dropped: _Optional[int] = ..., samples_abandoned: _Optional[int] = ...) -> None: ...
+
+class PushStatisticsRequest(_message.Message):
+    __slots__ = ("edge_id", "sequence", "statistics")
+    EDGE_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    edge_id: str
+    sequence: int
+    statistics: bytes
+    def __init__(self, edge_id: _Optional[str] = ..., sequence: _Optional[int] = ..., statistics: _Optional[bytes] = ...) -> None: ...
+
+class PushStatisticsResponse(_message.Message):
+    __slots__ = ("sequence", "version", "error")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    version: int
+    error: ErrorDetail
+    def __init__(self, sequence: _Optional[int] = ..., version: _Optional[int] = ..., error: _Optional[_Union[ErrorDetail, _Mapping]] = ...) -> None: ...
+
+class FetchStatisticsRequest(_message.Message):
+    __slots__ = ("edge_id", "known_sha256")
+    EDGE_ID_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_SHA256_FIELD_NUMBER: _ClassVar[int]
+    edge_id: str
+    known_sha256: bytes
+    def __init__(self, edge_id: _Optional[str] = ..., known_sha256: _Optional[bytes] = ...) -> None: ...
+
+class FetchStatisticsResponse(_message.Message):
+    __slots__ = ("version", "edges", "sha256", "statistics", "error")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    EDGES_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    edges: int
+    sha256: bytes
+    statistics: bytes
+    error: ErrorDetail
+    def __init__(self, version: _Optional[int] = ..., edges: _Optional[int] = ..., sha256: _Optional[bytes] = ..., statistics: _Optional[bytes] = ..., error: _Optional[_Union[ErrorDetail, _Mapping]] = ...) -> None: ...
