@@ -199,6 +199,7 @@ def events(
     _measure("events", run, settings, peers=peers, threads=1, out=out, known_peers=EVENT_PEERS)
 
 
+@app.command()
 def incremental(
     size: Size = "full",
     threads: Threads = None,
