@@ -18,7 +18,9 @@ from eccsnn import offload
 from eccsnn.costs import edge_energy_mj, load_profile, radio_energy_mj, timestep_costs
 from eccsnn.data import Splits
 from eccsnn.errors import ConfigError
+from eccsnn.experiments.opened import Frames
 from eccsnn.experiments.split_load import SplitDeployment
+from eccsnn.experiments.split_measures import upload_codecs
 from eccsnn.experiments.split_schema import SplitConfig
 from eccsnn.systems import neucodex
 from eccsnn.transport.answers import brief_answer_bytes
@@ -93,7 +95,7 @@ def collect_cloud_only(config: SplitConfig, splits: Splits, outputs: Path, count
     ids = list(range(splits.num_classes))
     summary = _head(config, splits, counted)
     nothing = {"synops": [0.0], "macs": [0.0]}
-    for codec in ("png", "jpeg"):
+    for codec in upload_codecs(splits):
         sizes = {part: arrays[f"{codec}_{part}_bytes"] for part in ("val", "test")}
         costs = {part: _costs(config, nothing, counted["uncut"], sizes[part], ids) for part in sizes}
         summary[codec] = _Judged(config, splits, ids, arrays, codec, costs).summary()
@@ -115,6 +117,7 @@ def deployment(config: SplitConfig, splits: Splits, summary: Mapping[str, Any]) 
         threshold=None if chosen is None else chosen["threshold"],
         cloud_threshold=None if chosen is None else chosen["cloud_threshold"],
         exit_head=config.exits and config.exit.decide == "edge_head",
+        frames=Frames.of(config.data, splits),
     )
     return settings.model_dump(mode="json", by_alias=True)
 
@@ -288,7 +291,7 @@ def _payload(
             "fp32": cut_at["fp32_bytes"],
             "one_bit": cut_at["one_bit_bytes"],
             "wire_one_bit": cut_at["wire_one_bit_bytes"],
-            "jpeg": image_bytes["jpeg"],
+            "jpeg": image_bytes.get("jpeg"),
             "png": image_bytes["png"],
         }
         return {name: None if size is None else size / payload for name, size in yardsticks.items()}
