@@ -18,7 +18,8 @@ from eccsnn.incremental.registry import list_learners
 from eccsnn.models import build_model, split
 
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-CLASSES = {"cifar10_dvs": 10, "n_caltech101": 101, "digits": 10, "cifar10": 10, "cifar100": 100, "caltech101": 101, "tiny_imagenet": 200}
+CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "caltech101": 101, "tiny_imagenet": 200}
+CLASSES |= {"cifar10_dvs": 10, "n_caltech101": 101}
 
 
 @pytest.mark.parametrize("name", [name for name in shipped_configs() if name.startswith(("ecc_snn/", "incremental/"))])
@@ -29,7 +30,8 @@ def test_scenario_fits_the_data(name):
 
 def test_each_experiment_comes_in_three_sizes():
     names = {name.rsplit("_", 1)[0] for name in shipped_configs()}
-    for name in names & {"ecc_snn/cifar10", "ecc_snn/caltech101"}:
+    three = {f"{system}/{data}" for system in ("ecc_snn", "neucodex") for data in ("cifar10_dvs", "n_caltech101")}
+    for name in names & {"ecc_snn/cifar10", "ecc_snn/caltech101"} | three:
         assert {f"{name}_{size}" for size in ("debug", "small", "full")} <= shipped_configs().keys()
 
 

@@ -343,8 +343,8 @@ def _notes(config: EccSnnConfig, splits: Splits, scenario: Scenario, counts: dic
         work = "accumulates binary events" if config.data.binary else "multiplies counts of events (MAC)"
         notes.append(
             f"Event frames: {splits.timesteps} of a recording, one a timestep of the SNN and all at once as "
-            f"{2 * splits.timesteps} channels of the ANN. An upload is all of them without loss; the edge's first layer "
-            f"{work}."
+            f"{2 * splits.timesteps} channels of the ANN. An upload is all of them without loss; the edge's first "
+            f"layer {work}."
         )
     if config.cloud.model.width != 1 or config.edge.model.width != 1:
         notes.append(
