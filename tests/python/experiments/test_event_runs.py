@@ -87,7 +87,7 @@ def test_a_run_predicts_recordings(finished, tmp_path):
     with pytest.raises(DataError, match=r"short\.aedat: 2 events cannot be cut into 3 slices"):
         loaded.predict_files([tmp_path / "short.aedat"])
     write_events(tmp_path / "other.npz", recording(3000, width=200))
-    with pytest.raises(DataError, match="128"):
+    with pytest.raises(DataError, match=r"other\.npz: event 0: x = 170, .* expected 0 to 127"):
         loaded.predict_files([tmp_path / "other.npz"])
     with pytest.raises(ValueError, match="N, 6, 32, 32"):
         loaded.predict(np.zeros((1, 3, 32, 32), np.uint8))
