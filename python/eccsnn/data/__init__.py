@@ -4,7 +4,7 @@
 every time for the same seed, epoch and step; `build_scenario` says which classes are learnt when.
 """
 
-from eccsnn.data.batches import AUGMENTATIONS, Batch, augment_images, batches, normalize, num_batches
+from eccsnn.data.batches import AUGMENTATIONS, Batch, augment_images, batches, model_input, normalize, num_batches
 from eccsnn.data.decode import decode_image
 from eccsnn.data.registry import DatasetInfo, list_datasets, load_dataset
 from eccsnn.data.scenario import Scenario, build_scenario, restrict
@@ -25,6 +25,7 @@ __all__ = [
     "decode_image",
     "list_datasets",
     "load_dataset",
+    "model_input",
     "normalize",
     "num_batches",
     "restrict",

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eccsnn.data.events.augment import FRAME_AUGMENTATIONS, augment_frames
 from eccsnn.data.seeding import permutation, random_words
 from eccsnn.data.types import ImageSet
 
 AUGMENTATIONS = ("crop_flip", "flip")
+"""Of images and of event frames alike; frames know `eccsnn.data.events.augment.FRAME_AUGMENTATIONS`, too."""
 _PADDING_AT_32_PX = 4
 
 
@@ -65,7 +67,8 @@ def batches(
         seed: integer >= 0.
         epoch: integer >= 0.
         shuffle: False keeps the order of the set.
-        augment: `"crop_flip"` (random crop after padding, and horizontal flip), `"flip"` or None.
+        augment: `"crop_flip"` (random crop after padding, and horizontal flip), `"flip"` or None; for event frames also
+            a name of `eccsnn.data.events.augment.FRAME_AUGMENTATIONS`.
         mean: per channel, for pixels scaled to 0..1; None with `std` None leaves them in 0..1.
         std: per channel.
         device: where the batch goes; pixels travel as uint8.
@@ -87,7 +90,7 @@ def batches(
     steps = num_batches(len(images), batch_size, drop_last=drop_last)
     if not 0 <= start_step <= steps:
         raise ValueError(f"start_step is {start_step}, expected 0..{steps}, the batches of one epoch")
-    _check_augment(augment)
+    _check_augment(augment, is_frames=images.timesteps is not None)
     _affine(mean, std, images.shape[0])
     order = permutation(len(images), "shuffle", seed, epoch) if shuffle else np.arange(len(images), dtype=np.int64)
     target = torch.device(device)
@@ -101,10 +104,7 @@ def batches(
             if target.type == "cuda":
                 pixels, labels = pixels.pin_memory(), labels.pin_memory()
             pixels, labels = pixels.to(target, non_blocking=True), labels.to(target, non_blocking=True)
-            values = normalize(pixels, mean, std)
-            if values.ndim == 5:
-                values = values.transpose(0, 1)
-            yield Batch(values, labels, torch.from_numpy(indices.copy()).to(target))
+            yield Batch(model_input(pixels, mean, std), labels, torch.from_numpy(indices.copy()).to(target))
 
     return generate()
 
@@ -118,14 +118,16 @@ def augment_images(images: Tensor, augment: str | None, *, seed: int, epoch: int
     Args:
         images: `[N, C, H, W]`, or event frames `[N, T, C, H, W]`, all frames of which are treated alike; any dtype; not
             changed.
-        augment: `"crop_flip"`, `"flip"` or None (returns `images` as they are).
+        augment: as for `batches`; None returns `images` as they are.
 
     Returns:
         A new tensor of the same shape, dtype and device.
     """
-    _check_augment(augment)
+    _check_augment(augment, is_frames=images.ndim == 5)
     if augment is None:
         return images
+    if images.ndim == 5 and augment not in AUGMENTATIONS:
+        return augment_frames(images, augment, seed=seed, epoch=epoch, step=step)
     if images.ndim == 5:  # one window for all frames: timesteps are so many more channels
         alike = augment_images(images.flatten(1, 2), augment, seed=seed, epoch=epoch, step=step)
         return alike.view(images.shape)
@@ -171,6 +173,27 @@ def normalize(images: Tensor, mean: Sequence[float] | None = None, std: Sequence
     return images.to(torch.float32).mul_(scale_t).add_(shift_t)
 
 
+def model_input(pixels: Tensor, mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> Tensor:
+    """What a model takes of samples as they are stored: normalised, and time first.
+
+    Args:
+        pixels: uint8 `[N, C, H, W]`, or event frames `[N, T, C, H, W]`.
+        mean, std: per channel; see `normalize`.
+
+    Returns:
+        float32 `[N, C, H, W]`, or `[T, N, C, H, W]` as a view.
+
+    Raises:
+        TypeError, ValueError: as `normalize`.
+
+    Example:
+        >>> model_input(torch.zeros(5, 3, 2, 8, 8, dtype=torch.uint8)).shape
+        torch.Size([3, 5, 2, 8, 8])
+    """
+    values = normalize(pixels, mean, std)
+    return values.transpose(0, 1) if values.ndim == 5 else values
+
+
 def _affine(
     mean: Sequence[float] | None, std: Sequence[float] | None, channels: int
 ) -> tuple[list[float], list[float]]:
@@ -185,6 +208,8 @@ def _affine(
     return [1.0 / (255.0 * s) for s in std], [-m / s for m, s in zip(mean, std, strict=True)]
 
 
-def _check_augment(augment: str | None) -> None:
-    if augment is not None and augment not in AUGMENTATIONS:
-        raise ValueError(f"augment is {augment!r}, expected one of {', '.join(map(repr, AUGMENTATIONS))} or None")
+def _check_augment(augment: str | None, *, is_frames: bool) -> None:
+    known = tuple(dict.fromkeys((*AUGMENTATIONS, *FRAME_AUGMENTATIONS))) if is_frames else AUGMENTATIONS
+    if augment is not None and augment not in known:
+        what = "event frames" if is_frames else "images"
+        raise ValueError(f"augment is {augment!r}, expected one of {', '.join(map(repr, known))} or None for {what}")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from eccsnn.data import caltech, cifar, folder, tiny_imagenet
 from eccsnn.data.cache import AnyArray, CachedArrays, array_sha256, open_cached
 from eccsnn.data.digits import open_digits
 from eccsnn.data.events import datasets as events
+from eccsnn.data.events.simulated import image_size_for, open_simulated
 from eccsnn.data.source import Source
 from eccsnn.data.splits import stratified_split, stratified_subset
 from eccsnn.data.types import ImageSet, Int64Array, Splits, channel_statistics
@@ -185,6 +187,8 @@ def load_dataset(
     timesteps: int | None = None,
     slice_by: str | None = None,
     policy: str | None = None,
+    binary: bool | None = None,
+    simulate: Mapping[str, Any] | None = None,
 ) -> Splits:
     """Loads a data set as train, val and test.
 
@@ -216,6 +220,12 @@ def load_dataset(
         slice_by: event frames only: `count` (None) for slices of as many events, `time` for slices of as much time.
         policy: event frames only: `strict` (None) makes a bad event or an empty recording an error, `skip` leaves it
             out and says how many there were.
+        binary: event frames only: True keeps whether a pixel had an event, so that samples are spikes; std is then
+            1/255, which leaves them 0 and 1.
+        simulate: cifar10_dvs and n_caltech101 only: makes the recordings of images in place of reading them from
+            `root`. `images` is the name of a data set of images and `root` its folder; `limit` how many of its images
+            to take (stratified), `seed` chooses them and the camera's noise. Of Caltech-101, squares are recorded.
+            Every name of such data begins with "simulated DVS".
 
     Raises:
         ConfigError: an unknown name or an argument that is out of range or does not apply to this data set.
@@ -228,27 +238,37 @@ def load_dataset(
     """
     info, open_source = _find(name)
     _check_arguments(info, root, image_size, val_fraction, test_fraction, subset, seed, download, include_background)
-    given = {"timesteps": timesteps, "slice_by": slice_by, "policy": policy}
+    given = {"timesteps": timesteps, "slice_by": slice_by, "policy": policy, "binary": binary, "simulate": simulate}
     given = {key: value for key, value in given.items() if value is not None}
     if given and not info.is_frames:
         raise ConfigError(
             f"{next(iter(given))} applies to event frames only, not to data set {info.name!r}; leave it out"
         )
+    given.pop("simulate", None)
     frames = events.FrameOptions(size=image_size, **given)  # type: ignore[arg-type]
     started = time.perf_counter()
-    size = DEFAULT_IMAGE_SIZE if image_size is None else image_size
-    source = open_source(_Options(root, size, download, include_background, frames))
+    cache = None if cache_dir is None else Path(cache_dir)
+    if simulate is not None:
+        source = _simulated(info, root, frames, cache, **simulate)
+    else:
+        size = DEFAULT_IMAGE_SIZE if image_size is None else image_size
+        source = open_source(_Options(root, size, download, include_background, frames))
     if source.has_test_part and test_fraction is not None:
         raise ConfigError(
             f"test_fraction is {test_fraction}, but {source.name} comes with a test part; leave test_fraction out"
         )
-    arrays = _read(source, None if cache_dir is None else Path(cache_dir))
+    arrays = _read(source, cache)
     rows = _cut(source, arrays, val_fraction, test_fraction, subset or {}, seed)
     images, labels = arrays.arrays["images"], np.asarray(arrays.arrays["labels"])
     parts = {part: ImageSet(images, labels[rows[part]], rows=rows[part]) for part in _PARTS}
-    mean, std = channel_statistics(parts["train"], around_zero=source.is_frames)
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    if frames.binary:  # pixels / 255 / std are then 0 and 1 again: spikes
+        mean, std = (0.0, 0.0), (1 / 255, 1 / 255)
+    else:
+        mean, std = channel_statistics(parts["train"], around_zero=source.is_frames)
     splits = Splits(
-        name=source.name if display_name is None else display_name,
+        name=_shown_name(source, display_name),
         class_names=source.class_names,
         **parts,
         mean=mean,
@@ -258,6 +278,58 @@ def load_dataset(
     sizes = ", ".join(f"{len(parts[part])} {part}" for part in _PARTS)
     logger.info("%s: %s of %d px in %.1f s", splits.name, sizes, images.shape[-1], time.perf_counter() - started)
     return splits
+
+
+def _shown_name(source: Source, display_name: str | None) -> str:
+    """What results call the data; whoever renames simulated data cannot leave out that it is."""
+    if display_name is None:
+        return source.name
+    hide = source.is_simulated and not display_name.startswith(events.SIMULATED)
+    return f"{events.SIMULATED}: {display_name}" if hide else display_name
+
+
+def _simulated(
+    info: DatasetInfo,
+    recordings: str | Path | None,
+    frames: events.FrameOptions,
+    cache_dir: Path | None,
+    *,
+    images: str,
+    root: str | Path | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Source:
+    """Recordings that are made of the images of another data set."""
+    if recordings is not None:
+        raise ConfigError(
+            f"root is {str(recordings)!r} and simulate is given, too: recordings are either read or made. Leave one "
+            "out; `eccsnn events simulate` writes files that root can point to"
+        )
+    size = image_size_for(info.name)
+    looked_at, open_images = _find(images)
+    if looked_at.is_frames:
+        raise ConfigError(f"simulate.images is {images!r}, which are recordings already; expected a data set of images")
+    if looked_at.layout is None and root is not None:
+        raise ConfigError(f"simulate.root is {str(root)!r}, but data set {images!r} has no files; leave root out")
+    if seed < 0 or (limit is not None and limit < 2):
+        raise ConfigError(f"simulate.limit is {limit} and simulate.seed {seed}, expected at least 2 and 0")
+    source = open_images(_Options(root, size, False, None, frames))
+    arrays = _read(source, cache_dir)
+    pixels, labels = arrays.arrays["images"], np.asarray(arrays.arrays["labels"])
+    rows = np.arange(len(labels), dtype=np.int64)
+    if source.has_test_part:  # what publishers of event data recorded were the training images, or all
+        rows = np.flatnonzero(~np.asarray(arrays.arrays["is_test"]))
+    if limit is not None and limit < len(rows):
+        rows = rows[stratified_subset(labels[rows], limit, seed=seed, purpose="simulated recordings")]
+    return open_simulated(
+        info.name,
+        ImageSet(pixels, labels[rows], rows=rows),
+        source.class_names,
+        frames,
+        source=source.name,
+        key={"images": dict(arrays.sha256), "rows": array_sha256(rows.astype("<i8"))},
+        seed=seed,
+    )
 
 
 def _find(name: str) -> tuple[DatasetInfo, Callable[[_Options], Source]]:

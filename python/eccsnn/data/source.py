@@ -37,6 +37,7 @@ class Source:
         use_cache: False where building is quicker than reading a cache.
         default_test_fraction: part that is cut for a test where there is none and nobody says how much.
         is_frames: whether the samples are event frames.
+        is_simulated: whether no camera recorded them; every name under which they are shown says so.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Source:
     use_cache: bool = True
     default_test_fraction: float = 0.2
     is_frames: bool = False
+    is_simulated: bool = False
 
 
 class ListedFile(NamedTuple):

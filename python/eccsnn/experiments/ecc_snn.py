@@ -18,7 +18,7 @@ from eccsnn.data import Scenario, Splits, build_scenario
 from eccsnn.errors import ConfigError
 from eccsnn.experiments import ecc_snn_builds as builds
 from eccsnn.experiments import ecc_snn_results as results
-from eccsnn.experiments.cloud import INFERENCE_CODE, MODEL, cloud_stage, training_inputs
+from eccsnn.experiments.cloud import INFERENCE_CODE, MODEL, check_timesteps, cloud_stage, training_inputs
 from eccsnn.experiments.ecc_snn_schema import EccSnnConfig
 from eccsnn.experiments.live import load_splits, measure_link
 from eccsnn.experiments.run import LOG, Run, StageProgress
@@ -54,7 +54,7 @@ def run_ecc_snn(run: Run) -> dict[str, Any]:
         run.keep(edge, MODEL, f"edge_{task}.safetensors")
     run.keep(edges[-1], MODEL, "edge.safetensors")
     summary = results.collect(config, splits, scenario, logits.path, counts.path, len(edges))
-    write_json(run.path / "deployment.json", results.deployment(splits, summary))
+    write_json(run.path / "deployment.json", results.deployment(config, splits, summary))
     if config.link.enabled:
         write_json(run.path / "results.json", summary)  # a link that fails must not cost what was trained
         summary["link"] = _link(run, splits, cloud, edges[-1], summary)
@@ -87,10 +87,14 @@ def _check(config: EccSnnConfig, splits: Splits, scenario: Scenario) -> None:
                     f"images, expected at least {least}. Raise data.subset.{part}, or add images."
                 )
     results.check_costs(config, splits)
+    check_timesteps(splits, config.edge.model.timesteps, "edge.model.timesteps")
+    if splits.timesteps is not None and config.link.codec == "jpeg":
+        raise ConfigError(
+            f"{config.name}: link.codec is jpeg, but event frames are uploaded without loss. Use png or raw."
+        )
     try:
         ecc_snn.check_models(
-            splits.image_shape[-1],
-            splits.num_classes,
+            splits,
             scenario.tasks[0],
             cloud=config.cloud.model.model_dump(exclude_none=True),
             edge=config.edge.model.model_dump(),

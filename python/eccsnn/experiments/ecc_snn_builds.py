@@ -111,5 +111,12 @@ def counts(config: EccSnnConfig, splits: Splits, cloud: Path, edges: Sequence[Pa
     """Counted work of the artefacts' models, and sizes of an encoded image; see `ecc_snn_results.count`."""
     models = [load_model(edge / MODEL) for edge in edges]
     link = config.link
-    counted = results.count(load_model(cloud / MODEL), models, splits, link.codec, link.jpeg_quality)
+    counted = results.count(
+        load_model(cloud / MODEL),
+        models,
+        splits,
+        link.codec,
+        link.jpeg_quality,
+        spike_input=bool(config.data.binary),
+    )
     write_json(folder / "counts.json", counted)

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from eccsnn import offload
 from eccsnn.costs import ImageCosts, count_macs, count_synops, image_costs, load_profile
-from eccsnn.data import Scenario, Splits, normalize
+from eccsnn.data import Scenario, Splits, model_input
 from eccsnn.errors import ConfigError
 from eccsnn.experiments.ecc_snn_schema import EccSnnConfig
 from eccsnn.experiments.load import Deployment
+from eccsnn.experiments.opened import Frames, as_samples
 from eccsnn.incremental import metrics
 from eccsnn.models import Model
 from eccsnn.systems.ecc_snn import MEASURES, co_inference
@@ -28,30 +29,34 @@ _COUNTED_IMAGES = 256  # firing rates and image sizes are means over this many v
 _ANSWER_BYTES_A_CLASS = 4
 
 
-def count(cloud: Model, edges: Sequence[Model], splits: Splits, codec: str, jpeg_quality: int) -> dict[str, Any]:
+def count(
+    cloud: Model, edges: Sequence[Model], splits: Splits, codec: str, jpeg_quality: int, *, spike_input: bool = False
+) -> dict[str, Any]:
     """Work and bytes of one image: cloud MACs, synaptic operations and firing rates of every edge, encoded sizes.
 
     Measured on validation images, so that test data plays no part in any figure that a threshold may depend on. Every
-    update changes the firing rates, so each state of the edge is counted.
+    update changes the firing rates, so each state of the edge is counted. The edge's first layer multiplies pixels and
+    counts of events; with `spike_input`, for binary event frames, it accumulates.
     """
     chosen = np.linspace(0, len(splits.val) - 1, min(_COUNTED_IMAGES, len(splits.val))).astype(np.int64)
     pixels = splits.val.gather(chosen)
-    images = normalize(torch.from_numpy(pixels), splits.mean, splits.std)
+    images = model_input(torch.from_numpy(pixels), splits.mean, splits.std)
+    names = ("png", "jpeg", "raw") if splits.timesteps is None else ("png", "raw")
     sizes = {
-        name: float(np.mean([len(encode_image(image, name, quality=jpeg_quality)) for image in pixels]))
-        for name in dict.fromkeys(("png", "jpeg", "raw", codec))
+        name: float(np.mean([len(encode_image(image, name, quality=jpeg_quality)) for image in as_samples(pixels)]))
+        for name in dict.fromkeys((*names, codec))
     }
-    macs = count_macs(cloud, splits.image_shape)
+    macs = count_macs(cloud, (cloud.in_channels, *splits.image_shape[1:]))
     return {
         "images": len(chosen),
         "cloud": {"macs": sum(macs.values()), "parameters": _parameters(cloud)},
-        "edges": [_count_edge(edge, images) for edge in edges],
+        "edges": [_count_edge(edge, images, spike_input) for edge in edges],
         "image_bytes": sizes,
     }
 
 
-def _count_edge(edge: Model, images: Tensor) -> dict[str, Any]:
-    report = count_synops(edge, images)
+def _count_edge(edge: Model, images: Tensor, spike_input: bool) -> dict[str, Any]:
+    report = count_synops(edge, images, spike_input=spike_input)
     return {
         "synops_per_image": report.synops_per_image,
         "macs_per_image": report.macs_per_image,
@@ -119,14 +124,14 @@ def collect(
         "costs": costs[-1].rows(chosen["upload_rate"]),
         "image_bytes": counts["image_bytes"],
         "profile": config.costs.profile,
-        "notes": _notes(config, scenario, counts),
+        "notes": _notes(config, splits, scenario, counts),
     }
     if steps > 1:
         summary["update"] = _update(config, splits, scenario, logits, counts)
     return summary
 
 
-def deployment(splits: Splits, summary: dict[str, Any]) -> dict[str, Any]:
+def deployment(config: EccSnnConfig, splits: Splits, summary: dict[str, Any]) -> dict[str, Any]:
     """What an edge and a cloud need to know beside their weights (deployment.json)."""
     chosen = summary["execution"][-1]["sets"]["all"]["chosen"]
     settings = Deployment(
@@ -136,6 +141,7 @@ def deployment(splits: Splits, summary: dict[str, Any]) -> dict[str, Any]:
         std=tuple(splits.std),
         measure=chosen["measure"],
         threshold=chosen["threshold"],
+        frames=Frames.of(config.data, splits),
     )
     return settings.model_dump(mode="json", by_alias=True)
 
@@ -322,7 +328,7 @@ def _upload_saved(config: EccSnnConfig, splits: Splits, scenario: Scenario, coun
     }
 
 
-def _notes(config: EccSnnConfig, scenario: Scenario, counts: dict[str, Any]) -> list[str]:
+def _notes(config: EccSnnConfig, splits: Splits, scenario: Scenario, counts: dict[str, Any]) -> list[str]:
     notes = [
         "Nothing was selected on test data; thresholds were chosen on validation data of all classes.",
         "The published code's feature term trains nothing (it is detached); here its gradient reaches the student.",
@@ -332,6 +338,13 @@ def _notes(config: EccSnnConfig, scenario: Scenario, counts: dict[str, Any]) -> 
             "Tasks of one class: cross-entropy runs over all logits seen and ambiguity over the "
             "concatenated logits; this is ours, "
             "since the published loss and ambiguity are constant there."
+        )
+    if splits.timesteps is not None:
+        work = "accumulates binary events" if config.data.binary else "multiplies counts of events (MAC)"
+        notes.append(
+            f"Event frames: {splits.timesteps} of a recording, one a timestep of the SNN and all at once as "
+            f"{2 * splits.timesteps} channels of the ANN. An upload is all of them without loss; the edge's first "
+            f"layer {work}."
         )
     if config.cloud.model.width != 1 or config.edge.model.width != 1:
         notes.append(

@@ -18,6 +18,7 @@ from eccsnn.errors import ConfigError
 from eccsnn.experiments import incremental_live, split_live
 from eccsnn.experiments.incremental_load import LoadedIncremental
 from eccsnn.experiments.load import Loaded, LoadedRun, load
+from eccsnn.experiments.opened import as_samples
 from eccsnn.experiments.schema import Config, validate
 from eccsnn.experiments.split_load import LoadedSplit
 from eccsnn.services.cloud import run_cloud
@@ -61,7 +62,7 @@ def serve_arguments(loaded: LoadedRun) -> dict[str, Any]:
         "class_ids": loaded.cloud.head.class_ids,
         "class_names": [loaded.class_names[c] for c in loaded.cloud.head.class_ids],
         "model_id": loaded.cloud.spec["name"],
-        "image_shape": (3, loaded.image_size, loaded.image_size),
+        "image_shape": loaded.sample_shape,
     }
 
 
@@ -165,6 +166,8 @@ def edge_run(
             f"--update FILE goes with an incremental run and only with one; {run} is {type(loaded).__name__}, and "
             f"--update {'is missing' if update is None else 'was given'}."
         )
+    if codec == "jpeg" and loaded.frames is not None:
+        raise ConfigError("codec is jpeg, but event frames are uploaded without loss; use png or raw.")
     pixels, labels, names = _pictures(loaded, run, images, limit)
     if isinstance(loaded, LoadedIncremental):
         assert update is not None  # checked above
@@ -257,7 +260,7 @@ def sample_test_images(config: Config, count: int) -> tuple[list[NDArray[np.uint
     """`count` test images spread evenly over the test part, with labels and names."""
     test = load_splits(config).test
     rows = np.linspace(0, len(test) - 1, min(count, len(test))).astype(np.int64)
-    return list(test.gather(rows)), test.labels[rows].tolist(), [f"test[{row}]" for row in rows]
+    return list(as_samples(test.gather(rows))), test.labels[rows].tolist(), [f"test[{row}]" for row in rows]
 
 
 def measure_link(

@@ -13,11 +13,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from eccsnn import offload
-from eccsnn.data import ImageSet
 from eccsnn.experiments.deployment import deployment_schema, read_deployment
 from eccsnn.experiments.incremental_load import SCHEMA as INCREMENTAL_SCHEMA
 from eccsnn.experiments.incremental_load import LoadedIncremental
-from eccsnn.experiments.opened import OpenedRun
+from eccsnn.experiments.opened import Frames, OpenedRun
 from eccsnn.experiments.split_load import SCHEMA as SPLIT_SCHEMA
 from eccsnn.experiments.split_load import LoadedSplit
 from eccsnn.models import Model
@@ -34,6 +33,7 @@ class Deployment(BaseModel):
         mean, std: Per channel, of the training data.
         measure: Name of the ambiguity measure.
         threshold: Ambiguity above which the edge uploads.
+        frames: How recordings become event frames; None: the run is one of images.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -45,6 +45,7 @@ class Deployment(BaseModel):
     std: tuple[float, ...]
     measure: offload.Measure
     threshold: float
+    frames: Frames | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class LoadedRun(OpenedRun):
         mean, std: Per channel, of the training data.
         measure: Name of the ambiguity measure.
         threshold: Ambiguity above which the edge uploads, chosen on validation data.
+        frames: How recordings become event frames; None: the run is one of images.
         device, precision: Where and how the models compute.
     """
 
@@ -87,6 +89,7 @@ class LoadedRun(OpenedRun):
         self.std: Sequence[float] = settings.std
         self.measure: str = settings.measure
         self.threshold = settings.threshold
+        self.frames = settings.frames
         self.device = check_device(device or "cpu")
         self.precision = precision or "fp32"
         autocast(self.device, self.precision)  # refuses an unknown precision before the first image comes
@@ -101,11 +104,11 @@ class LoadedRun(OpenedRun):
         )
 
     def edge_logits(self, images: np.ndarray) -> np.ndarray:
-        """Edge logits fp32 `[N, K]` of uint8 images `[N, 3, H, W]`."""
+        """Edge logits fp32 `[N, K]` of samples, uint8 `[N, *sample_shape]`."""
         return self._logits(self.model, images)
 
     def cloud_logits(self, images: np.ndarray) -> np.ndarray:
-        """Cloud logits fp32 `[N, M]` of uint8 images `[N, 3, H, W]`."""
+        """Cloud logits fp32 `[N, M]` of samples, uint8 `[N, *sample_shape]`."""
         return self._logits(self.cloud, images)
 
     def ambiguity(self, logits: np.ndarray) -> np.ndarray:
@@ -114,7 +117,7 @@ class LoadedRun(OpenedRun):
         return offload.ambiguity(logits, heads, measure=self.measure, seed=next(self._draws))
 
     def predict(self, images: np.ndarray) -> Prediction:
-        """Labels, confidence and the offload decision for uint8 images `[N, 3, H, W]`.
+        """Labels, confidence and the offload decision for samples, uint8 `[N, *sample_shape]`.
 
         Raises:
             ValueError: The images have another shape or dtype.
@@ -150,15 +153,9 @@ class LoadedRun(OpenedRun):
         ]
 
     def _logits(self, model: Model, images: np.ndarray) -> np.ndarray:
-        expected = (3, self.image_size, self.image_size)
-        if images.dtype != np.uint8 or images.shape[1:] != expected:
-            raise ValueError(
-                f"images are {images.dtype} {list(images.shape)}, expected uint8 [N, {', '.join(map(str, expected))}]."
-            )
-        labels = np.zeros(len(images), dtype=np.int64)
         return predict_logits(
             model,
-            ImageSet(images, labels),
+            self.samples(images),
             mean=self.mean,
             std=self.std,
             device=self.device,

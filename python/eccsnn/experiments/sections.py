@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from eccsnn.data import AUGMENTATIONS, list_datasets
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -24,19 +26,63 @@ class Subset(Section):
     test: int | None = Field(None, ge=1, description="test images")
 
 
+class Simulate(Section):
+    """Images that a simulated event camera looks at, in place of recordings."""
+
+    images: str = Field("cifar10", description="data set of images, a name of `eccsnn list datasets`")
+    root: str | None = Field(None, description="folder of the images; not needed for digits")
+    limit: int | None = Field(None, ge=2, description="images to record, the same share of every class; null takes all")
+    seed: int = Field(0, ge=0, description="of the choice and of the camera's noise")
+
+
+_OF_FRAMES = ("timesteps", "slice_by", "policy", "binary", "simulate")
+
+
 class Data(Section):
-    """Which images, and how they are split. The validation part is cut from the training data."""
+    """Which images or recordings, and how they are split. The validation part is cut from the training data."""
 
     name: str = Field("digits", description="a name of `eccsnn list datasets`")
     root: str | None = Field(None, description="folder of the data set; not needed for digits")
     display_name: str | None = Field(None, description="how tables and plots call the data")
-    image_size: int = Field(32, ge=8, description="height and width in pixels; images are cut and scaled to it")
+    image_size: int | None = Field(
+        None, ge=8, description="height and width in pixels of images (null: 32) or event frames (null: 48)"
+    )
     val_fraction: Fraction = Field(0.1, description="part of the training data that is kept for validation")
     test_fraction: Fraction | None = Field(None, description="for data sets that have no test part")
     subset: Subset | None = None
     split_seed: int = Field(0, ge=0, description="of the splits and subsets; runs with other seeds share one split")
     download: bool = Field(False, description="fetches the data into root where torchvision can")
-    augment: Literal["crop_flip", "flip"] | None = None
+    augment: Literal["crop_flip", "flip", "flip_shift", "flip_shift_drop", "nda"] | None = Field(
+        None, description="crop_flip | flip; event frames: also flip_shift | flip_shift_drop | nda"
+    )
+    timesteps: int | None = Field(None, ge=1, description="event frames: slices of a recording; null is 10")
+    slice_by: Literal["count", "time"] | None = Field(
+        None, description="event frames: slices of as many events (count, null) or as much time"
+    )
+    policy: Literal["strict", "skip"] | None = Field(
+        None, description="event frames: a bad event is an error (strict, null), or left out and counted"
+    )
+    binary: bool | None = Field(None, description="event frames: true keeps whether there were events, not how many")
+    simulate: Simulate | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Data:
+        frames = {info.name: info.is_frames for info in list_datasets()}.get(self.name)
+        if frames is False:
+            for key in _OF_FRAMES:
+                if getattr(self, key) is not None:
+                    raise ValueError(f"{key} is for event frames; {self.name} has images: remove {key}")
+            if self.augment is not None and self.augment not in AUGMENTATIONS:
+                raise ValueError(
+                    f"augment is {self.augment}, which is for event frames; {self.name} has images: use one of "
+                    f"{', '.join(AUGMENTATIONS)}"
+                )
+        if self.simulate is not None and self.root is not None:
+            raise ValueError(
+                f"root is {self.root} and simulate is given, too: recordings are either read or made; remove one "
+                "(simulate: null reads those of root)"
+            )
+        return self
 
 
 class Neuron(Section):

@@ -19,7 +19,7 @@ from eccsnn.errors import ConfigError
 from eccsnn.experiments import split_builds as builds
 from eccsnn.experiments import split_measures as measures
 from eccsnn.experiments import split_results as results
-from eccsnn.experiments.cloud import INFERENCE_CODE, MODEL, cloud_stage, training_inputs
+from eccsnn.experiments.cloud import INFERENCE_CODE, MODEL, check_timesteps, cloud_stage, training_inputs
 from eccsnn.experiments.live import load_splits, sample_test_images
 from eccsnn.experiments.run import LOG, Run, StageProgress
 from eccsnn.experiments.split_live import measure
@@ -27,7 +27,7 @@ from eccsnn.experiments.split_schema import SplitConfig
 from eccsnn.experiments.stages import CODEC, Artefact
 from eccsnn.models import list_models, split
 from eccsnn.training.checkpoint import write_json
-from eccsnn.training.classifier import build_seeded
+from eccsnn.training.classifier import build_seeded, input_shape
 
 _SYSTEMS = ("systems/neucodex.py", "systems/spikebottlenet.py", "systems/baselines.py")
 _TRAINING_CODE = (*INFERENCE_CODE, *_SYSTEMS, "experiments/cloud.py", "experiments/split_builds.py")
@@ -82,12 +82,18 @@ def _check(config: SplitConfig, splits: Splits) -> None:
             f"{config.name}: network.model.name is {name}, an {known[name]}, but {config.system} takes an {kind}, like "
             f"{fitting}."
         )
+    if config.spiking:
+        check_timesteps(splits, config.network.model.timesteps, "network.model.timesteps")
+    elif splits.timesteps is not None:
+        raise ConfigError(
+            f"{config.name}: {config.system} sends the features of a network that sees one image; event frames have no "
+            "published form of it. Use neucodex, spikebottlenet, edge_only or cloud_only."
+        )
     try:
         arguments = config.network_arguments()
-        size = splits.image_shape[-1]
         if config.unit is not None:
             arguments["bottlenecks"] = {config.unit.point: builds.unit_options(config)}
-        model = build_seeded(0, num_classes=splits.num_classes, image_size=size, **arguments)
+        model = build_seeded(0, num_classes=splits.num_classes, **{**input_shape(splits, name), **arguments})
         if config.unit is not None:
             split(model, config.unit.point)  # type: ignore[call-overload]
     except (ValueError, TypeError) as error:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eccsnn.data import ImageSet, normalize
+from eccsnn.data import model_input
 from eccsnn.errors import ConfigError
 from eccsnn.experiments.load import Loaded, load
 from eccsnn.experiments.split_load import LoadedSplit
@@ -62,7 +62,7 @@ def serve_arguments(loaded: LoadedSplit) -> dict[str, Any]:
         "class_ids": ids,
         "class_names": [loaded.class_names[c] for c in ids],
         "model_id": loaded.model.spec["name"],
-        "image_shape": (3, loaded.image_size, loaded.image_size),
+        "image_shape": loaded.sample_shape,
         "splits": [served],
     }
 
@@ -71,7 +71,8 @@ def edge_arguments(loaded: LoadedSplit) -> EdgeSplit:
     """The edge's part of a run, with the run's codec; the uncut network is what it falls back to."""
 
     def prepare(images: NDArray[np.uint8]) -> Tensor:
-        return normalize(torch.from_numpy(np.ascontiguousarray(images)), loaded.mean, loaded.std).to(loaded.device)
+        pixels = torch.from_numpy(loaded.samples(images).images)
+        return model_input(pixels, loaded.mean, loaded.std).to(loaded.device)
 
     def encoder() -> Encode:
         assert loaded.tables is not None
@@ -126,7 +127,7 @@ def measure(
 
     Args:
         run: Run directory with `deployment.json` and models.
-        images: uint8 `[3, H, W]` each.
+        images: uint8 `[*sample_shape]` each.
         labels: Their class ids.
         rtt_ms, rate_mbit: Links of the userspace shaper, each with each.
         timeout_s: How long an edge waits for anything from the cloud.
@@ -151,7 +152,7 @@ def measure(
         edge_threshold=loaded.threshold,
         labels=labels,
         timeout_s=timeout_s,
-        image_codec="jpeg",
+        image_codec="jpeg" if loaded.frames is None else "png",
         quality=jpeg_quality,
     )
     of_each = [link for link in links for _ in modes]
@@ -175,7 +176,7 @@ def answer(
 
     Args:
         loaded: The run.
-        images: uint8 `[3, H, W]` each.
+        images: uint8 `[*sample_shape]` each.
         labels: Their class ids, or None.
         host, port: Of the cloud.
         mode: A value of `ExitMode`.
@@ -226,5 +227,4 @@ def answer(
 
 
 def _logits(loaded: LoadedSplit, model: Any, images: NDArray[np.uint8]) -> NDArray[np.floating]:
-    data = ImageSet(np.ascontiguousarray(images), np.zeros(len(images), dtype=np.int64))
-    return predict_logits(model, data, mean=loaded.mean, std=loaded.std, device=loaded.device)
+    return predict_logits(model, loaded.samples(images), mean=loaded.mean, std=loaded.std, device=loaded.device)

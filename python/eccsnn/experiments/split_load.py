@@ -12,10 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from eccsnn import offload
 from eccsnn._core import SpikeTables
-from eccsnn.data import ImageSet
 from eccsnn.errors import CheckpointError, SpikePacketError
 from eccsnn.experiments.deployment import read_deployment
-from eccsnn.experiments.opened import OpenedRun
+from eccsnn.experiments.opened import Frames, OpenedRun
 from eccsnn.experiments.split_measures import payload_sizes
 from eccsnn.models import SpikingModel, split
 from eccsnn.models.ann import ANN
@@ -41,6 +40,7 @@ class SplitDeployment(BaseModel):
         cloud_threshold: The same for the cloud's running logits, which decide in lock-step and in speculation; where no
             head decides, it is `threshold`.
         exit_head: Whether the edge's own head decides, and not the cloud's running logits.
+        frames: How recordings become event frames; None: the run is one of images.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -55,6 +55,7 @@ class SplitDeployment(BaseModel):
     threshold: float | None = None
     cloud_threshold: float | None = None
     exit_head: bool = False
+    frames: Frames | None = None
 
     @model_validator(mode="after")
     def _has_the_threshold_of_whoever_may_decide(self) -> SplitDeployment:
@@ -89,8 +90,8 @@ class LoadedSplit(OpenedRun):
         uncut: The uncut network with as many epochs; None for cloud only.
         exit_head: The edge's own head, or None.
         tables: Where the spike codec starts; None where no spikes are sent.
-        system, class_names, image_size, mean, std, point, threshold, cloud_threshold: As in `SplitDeployment`; a
-            threshold of None is infinite here.
+        system, class_names, image_size, mean, std, point, threshold, cloud_threshold, frames: As in `SplitDeployment`;
+            a threshold of None is infinite here.
         device: Where the models compute, in fp32, in which thresholds are chosen.
     """
 
@@ -103,6 +104,7 @@ class LoadedSplit(OpenedRun):
         self.mean: Sequence[float] = settings.mean
         self.std: Sequence[float] = settings.std
         self.point = settings.point
+        self.frames = settings.frames
         self.threshold = offload.NEVER if settings.threshold is None else settings.threshold
         by_cloud = settings.cloud_threshold if settings.exit_head else settings.threshold
         self.cloud_threshold = offload.NEVER if by_cloud is None else by_cloud
@@ -160,17 +162,14 @@ class LoadedSplit(OpenedRun):
         """Answers, the timesteps they took and the bytes that were sent for them.
 
         Args:
-            images: uint8 `[N, 3, H, W]`.
+            images: uint8 `[N, *sample_shape]`, at least one.
 
         Raises:
-            ValueError: The images have another shape or dtype.
+            ValueError: The images have another shape or dtype, or there are none.
         """
-        expected = (3, self.image_size, self.image_size)
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected or not len(images):
-            raise ValueError(
-                f"images are {images.dtype} {list(images.shape)}, expected uint8 [N, {', '.join(map(str, expected))}]."
-            )
-        data = ImageSet(images, np.zeros(len(images), dtype=np.int64))
+        data = self.samples(images)
+        if not len(data):
+            raise ValueError(f"there are no images, expected uint8 {['N', *self.sample_shape]} with N >= 1.")
         statistics: dict[str, Any] = {"mean": self.mean, "std": self.std, "device": self.device}
         steps = 1
         deciding = None

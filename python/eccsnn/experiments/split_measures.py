@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from eccsnn._core import SpikeTables
 from eccsnn.costs import count_macs, count_synops
-from eccsnn.data import ImageSet, Splits, normalize
+from eccsnn.data import ImageSet, Splits, model_input
 from eccsnn.experiments.cloud import MODEL
+from eccsnn.experiments.opened import as_samples
 from eccsnn.experiments.run import LOG
 from eccsnn.experiments.split_builds import EXIT_HEAD, exit_head
 from eccsnn.experiments.split_schema import SplitConfig
@@ -121,11 +122,11 @@ def payload_sizes(wire: np.ndarray, tables: SpikeTables) -> np.ndarray:
 
 
 def cloud_outputs(config: SplitConfig, splits: Splits, cloud: Path, folder: Path) -> None:
-    """Cloud only: logits on PNG and JPEG uploads and their bytes, on validation and test images."""
+    """Cloud only: logits on PNG and JPEG uploads (event frames: PNG) and their bytes, on validation and test images."""
     arrays: dict[str, np.ndarray] = {}
     model = load_model(cloud / MODEL).to(config.device)
     for part, images in (("val", splits.val), ("test", splits.test)):
-        for codec in ("png", "jpeg"):
+        for codec in upload_codecs(splits):
             logits, sizes = baselines.cloud_only(
                 model,
                 images,
@@ -139,6 +140,11 @@ def cloud_outputs(config: SplitConfig, splits: Splits, cloud: Path, folder: Path
     _save_arrays(folder / "outputs.npz", arrays)
 
 
+def upload_codecs(splits: Splits) -> tuple[str, ...]:
+    """Codecs of uploads that are compared; event frames are not photographs, and JPEG takes grey or colours."""
+    return ("png", "jpeg") if splits.timesteps is None else ("png",)
+
+
 class _First(nn.Module):
     """The first timesteps of a part that takes images."""
 
@@ -147,7 +153,7 @@ class _First(nn.Module):
         self.part, self.timesteps = part, timesteps
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.part(x, timesteps=self.timesteps)
+        return self.part(x[: self.timesteps] if x.ndim == 5 else x, timesteps=self.timesteps)
 
 
 def counts(config: SplitConfig, splits: Splits, cut: Path | None, uncut: Path | None, folder: Path) -> None:
@@ -155,20 +161,22 @@ def counts(config: SplitConfig, splits: Splits, cut: Path | None, uncut: Path | 
     that of the edge's exit head at each timestep; and the bytes of an uploaded image."""
     chosen = np.linspace(0, len(splits.val) - 1, min(_COUNTED_IMAGES, len(splits.val))).astype(np.int64)
     pixels = splits.val.gather(chosen)
-    images = normalize(torch.from_numpy(pixels), splits.mean, splits.std)
+    images = model_input(torch.from_numpy(pixels), splits.mean, splits.std)
+    spike_input = bool(config.data.binary)
+    quality = config.upload.jpeg_quality
     found: dict[str, Any] = {
         "images": len(chosen),
         "image_bytes": {
-            codec: float(np.mean([len(encode_image(one, codec, quality=config.upload.jpeg_quality)) for one in pixels]))
-            for codec in ("png", "jpeg", "raw")
+            codec: float(np.mean([len(encode_image(one, codec, quality=quality)) for one in as_samples(pixels)]))
+            for codec in (*upload_codecs(splits), "raw")
         },
     }
     if uncut is not None:
         whole = load_model(uncut / MODEL)
-        found["uncut"] = _count_images(whole, images, splits.image_shape)
+        found["uncut"] = _count_images(whole, images, spike_input)
         if config.unit is not None and config.spiking:  # cut without a unit, for the ablation
             plain, _ = split(cast(SpikingModel, whole), config.unit.point)
-            found["plain_edge"] = _count_images(plain, images, splits.image_shape)
+            found["plain_edge"] = _count_images(plain, images, spike_input)
     if cut is not None:
         assert config.unit is not None
         model = load_model(cut / MODEL)
@@ -180,7 +188,7 @@ def counts(config: SplitConfig, splits: Splits, cut: Path | None, uncut: Path | 
             found["exit_head"] = {"macs": float(sum(count_macs(head, shape).values()))}
         point = model.split_point(config.unit.point)
         found["point"] = {"name": point.name, "shape": [point.channels, point.size, point.size]}
-        found["edge"] = _count_images(edge, images, splits.image_shape)
+        found["edge"] = _count_images(edge, images, spike_input)
         if isinstance(model, SpikingModel):
             with torch.inference_mode():
                 spikes = edge(images)
@@ -192,14 +200,15 @@ def counts(config: SplitConfig, splits: Splits, cut: Path | None, uncut: Path | 
     write_json(folder / "counts.json", found)
 
 
-def _count_images(model: nn.Module, images: Tensor, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """Of a network or part that takes images, after each number of timesteps."""
+def _count_images(model: nn.Module, images: Tensor, spike_input: bool) -> dict[str, Any]:
+    """Of a network or part that takes images or event frames, after each number of timesteps. A spiking network's first
+    layer multiplies pixels and counts of events; binary events it accumulates."""
     timesteps = getattr(model, "timesteps", None)
     if timesteps is None:
-        return _dense(count_macs(model, shape), model)
-    return _rows([count_synops(_First(model, t + 1), images) for t in range(timesteps)]) | {
-        "parameters": sum(p.numel() for p in model.parameters())
-    }
+        frames = len(images) if images.ndim == 5 else 1  # an ANN takes all at once, as channels
+        return _dense(count_macs(model, (frames * images.shape[-3], *images.shape[-2:])), model)
+    reports = [count_synops(_First(model, t + 1), images, spike_input=spike_input) for t in range(timesteps)]
+    return _rows(reports) | {"parameters": sum(p.numel() for p in model.parameters())}
 
 
 def _rows(reports: list[Any]) -> dict[str, Any]:
@@ -222,7 +231,7 @@ def _some(images: ImageSet, count: int, splits: Splits, device: str) -> Iterable
     rows = np.linspace(0, len(images) - 1, min(count, len(images))).astype(np.int64)
     for start in range(0, len(rows), 256):
         pixels = torch.from_numpy(images.gather(rows[start : start + 256]))
-        yield normalize(pixels, splits.mean, splits.std).to(device)
+        yield model_input(pixels, splits.mean, splits.std).to(device)
 
 
 def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

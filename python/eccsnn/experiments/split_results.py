@@ -19,7 +19,9 @@ from eccsnn import offload
 from eccsnn.costs import load_profile, timestep_costs
 from eccsnn.data import Splits
 from eccsnn.errors import ConfigError
+from eccsnn.experiments.opened import Frames
 from eccsnn.experiments.split_load import SplitDeployment
+from eccsnn.experiments.split_measures import upload_codecs
 from eccsnn.experiments.split_schema import SplitConfig
 from eccsnn.systems import neucodex
 from eccsnn.transport.answers import brief_answer_bytes
@@ -106,7 +108,7 @@ def collect_cloud_only(config: SplitConfig, splits: Splits, outputs: Path, count
     ids = list(range(splits.num_classes))
     summary = _head(config, splits, counted)
     nothing = {"synops": [0.0], "macs": [0.0]}
-    for codec in ("png", "jpeg"):
+    for codec in upload_codecs(splits):
         sizes = {part: arrays[f"{codec}_{part}_bytes"] for part in ("val", "test")}
         costs = {part: _costs(config, "upload", nothing, counted["uncut"], sizes[part], ids) for part in sizes}
         summary[codec] = _Judged(config, splits, ids, arrays, codec, {"upload": costs}).summary()
@@ -128,6 +130,7 @@ def deployment(config: SplitConfig, splits: Splits, summary: Mapping[str, Any]) 
         threshold=None if chosen is None else chosen["threshold"],
         cloud_threshold=None if chosen is None else chosen["cloud_threshold"],
         exit_head=config.exits and config.exit.decide == "edge_head",
+        frames=Frames.of(config.data, splits),
     )
     return settings.model_dump(mode="json", by_alias=True)
 
@@ -326,7 +329,7 @@ def _payload(
             "fp32": cut_at["fp32_bytes"],
             "one_bit": cut_at["one_bit_bytes"],
             "wire_one_bit": cut_at["wire_one_bit_bytes"],
-            "jpeg": image_bytes["jpeg"],
+            "jpeg": image_bytes.get("jpeg"),
             "png": image_bytes["png"],
         }
         return {name: None if size is None else size / payload for name, size in yardsticks.items()}

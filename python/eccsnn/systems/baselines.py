@@ -115,8 +115,8 @@ def cloud_only(
 
     Args:
         model: The cloud's ANN.
-        images: N images.
-        codec: `png` or `jpeg`.
+        images: N images, or recordings as event frames.
+        codec: `png`, or `jpeg` for images.
         jpeg_quality: Of JPEG.
         mean, std: Per channel, for normalisation.
         device: Where to compute.
@@ -124,7 +124,10 @@ def cloud_only(
     Returns:
         Logits fp32 `[1, N, K]` and payload bytes int64 `[1, N]`.
     """
-    payloads = [encode_image(image, codec, quality=jpeg_quality) for image in images.gather(np.arange(len(images)))]
-    arrived = np.stack([decode_image(payload, codec) for payload in payloads])
+    pixels = images.gather(np.arange(len(images)))
+    folded = pixels.reshape(len(pixels), -1, *pixels.shape[-2:])  # event frames travel as so many channels
+    payloads = [encode_image(image, codec, quality=jpeg_quality) for image in folded]
+    shape = folded.shape[1], folded.shape[2], folded.shape[3]
+    arrived = np.stack([decode_image(payload, codec, shape=shape) for payload in payloads]).reshape(pixels.shape)
     logits = predict_logits(model, ImageSet(arrived, images.labels), mean=mean, std=std, device=device)
     return logits[None], np.array([len(payload) for payload in payloads], dtype=np.int64)[None]

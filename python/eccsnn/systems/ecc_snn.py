@@ -22,7 +22,7 @@ from eccsnn.data import Batch, Splits, restrict
 from eccsnn.incremental import lwf
 from eccsnn.models import Model
 from eccsnn.training import FeatureDistillation, FitOptions, FitResult, cross_entropy, fit, logit_distillation
-from eccsnn.training.classifier import build_seeded, validation
+from eccsnn.training.classifier import build_seeded, input_shape, validation
 from eccsnn.training.loop import LossFunction
 
 MEASURES = ("entropy", "max_probability", "margin", "random")
@@ -56,14 +56,18 @@ def train_edge(
     Returns:
         The trained model in evaluation mode, and what the training recorded.
     """
-    image_size = splits.train.images.shape[-1]
-    edge = build_seeded(seed, tasks=[list(classes)], image_size=image_size, **model)
+    edge = build_seeded(seed, tasks=[list(classes)], **{**input_shape(splits, model["name"]), **model})
     feature = None
     if cloud is not None:
         cloud = _frozen(cloud, options.device)
         if distillation["feature_weight"] > 0:
             feature = feature_distillation(
-                edge, cloud, image_size, seed=seed, **_pick(distillation, "feature_order", "student_map", "teacher_map")
+                edge,
+                cloud,
+                splits.image_shape[-1],
+                frames=splits.timesteps,
+                seed=seed,
+                **_pick(distillation, "feature_order", "student_map", "teacher_map"),
             )
     result = fit(
         edge,
@@ -88,15 +92,17 @@ def feature_distillation(
     feature_order: str,
     student_map: str,
     teacher_map: str,
+    frames: int | None = None,
     seed: int = 0,
 ) -> FeatureDistillation:
-    """The feature term for a pair of models; the maps' sizes are found by a forward pass of one empty image.
+    """The feature term for a pair of models; the maps' sizes are found by a forward pass of one empty image, or of so
+    many empty event frames.
 
     Raises:
         ValueError: A map's name is unknown; the known ones are given.
     """
-    student = _feature_map(edge, student_map, image_size, "student_map")
-    teacher = _feature_map(cloud, teacher_map, image_size, "teacher_map")
+    student = _feature_map(edge, student_map, image_size, frames, "student_map")
+    teacher = _feature_map(cloud, teacher_map, image_size, frames, "teacher_map")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return FeatureDistillation(
@@ -248,8 +254,7 @@ def co_inference(
 
 
 def check_models(
-    image_size: int,
-    num_classes: int,
+    splits: Splits,
     classes: Sequence[int],
     *,
     cloud: Mapping[str, Any],
@@ -259,8 +264,7 @@ def check_models(
     """Builds what `train_classifier` and `train_edge` would build, so that a mistake shows before anything is trained.
 
     Args:
-        image_size: Height and width of the images.
-        num_classes: Classes of the data, for the cloud.
+        splits: The data, all classes of which the cloud learns.
         classes: Class ids of the first task, for the edge.
         cloud, edge: `model` of `train_classifier` and `train_edge`; pretrained weights are not fetched here.
         distillation: As for `train_edge`.
@@ -269,11 +273,12 @@ def check_models(
         ValueError: A model's name or option is unknown, it does not take the images, or a feature map does not exist.
         EccsnnError: A library that a model needs is missing.
     """
-    cloud_model = build_seeded(0, num_classes=num_classes, image_size=image_size, **{**cloud, "pretrained": False})
-    edge_model = build_seeded(0, tasks=[list(classes)], image_size=image_size, **edge)
+    shape = input_shape(splits, cloud["name"])
+    cloud_model = build_seeded(0, num_classes=splits.num_classes, **{**shape, **cloud, "pretrained": False})
+    edge_model = build_seeded(0, tasks=[list(classes)], **{**input_shape(splits, edge["name"]), **edge})
     if distillation["feature_weight"] > 0:
         maps = _pick(distillation, "feature_order", "student_map", "teacher_map")
-        feature_distillation(edge_model, cloud_model, image_size, **maps)
+        feature_distillation(edge_model, cloud_model, splits.image_shape[-1], frames=splits.timesteps, **maps)
 
 
 def _frozen(model: Model, device: str) -> Model:
@@ -281,11 +286,12 @@ def _frozen(model: Model, device: str) -> Model:
     return copy.deepcopy(model).to(device).eval().requires_grad_(False)
 
 
-def _feature_map(model: Model, name: str, image_size: int, key: str) -> Tensor:
+def _feature_map(model: Model, name: str, image_size: int, frames: int | None, key: str) -> Tensor:
     device = next(model.parameters()).device
     was_training = model.training
+    shape = (1, 3, image_size, image_size) if frames is None else (frames, 1, 2, image_size, image_size)
     with torch.no_grad():
-        maps = model.eval().forward_features(torch.zeros(1, 3, image_size, image_size, device=device)).maps
+        maps = model.eval().forward_features(torch.zeros(shape, device=device)).maps
     model.train(was_training)
     if name not in maps:
         raise ValueError(

@@ -17,7 +17,7 @@ from eccsnn.incremental.pretraining import pretrain_by_cloud, pretrain_by_rotati
 from eccsnn.models import Model
 from eccsnn.systems.ecc_snn import joint_loss, train_edge
 from eccsnn.training import FitOptions, fit
-from eccsnn.training.classifier import build_seeded, validation
+from eccsnn.training.classifier import build_seeded, input_shape, validation
 
 PRETRAININGS = ("none", "rotation", "cloud_labels")
 
@@ -76,7 +76,7 @@ def train_trunk(
         raise ValueError("pretraining is 'cloud_labels', but there is no cloud")
     else:
         source = pretrain_by_cloud(splits.train, copy.deepcopy(cloud), training=pretraining_training, **shared)
-    edge = build_seeded(seed, tasks=[list(classes)], image_size=splits.image_shape[-1], **model)
+    edge = build_seeded(seed, tasks=[list(classes)], **{**input_shape(splits, model["name"]), **model})
     transfer_trunk(source, edge)
     weights = {**distillation, "feature_weight": 0.0}
     teacher = None if cloud is None else copy.deepcopy(cloud).to(options.device).eval().requires_grad_(False)

@@ -18,7 +18,7 @@ from eccsnn.services.split import Decoder, SplitModel
 from eccsnn.transport.packed_spikes import PACKED, pack_spikes
 
 Prepare = Callable[[NDArray[np.uint8]], Tensor]
-"""Images uint8 `[N, C, H, W]` to what the network takes, `[N, C, H, W]`."""
+"""Samples uint8 `[N, C, H, W]` to what the network takes, `[N, C, H, W]` or event frames `[T, N, C, H, W]`."""
 
 Encode = Callable[[NDArray[np.uint8]], bytes]
 """Spikes uint8 `[C, H, W]` of one sample's next timestep to a packet."""
@@ -75,7 +75,7 @@ def edge_split(
     local: Callable[[NDArray[np.uint8]], NDArray[np.floating]] | None = None,
 ) -> EdgeSplit:
     """The edge's part of a cut network; a static image is convolved once, as it is priced, and shown to the first
-    neurons at every timestep.
+    neurons at every timestep; of event frames every timestep sees the next one.
 
     Args:
         part: the network before the wire; its exit head, if it has one, is used.
@@ -95,13 +95,14 @@ def edge_split(
 
     def start(image: NDArray[np.uint8]) -> Callable[[int], EdgeStep]:
         with torch.inference_mode():
-            x, state = part.prepare(prepare(image[None])), _at_rest(part)
+            x, state = prepare(image[None]), _at_rest(part)
+            static = part.prepare(x) if x.ndim == 4 else None
         encode = encoder() if encoder is not None else partial(pack_spikes, max_count=max_count)
 
-        def step(_timestep: int) -> EdgeStep:
+        def step(timestep: int) -> EdgeStep:
             nonlocal state
             with torch.inference_mode():
-                spikes, state = part.step(x, state)
+                spikes, state = part.step(x[timestep] if static is None else static, state)
                 logits = head(spikes)[0].float().cpu().numpy() if head is not None else None
                 return EdgeStep(encode(spikes[0].to(torch.uint8).cpu().numpy()), logits)
 

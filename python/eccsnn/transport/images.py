@@ -31,7 +31,8 @@ def encode_image(image: ImageArray, codec: str = "png", *, quality: int = 90) ->
     """Encode one image.
 
     Args:
-        image: uint8 `[C, H, W]`; C is 1 or 3 for PNG and JPEG, anything for raw.
+        image: uint8 `[C, H, W]`. JPEG takes C = 1 or 3; PNG stacks any other number of channels, such as those of event
+            frames, from top to bottom in one grey picture.
         codec: "png" (lossless), "jpeg" (lossy) or "raw" (the bytes of the array in C order, without a header).
         quality: JPEG quality, 1 to 95; ignored by the others. JPEG tables are optimised for each image, since the
             standard tables outweigh the data of a small one.
@@ -56,8 +57,10 @@ def encode_image(image: ImageArray, codec: str = "png", *, quality: int = 90) ->
     if codec == "raw":
         return np.ascontiguousarray(image).tobytes()
     channels = image.shape[0]
+    if channels not in _MODES and codec == "png":
+        image, channels = image.reshape(1, -1, image.shape[2]), 1
     if channels not in _MODES:
-        raise ValueError(f"image has {channels} channels; {codec} takes 1 or 3: use codec 'raw'")
+        raise ValueError(f"image has {channels} channels; {codec} takes 1 or 3: use codec 'png' or 'raw'")
     if codec == "jpeg" and not 1 <= quality <= 95:
         raise ValueError(f"quality is {quality}; expected 1 to 95")
     pixels = np.ascontiguousarray(image[0] if channels == 1 else image.transpose(1, 2, 0))
@@ -82,7 +85,7 @@ def decode_image(
     Args:
         data: the encoded bytes.
         codec: "png", "jpeg" or "raw".
-        shape: `(C, H, W)`; required for raw, ignored otherwise.
+        shape: `(C, H, W)`; required for raw, and for PNG of channels other than 1 or 3; ignored otherwise.
         max_pixels: largest height x width that is accepted.
         max_bytes: largest encoded size that is accepted.
 
@@ -118,7 +121,18 @@ def decode_image(
         raise MessageError(
             f"{len(data)} bytes do not decode as {codec} ({type(error).__name__}: {error}); expected one complete image"
         ) from error
-    return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
+    if pixels.ndim == 2 and codec == "png" and shape is not None and shape[0] > 0 and shape[0] not in _MODES:
+        if (shape[0] * shape[1], shape[2]) != pixels.shape:
+            raise MessageError(
+                f"picture has {pixels.shape[0]} x {pixels.shape[1]} pixels; {shape[0]} channels of {shape[1]} x "
+                f"{shape[2]} need {shape[0] * shape[1]} x {shape[2]}"
+            )
+        pixels = pixels.reshape(shape)
+    elif pixels.ndim == 2:
+        pixels = pixels[None]
+    else:
+        pixels = pixels.transpose(2, 0, 1)
+    return np.ascontiguousarray(pixels)
 
 
 def _decode_raw(data: bytes, shape: tuple[int, int, int] | None, max_pixels: int) -> ImageArray:

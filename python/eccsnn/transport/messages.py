@@ -177,7 +177,7 @@ def image_request(
         name: edge id, session and sequence.
         data: bytes from `encode_image`.
         codec: "png", "jpeg" or "raw".
-        shape: `(C, H, W)`, required for raw.
+        shape: `(C, H, W)`, required for raw; PNG of channels other than 1 or 3 needs it, too.
         model_id: model that is meant; empty: the one served.
         class_list_version: class list that the edge knows; 0: any.
         brief: ask for the class and the confidence alone.
@@ -191,6 +191,8 @@ def image_request(
     if codec == "raw":
         if shape is None:
             raise ValueError("a raw image needs its shape (channels, height, width)")
+        payload.channels, payload.height, payload.width = shape
+    elif codec == "png" and shape is not None and shape[0] not in (1, 3):
         payload.channels, payload.height, payload.width = shape
     return pb.InferRequest(
         edge_id=name.edge_id,

@@ -64,7 +64,7 @@ def test_jpeg_keeps_the_shape_and_follows_the_quality(channels: int) -> None:
     ("image", "codec", "options", "error", "text"),
     [
         (picture(), "webp", {}, ValueError, "png, jpeg, raw"),
-        (picture(2), "png", {}, ValueError, "use codec 'raw'"),
+        (picture(2), "jpeg", {}, ValueError, "use codec 'png' or 'raw'"),
         (picture()[0], "png", {}, ValueError, "C, H, W"),
         (picture()[:, :0], "raw", {}, ValueError, "empty"),
         (picture().astype(np.float32), "png", {}, TypeError, "float32"),
@@ -155,3 +155,14 @@ def test_damaged_images_decode_within_limits_or_raise_message_error(codec: str, 
     assert decoded.dtype == np.uint8
     assert decoded.shape[0] in (1, 3)
     assert decoded.shape[1] * decoded.shape[2] <= 4096
+
+
+def test_png_of_many_channels_is_one_grey_picture():
+    frames = np.random.default_rng(0).integers(0, 9, (20, 6, 5)).astype(np.uint8)
+    data = encode_image(frames, "png")
+    np.testing.assert_array_equal(decode_image(data, "png", shape=(20, 6, 5)), frames)
+    assert decode_image(data, "png").shape == (1, 120, 5)
+    with pytest.raises(MessageError, match="120 x 5 pixels; 21 channels of 6 x 5 need 126 x 5"):
+        decode_image(data, "png", shape=(21, 6, 5))
+    with pytest.raises(ValueError, match="20 channels; jpeg takes 1 or 3"):
+        encode_image(frames, "jpeg")

@@ -27,7 +27,10 @@ from eccsnn.data.events.classes import (
 )
 from eccsnn.data.events.faults import Faults, check_policy
 from eccsnn.data.events.files import Sensor, read_events
-from eccsnn.data.events.frames import SLICES, frames_reference, saturate
+from eccsnn.data.events.frames import SLICES, saturate
+from eccsnn.data.events.representations import fixed_frames
+from eccsnn.data.events.simulate_dataset import MANIFEST
+from eccsnn.data.events.types import Events
 from eccsnn.data.source import ListedFile, Source, describe_folder, existing_folder, list_folder, subfolders
 from eccsnn.errors import ConfigError, DataError
 
@@ -36,6 +39,8 @@ logger = logging.getLogger(__name__)
 DEFAULT_FRAME_SIZE = 48
 FRAMES_VERSION = 1
 """Raised when the same recording gives other frames: what is cached is then made anew."""
+SIMULATED = "simulated DVS"
+"""How the names of data begin that no camera recorded."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +52,18 @@ class FrameOptions:
         timesteps: T, the number of slices.
         slice_by: `count` or `time`, see `eccsnn.data.events.frames`.
         policy: for bad events and empty recordings: `strict` or `skip`.
+        binary: keeps whether there was an event, 0 or 1, and not how many.
     """
 
     size: int | None = None
     timesteps: int = 10
     slice_by: str = "count"
     policy: str = "strict"
+    binary: bool = False
 
 
 @dataclass(frozen=True)
-class _Kind:
+class Kind:
     """A data set's sensor, the files of a recording, and where its folders may lie below a root."""
 
     dataset: str
@@ -66,18 +73,19 @@ class _Kind:
     below: tuple[str, ...]
 
 
-CIFAR10_DVS = _Kind(
+CIFAR10_DVS = Kind(
     "cifar10_dvs", "CIFAR10-DVS", (128, 128), (".aedat", ".aedat4", ".npz"), ("", "CIFAR10DVS", "extract", "events_np")
 )
-N_CALTECH101 = _Kind(
+N_CALTECH101 = Kind(
     "n_caltech101",
     "N-Caltech101",
     (240, 180),
     (".bin", ".npz"),
     ("Caltech101", "", "NCALTECH101/Caltech101", "extract/Caltech101", "events_np"),
 )
-N_MNIST = _Kind("n_mnist", "N-MNIST", (34, 34), (".bin", ".npz"), ("", "NMNIST", "extract", "events_np"))
-GESTURE = _Kind("dvs128_gesture", "DVS128 Gesture", (128, 128), (".npy",), ("", "DVSGesture"))
+N_MNIST = Kind("n_mnist", "N-MNIST", (34, 34), (".bin", ".npz"), ("", "NMNIST", "extract", "events_np"))
+GESTURE = Kind("dvs128_gesture", "DVS128 Gesture", (128, 128), (".npy",), ("", "DVSGesture"))
+KINDS = {kind.dataset: kind for kind in (CIFAR10_DVS, N_CALTECH101, N_MNIST, GESTURE)}
 LAYOUTS = {
     "cifar10_dvs": "CLASS/*.aedat as published, CLASS/*.aedat4 (tonic's) or CLASS/*.npz (SpikingJelly's events_np)",
     "n_caltech101": "Caltech101/CLASS/*.bin as published, or CLASS/*.npz (SpikingJelly's events_np)",
@@ -169,7 +177,7 @@ def open_dvs128_gesture(root: str | Path | None, options: FrameOptions) -> Sourc
     return _source(GESTURE, GESTURE_CLASSES, folder, files, options, has_test_part=True)
 
 
-def _locate(kind: _Kind, root: str | Path | None, *expected: Sequence[str]) -> Path:
+def _locate(kind: Kind, root: str | Path | None, *expected: Sequence[str]) -> Path:
     """The first folder below the root that has all folders of one of the lists; the first that is there for none."""
     layout = LAYOUTS[kind.dataset]
     path = existing_folder(root, kind.dataset, layout)
@@ -188,7 +196,7 @@ def _locate(kind: _Kind, root: str | Path | None, *expected: Sequence[str]) -> P
 
 
 def _list_classes(
-    kind: _Kind, root: Path, classes: Sequence[str], *, below: str = "", is_test: bool = False
+    kind: Kind, root: Path, classes: Sequence[str], *, below: str = "", is_test: bool = False
 ) -> list[ListedFile]:
     files = []
     for label, name in enumerate(classes):
@@ -212,7 +220,7 @@ def _recordings(folder: Path, suffixes: Sequence[str]) -> list[tuple[str, int, i
 
 
 def _source(
-    kind: _Kind,
+    kind: Kind,
     class_names: Sequence[str],
     root: Path,
     files: Sequence[ListedFile],
@@ -221,6 +229,42 @@ def _source(
     title: str | None = None,
     has_test_part: bool = False,
 ) -> Source:
+    size = check_options(kind, options)
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(repr(tuple(file)).encode("utf-8", "surrogateescape"))
+    key: dict[str, Any] = {
+        "dataset": kind.dataset,
+        "classes": list(class_names),
+        "root": str(root),
+        "image_size": size,
+        **frames_key(options),
+    }
+    formats = ", ".join(sorted({Path(file.path).suffix for file in files}))
+    simulated = any((folder / MANIFEST).is_file() for folder in (root, root.parent))
+    name = f"{title or kind.title} ({formats})"
+    return Source(
+        name=f"{SIMULATED}: {name}" if simulated else name,
+        class_names=tuple(class_names),
+        has_test_part=has_test_part,
+        key=key,
+        signature={"files": digest.hexdigest(), "file count": len(files), "frames version": FRAMES_VERSION},
+        build=_Builder(kind, root, files, size, options).build,
+        default_test_fraction=0.1,
+        is_frames=True,
+        is_simulated=simulated,
+    )
+
+
+def check_options(kind: Kind, options: FrameOptions) -> int:
+    """Checks how recordings are to become frames.
+
+    Returns:
+        Height and width of the frames in px.
+
+    Raises:
+        ConfigError: an option is out of range or unknown.
+    """
     check_policy(options.policy)
     if options.slice_by not in SLICES or options.timesteps < 1:
         raise ConfigError(
@@ -234,35 +278,84 @@ def _source(
             f"image_size is {size}, but the sensor of {kind.title} has {kind.sensor[0]} x {kind.sensor[1]} px; "
             f"expected at most {largest}"
         )
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(repr(tuple(file)).encode("utf-8", "surrogateescape"))
-    key: dict[str, Any] = {
-        "dataset": kind.dataset,
-        "classes": list(class_names),
-        "root": str(root),
-        "image_size": size,
-        "timesteps": options.timesteps,
-        "slice_by": options.slice_by,
-        "policy": options.policy,
-    }
-    formats = sorted({Path(file.path).suffix for file in files})
-    return Source(
-        name=f"{title or kind.title} ({', '.join(formats)})",
-        class_names=tuple(class_names),
-        has_test_part=has_test_part,
-        key=key,
-        signature={"files": digest.hexdigest(), "file count": len(files), "frames version": FRAMES_VERSION},
-        build=_Builder(kind, root, files, size, options).build,
-        default_test_fraction=0.1,
-        is_frames=True,
-    )
+    return size
+
+
+def frames_key(options: FrameOptions) -> dict[str, Any]:
+    """What of the options makes other frames, for the cache's key."""
+    key = {"timesteps": options.timesteps, "slice_by": options.slice_by, "policy": options.policy}
+    return key | ({"binary": True} if options.binary else {})  # counts keep the key they had before
+
+
+def write_frames(events: Events, options: FrameOptions, out: np.ndarray) -> int:
+    """Frames of one recording into uint8 `[T, 2, S, S]`; returns how many counts were above 255.
+
+    Raises:
+        ValueError: the recording is too short for so many slices.
+    """
+    size = out.shape[-1]
+    frames = fixed_frames(events, options.timesteps, slice_by=options.slice_by, height=size, width=size)
+    if options.binary:
+        out[...] = frames > 0
+        return 0
+    out[...], over = saturate(frames)
+    return over
+
+
+def warn_of_saturation(where: object, cells: int, recordings: int) -> None:
+    """Says how many counts of how many recordings did not fit into a byte."""
+    if cells:
+        logger.warning(
+            "%s: %d counts of %d recordings were above 255 and became 255; larger frames or more slices keep them",
+            where,
+            cells,
+            recordings,
+        )
+
+
+def read_frames(path: str | Path, dataset: str, options: FrameOptions) -> np.ndarray:
+    """One recording as the samples of a data set are: uint8 `[T, 2, S, S]`.
+
+    Args:
+        path: a file of any format in docs/event_formats.md.
+        dataset: a name of `LAYOUTS`, whose sensor it must be of.
+        options: as the data set was opened with; `size` is needed.
+
+    Raises:
+        DataError: the file is broken, of another sensor, or has too few events.
+    """
+    kind, path = KINDS[dataset], Path(path)
+    size = check_options(kind, options)
+    out = np.zeros((options.timesteps, 2, size, size), dtype=np.uint8)
+    events = read_recording(path, kind, options.policy, Faults())
+    try:
+        write_frames(events, options, out)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
+    return out
+
+
+def read_recording(path: Path, kind: Kind, policy: str, faults: Faults) -> Events:
+    """Events of a file, which must be of the data set's sensor.
+
+    Raises:
+        DataError: the file is broken or of another sensor.
+    """
+    sensor = None if path.suffix.lower() == ".aedat4" else kind.sensor
+    events = read_events(path, sensor=sensor, policy=policy, faults=faults)
+    width, height = kind.sensor
+    if (events.width, events.height) != (width, height):
+        raise DataError(
+            f"{path} is of a sensor of {events.width} x {events.height} px, expected {width} x {height} as "
+            f"{kind.title} has"
+        )
+    return events
 
 
 class _Builder:
     """Fills the cache: `images` uint8 `[N, T, 2, S, S]`, `labels`, `is_test`, and `is_usable` where files are bad."""
 
-    def __init__(self, kind: _Kind, root: Path, files: Sequence[ListedFile], size: int, options: FrameOptions) -> None:
+    def __init__(self, kind: Kind, root: Path, files: Sequence[ListedFile], size: int, options: FrameOptions) -> None:
         self._kind, self._root, self._files, self._size, self._options = kind, root, files, size, options
         self._faults, self._errors, self._over, self._lock = Faults(), dict[int, DataError](), [0, 0], threading.Lock()
 
@@ -289,39 +382,20 @@ class _Builder:
             )
         if self._faults.total:
             logger.warning("%s: left out %s", self._root, self._faults.in_words())
-        cells, recordings = self._over
-        if cells:
-            logger.warning(
-                "%s: %d counts of %d recordings were above 255 and became 255; larger frames or more slices keep them",
-                self._root,
-                cells,
-                recordings,
-            )
+        warn_of_saturation(self._root, *self._over)
 
     def _convert(self, path: Path, out: np.ndarray) -> bool:
-        options = self._options
-        sensor = None if path.suffix.lower() == ".aedat4" else self._kind.sensor
-        faults = Faults()
-        events = read_events(path, sensor=sensor, policy=options.policy, faults=faults)
-        width, height = self._kind.sensor
-        if (events.width, events.height) != (width, height):
-            raise DataError(
-                f"{path} is of a sensor of {events.width} x {events.height} px, expected {width} x {height} as "
-                f"{self._kind.title} has"
-            )
+        options, faults = self._options, Faults()
+        events = read_recording(path, self._kind, options.policy, faults)
         problem = None
+        over = 0
         try:
-            frames = frames_reference(
-                events, options.timesteps, slice_by=options.slice_by, height=self._size, width=self._size
-            )
+            over = write_frames(events, options, out)
         except ValueError as error:
             problem = f"{path}: {error}"
             if options.policy == "strict":
                 raise DataError(problem) from None
             faults.add(Faults(empty=1, first=problem))
-        over = 0
-        if problem is None:
-            out[...], over = saturate(frames)
         with self._lock:
             self._faults.add(faults)
             self._over = [self._over[0] + over, self._over[1] + (over > 0)]

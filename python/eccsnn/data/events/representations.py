@@ -5,10 +5,13 @@ from __future__ import annotations
 import warnings
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from eccsnn import ops
+from eccsnn.data.events.frames import slice_bounds
 from eccsnn.data.events.types import Events
 
 
@@ -44,3 +47,39 @@ def window_frames(events: Events, window_us: int) -> Tensor:
     t, x, y, polarity = event_tensors(events)
     bounds = ops.slice_by_window(t, window_us)
     return ops.events_to_frames(x, y, polarity, bounds, sensor_size=(events.height, events.width))
+
+
+def fixed_frames(
+    events: Events, timesteps: int, *, slice_by: str = "count", height: int, width: int
+) -> npt.NDArray[np.int32]:
+    """As `frames_reference`, by the compiled op: what data sets are made with.
+
+    Args:
+        events: a recording of at least `timesteps` events.
+        timesteps: T, the number of slices.
+        slice_by: `"count"` or `"time"`, see `slice_bounds`.
+        height: of the frames, at most the sensor's.
+        width: likewise.
+
+    Returns:
+        int32 `[T, 2, height, width]`; channel 0 has the darker events, channel 1 the brighter ones.
+
+    Raises:
+        ValueError: as `frames_reference`.
+
+    Example:
+        >>> events = Events(t=[0, 1, 2, 3], x=[0, 1, 3, 3], y=[0, 0, 0, 0], polarity=[1, 1, 0, 0], width=4, height=2)
+        >>> fixed_frames(events, 2, height=1, width=2).tolist()
+        [[[[0, 0]], [[2, 0]]], [[[0, 2]], [[0, 0]]]]
+    """
+    edges = torch.from_numpy(slice_bounds(events, timesteps, slice_by))
+    _, x, y, polarity = event_tensors(events)
+    frames = ops.events_to_frames(
+        x,
+        y,
+        polarity,
+        torch.stack((edges[:-1], edges[1:]), dim=1),
+        sensor_size=(events.height, events.width),
+        size=(height, width),
+    )
+    return frames.numpy()

@@ -103,7 +103,7 @@ def simulate_dataset(
     def make(i: int) -> int:
         if paths[i].exists():
             return -1
-        events = chosen.record(_picture(images, i), seed=_seed_of(seed, i))
+        events = chosen.record(picture(images, i), seed=seed_of(seed, i))
         write_events(paths[i], events, "npz" if format == "npz" else chosen.file_format)
         return len(events)
 
@@ -117,7 +117,7 @@ def simulate_dataset(
     )
 
 
-def _seed_of(seed: int, number: int) -> int:
+def seed_of(seed: int, number: int) -> int:
     """One integer of two, so that no two recordings of any seeds share their noise."""
     return (seed << 32) + number
 
@@ -149,11 +149,12 @@ def _paths(
         numbers[label] += 1
 
 
-def _picture(images: ImageSet | Sequence[npt.NDArray[np.uint8]], i: int) -> npt.NDArray[np.uint8]:
+def picture(images: ImageSet | Sequence[npt.NDArray[np.uint8]], i: int) -> npt.NDArray[np.uint8]:
+    """Image `i` as the simulator takes it, uint8 `[H, W]` or `[H, W, 3]`."""
     if not isinstance(images, ImageSet):
         return images[i]
-    picture = images.gather([i])[0]
-    return picture[0] if len(picture) == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0))
+    image = images.gather([i])[0]
+    return image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
 
 
 def _manifest(

@@ -1,0 +1,109 @@
+"""Event frames of images that a simulated camera looks at: a data set of recordings without a file of any recording.
+
+An image becomes a recording, and the recording frames, one after the other; only frames are kept, in the cache. The
+recordings are those that `simulate_dataset` writes for the same images and seed, so frames read from its files are the
+same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eccsnn.data.cache import Allocate
+from eccsnn.data.decode import in_chunks
+from eccsnn.data.events.datasets import (
+    FRAMES_VERSION,
+    KINDS,
+    SIMULATED,
+    FrameOptions,
+    check_options,
+    frames_key,
+    warn_of_saturation,
+    write_frames,
+)
+from eccsnn.data.events.presets import find_preset
+from eccsnn.data.events.simulate_dataset import SIMULATOR_VERSION, picture, seed_of
+from eccsnn.data.events.types import Events
+from eccsnn.data.source import Source
+from eccsnn.data.types import ImageSet
+from eccsnn.errors import DataError
+
+_LOOKED_AT = {"cifar10_dvs": 32, "n_caltech101": 128}
+"""Height and width in px of the images before a preset's camera: CIFAR-10's own; Caltech-101's, about."""
+
+
+def image_size_for(dataset: str) -> int:
+    """Height and width in px that images should have which `dataset`'s camera looks at.
+
+    Raises:
+        ConfigError: no camera of that data set is known.
+    """
+    return _LOOKED_AT[find_preset(dataset).dataset]
+
+
+def open_simulated(
+    dataset: str,
+    images: ImageSet,
+    class_names: Sequence[str],
+    options: FrameOptions,
+    *,
+    source: str,
+    key: Mapping[str, Any],
+    seed: int = 0,
+) -> Source:
+    """Recordings of `images` as the camera of `dataset` would have made them, without a test part.
+
+    Args:
+        dataset: whose camera and sensor: a preset of the simulator.
+        images: what it looks at.
+        class_names: by class id.
+        options: how recordings become frames.
+        source: what the images are, for the name.
+        key: what identifies the images, with a hash of their pixels.
+        seed: integer >= 0; recording `i` gets the noise of `(seed, i)`.
+
+    Raises:
+        ConfigError: there is no such preset, or an option is out of range.
+    """
+    preset, kind = find_preset(dataset), KINDS[dataset]
+    size = check_options(kind, options)
+
+    def build(allocate: Allocate) -> None:
+        frames = allocate("images", (len(images), options.timesteps, 2, size, size), np.uint8)
+        allocate("labels", (len(images),), np.int64)[:] = images.labels
+        allocate("is_test", (len(images),), np.bool_)[:] = False
+
+        over = np.zeros(len(images), dtype=np.int64)
+
+        def work(start: int, stop: int) -> None:
+            for i in range(start, stop):
+                over[i] = record(i, frames[i])
+
+        in_chunks(len(images), work, description=f"simulating {kind.title}")
+        warn_of_saturation(source, int(over.sum()), int((over > 0).sum()))
+
+    def record(i: int, out: npt.NDArray[np.uint8]) -> int:
+        events = preset.record(picture(images, i), seed=seed_of(seed, i))
+        width, height = kind.sensor
+        # The recording of an image that does not fill the sensor is smaller; its pixels are those at the top left.
+        events = Events(events.t, events.x, events.y, events.polarity, width=width, height=height)
+        try:
+            return write_frames(events, options, out)
+        except ValueError as error:
+            raise DataError(f"image {i} of {source}: its simulated recording is too short: {error}") from None
+
+    return Source(
+        name=f"{SIMULATED}: {kind.title} of {source}",
+        class_names=tuple(class_names),
+        has_test_part=False,
+        key={"dataset": f"{dataset}_simulated", **key, "seed": seed, "image_size": size, **frames_key(options)},
+        signature={"frames version": FRAMES_VERSION, "simulator version": SIMULATOR_VERSION},
+        build=build,
+        default_test_fraction=0.1,
+        is_frames=True,
+        is_simulated=True,
+    )

@@ -1,0 +1,97 @@
+"""Data sets of recordings that are made of images: no file of a recording, but the same frames as from one."""
+
+import numpy as np
+import pytest
+
+from eccsnn.data import ImageSet, batches, load_dataset
+from eccsnn.data.events.datasets import FrameOptions, read_frames
+from eccsnn.data.events.simulate_dataset import simulate_dataset
+from eccsnn.data.events.simulated import open_simulated
+from eccsnn.errors import ConfigError, DataError
+
+DIGITS = {"images": "digits", "limit": 20}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def splits(cache):
+    return load_dataset("cifar10_dvs", simulate=DIGITS, timesteps=3, image_size=16, cache_dir=cache)
+
+
+def built(source):
+    arrays = {}
+
+    def allocate(name, shape, dtype):
+        return arrays.setdefault(name, np.zeros(shape, dtype=dtype))
+
+    source.build(allocate)
+    return arrays
+
+
+@pytest.mark.parametrize("preset", ["cifar10_dvs", "n_caltech101"])
+def test_frames_are_those_of_the_files_that_the_simulator_writes(tmp_path, preset):
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 3, 16, 16)).astype(np.uint8)
+    images = ImageSet(pixels, [0, 1])
+    options = FrameOptions(size=24, timesteps=4)
+    source = open_simulated(preset, images, ("a", "b"), options, source="noise", key={}, seed=5)
+    made = simulate_dataset(images, images.labels, ("a", "b"), tmp_path / "set", preset=preset, seed=5)
+    files = sorted(p for p in made.root.rglob("*") if p.suffix in (".aedat", ".bin"))
+    frames = built(source)["images"]
+    assert len(files) == 2
+    assert frames.sum() > 1000
+    for file, expected in zip(files, frames, strict=True):
+        np.testing.assert_array_equal(read_frames(file, preset, options), expected)
+
+
+def test_names_say_that_nothing_was_recorded(splits, cache):
+    assert splits.name == "simulated DVS: CIFAR10-DVS of scikit-learn digits"
+    named = load_dataset(
+        "cifar10_dvs", simulate=DIGITS, timesteps=3, image_size=16, cache_dir=cache, display_name="my digits"
+    )
+    assert named.name == "simulated DVS: my digits"
+    assert named.fingerprint == splits.fingerprint
+    assert len(splits.train) + len(splits.val) + len(splits.test) == 20
+    assert splits.timesteps == 3
+    assert splits.image_shape == (2, 16, 16)
+
+
+def test_binary_frames_are_spikes(splits, cache):
+    binary = load_dataset("cifar10_dvs", simulate=DIGITS, timesteps=3, image_size=16, cache_dir=cache, binary=True)
+    np.testing.assert_array_equal(binary.train.images, splits.train.images > 0)
+    (batch,) = batches(binary.train, 100, mean=binary.mean, std=binary.std)
+    assert set(batch.images.unique().tolist()) == {0.0, 1.0}
+
+
+def test_another_seed_makes_another_camera(splits, cache):
+    other = load_dataset("cifar10_dvs", simulate=DIGITS | {"seed": 1}, timesteps=3, image_size=16, cache_dir=cache)
+    assert other.fingerprint != splits.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("digits", {"simulate": DIGITS}, "simulate applies to event frames only"),
+        ("digits", {"binary": True}, "binary applies to event frames only"),
+        ("cifar10_dvs", {"simulate": DIGITS, "root": "x"}, "recordings are either read or made"),
+        ("cifar10_dvs", {"simulate": {"images": "n_mnist"}}, "which are recordings already"),
+        ("cifar10_dvs", {"simulate": {"images": "digit"}}, "did you mean 'digits'"),
+        ("cifar10_dvs", {"simulate": {"images": "digits", "root": "x"}}, "has no files"),
+        ("cifar10_dvs", {"simulate": {"images": "digits", "limit": 1}}, "expected at least 2"),
+        ("cifar10_dvs", {"simulate": DIGITS, "image_size": 129}, "expected at most 128"),
+        ("dvs128_gesture", {"simulate": DIGITS}, "no preset 'dvs128_gesture'"),
+    ],
+)
+def test_what_cannot_be_made_is_an_error(cache, name, given, message):
+    with pytest.raises(ConfigError, match=message):
+        load_dataset(name, cache_dir=cache, **given)
+
+
+def test_a_recording_with_fewer_events_than_slices_is_an_error():
+    grey = ImageSet(np.full((1, 1, 8, 8), 90, np.uint8), [0])
+    source = open_simulated("n_caltech101", grey, ("a",), FrameOptions(size=8, timesteps=10**6), source="grey", key={})
+    with pytest.raises(DataError, match="image 0 of grey: its simulated recording is too short"):
+        built(source)
