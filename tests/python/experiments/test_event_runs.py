@@ -46,7 +46,7 @@ def caches(tmp_path_factory):
         ("ecc_snn/cifar10_dvs_debug", ["link.codec=jpeg"], "event frames are uploaded without loss"),
         (
             "neucodex/cifar10_dvs_debug",
-            ["system=bottlenet", "exit.decide=cloud_logits", "network.model.name=resnet18"],
+            ["system=bottlenet", "exit.decide=cloud_logits", "finetune.exit_weight=0", "network.model.name=resnet18"],
             "no published form",
         ),
     ],
