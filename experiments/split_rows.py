@@ -11,7 +11,7 @@ import numpy as np
 
 from eccsnn.costs import FRAMING, bytes_on_air, load_profile, radio_energy_mj
 from eccsnn.experiments.split_results import right_answers
-from eccsnn.offload import paired_bootstrap
+from eccsnn.offload import paired_interval
 from eccsnn.offload.intervals import Interval
 
 SYSTEMS = {
@@ -82,7 +82,7 @@ class Row:
         count = results[0]["data"]["test"]
         first = np.stack([right_answers(r["uncut"]["right"], count) for r in results])
         second = np.stack([right_answers(r[self.key][answers], count) for r in results])
-        return paired_bootstrap(first, second)
+        return paired_interval(first, second)
 
 
 def by_data(files: Iterable[File]) -> dict[str, list[File]]:

@@ -87,9 +87,9 @@ def collect(config: SplitConfig, splits: Splits, outputs: Path, counts: Path) ->
     work = {name: counted[name] for name in ("edge", "cloud", "exit_head") if name in counted}
     summary["cut"] = cut.summary() | {"work": work}
     summary["loss"] = {
-        "all_timesteps": asdict(offload.paired_bootstrap(uncut.right, cut.right)),
-        "chosen": asdict(offload.paired_bootstrap(uncut.right, cut.right_at_stop)),
-        "meaning": "accuracy of the uncut network (all timesteps) less that of the cut one; 95% paired bootstrap over "
+        "all_timesteps": asdict(offload.paired_interval(uncut.right, cut.right)),
+        "chosen": asdict(offload.paired_interval(uncut.right, cut.right_at_stop)),
+        "meaning": "accuracy of the uncut network (all timesteps) less that of the cut one; 95% interval over "
         "test images",
     }
     summary["payload"] = _payload(summary["split"], cut, sizes["test"], counted["image_bytes"])

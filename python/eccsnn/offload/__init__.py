@@ -23,7 +23,7 @@ from eccsnn.offload.exits import (
     exit_timesteps,
     running_mean,
 )
-from eccsnn.offload.intervals import Interval, paired_bootstrap
+from eccsnn.offload.intervals import Interval, paired_interval
 
 __all__ = [
     "DEFAULT_RULE",
@@ -49,7 +49,7 @@ __all__ = [
     "exit_timesteps",
     "offload_curve",
     "operating_point",
-    "paired_bootstrap",
+    "paired_interval",
     "per_class_upload_rate",
     "running_mean",
     "top1_correct",

@@ -116,7 +116,7 @@ def test_an_early_exit_has_a_row_for_each_mode_with_figures_of_that_mode_alone(s
         assert row[4:7] == figures
 
 
-def test_the_loss_is_bootstrapped_over_the_seeds_together(script, write, tmp_path):
+def test_the_interval_of_the_loss_is_over_all_seeds_together(script, write, tmp_path):
     rows = importlib.import_module("split_rows")
     script.collect([write(tmp_path / "runs" / f"{seed}", seed=seed) for seed in (0, 1, 2)])
     row = rows.rows(script.collected())[-1]
