@@ -1,6 +1,6 @@
 """JPEG of small grey pictures without what both ends know: only the bits and tables that a picture has of its own.
 
-A file of 16 x 16 pixels is 335 bytes long before it says anything: quantisation tables, standard Huffman tables, sizes.
+A file of 16 x 16 pixels has 330 bytes that say nothing about them: quantisation tables, standard Huffman tables, sizes.
 All of that follows from the size and the quality. The body that is left is either the entropy-coded bits alone, under
 the standard Huffman tables, or two tables of the picture's own before them: 16 counts of codes and their symbols, for
 DC and for AC coefficients.

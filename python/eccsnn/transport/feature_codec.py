@@ -2,7 +2,7 @@
 
 A packet is self-describing: version, codec, shape (8 bytes), payload, CRC-32. BottleNet++ (Shao & Zhang, ICC Workshops
 2020) learns the reduction alone. BottleNet's features do not pass here: its training sees what JPEG does to them, so
-that its unit's own codec, `eccsnn.nn.JPEGCodec`, makes the files that cross the wire.
+that its unit's own codec, `eccsnn.nn.JPEGCodec`, makes the payloads that cross the wire.
 """
 
 from __future__ import annotations

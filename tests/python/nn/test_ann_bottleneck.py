@@ -1,10 +1,13 @@
+import io
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from eccsnn import _core
 from eccsnn.nn import BottleNet, BottleNetPP, JPEGCodec
@@ -90,6 +93,19 @@ def test_the_shortest_form_travels_without_what_both_ends_know(features, quality
 def tile(features: torch.Tensor) -> np.ndarray:
     side = math.isqrt(len(features))
     return features.unflatten(0, (side, side)).transpose(1, 2).flatten(2).flatten(0, 1).numpy()
+
+
+def test_the_page_says_what_a_payload_saves():
+    features = np.random.default_rng(0).integers(0, 256, (4, 8, 8), dtype=np.uint8)
+    (payload,) = JPEGCodec(4, 8, 90).encode(torch.from_numpy(features)[None])
+    sizes = []
+    for optimize in (False, True):
+        file = io.BytesIO()
+        Image.fromarray(tile(torch.from_numpy(features))).save(file, "JPEG", quality=90, optimize=optimize)
+        sizes.append(len(file.getvalue()))
+    page = (Path(__file__).parents[3] / "docs/spike_codec.md").read_text(encoding="utf-8")
+    said = f"a file takes {sizes[0]} bytes, one with optimised tables {sizes[1]}, a payload {len(payload)} (quality 90;"
+    assert said in page
 
 
 def test_the_gradient_passes_jpeg():
