@@ -13,16 +13,9 @@ from eccsnn.costs import FRAMING, bytes_on_air, load_profile, radio_energy_mj
 from eccsnn.experiments.split_results import right_answers
 from eccsnn.offload import paired_interval
 from eccsnn.offload.intervals import Interval
+from eccsnn.report import split as report
 
-SYSTEMS = {
-    "edge_only": "edge only",
-    "cloud_only": "cloud only",
-    "bottlenet": "BottleNet",
-    "bottlenet_pp": "BottleNet++",
-    "spikebottlenet": "SpikeBottleNet",
-    "neucodex": "NeuCODEX",
-    "ecc_snn": "ECC-SNN",
-}
+SYSTEMS = report.SYSTEMS | {"ecc_snn": "ECC-SNN"}
 File = dict[str, Any]
 
 

@@ -8,16 +8,10 @@ from collections.abc import Sequence
 from split_published import change, data_lines, neucodex_lines, spikebottlenet_lines
 from split_rows import SYSTEMS, File, Row, main_rows, missing, pareto
 
+from eccsnn.report import split as report
+
 NONE = "-"
-MODES = {
-    "": "some uploads",
-    "edge_only": "nothing sent",
-    "upload": "one upload",
-    "all_timesteps": "one answer",
-    "edge_exit_head": "exit head",
-    "lock_step": "lock-step",
-    "speculative": "speculative",
-}
+MODES = {"": "some uploads"} | report.MODES
 """Modes of `eccsnn.costs.timesteps` as tables call them; ECC-SNN has none of them."""
 LINK_MODES = {"edge_only": "edge only", "upload_image": "image upload"}
 """Modes of a measured link that are no mode of the cost model."""

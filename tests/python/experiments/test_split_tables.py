@@ -58,7 +58,7 @@ def test_tables_of_several_systems(script, write, tmp_path):
         assert text.rstrip().endswith("after")
         assert "old" not in text.split()
         assert "No results yet: BottleNet++, ECC-SNN." in text
-        assert len([line for line in text.splitlines() if line.startswith("| cloud only, ")]) >= 4
+        assert len([line for line in text.splitlines() if line.startswith("| Cloud only, ")]) >= 4
         for path in (line.split("(")[1][:-1] for line in text.splitlines() if line.startswith("![")):
             assert (tmp_path / system / path).is_file()
     text = (tmp_path / "neucodex" / "README.md").read_text()
@@ -84,7 +84,7 @@ def test_tables_of_several_systems(script, write, tmp_path):
     for label, mode in (
         ("SpikeBottleNet", "one answer"),
         ("BottleNet", "one upload"),
-        ("cloud only, PNG", "one upload"),
+        ("Cloud only, PNG", "one upload"),
     ):
         assert {one[1] for one in cells(text, f"| {label} |")[:2]} == {mode}
 
