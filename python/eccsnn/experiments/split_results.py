@@ -68,7 +68,7 @@ def collect(config: SplitConfig, splits: Splits, outputs: Path, counts: Path) ->
         arrays = dict(file)
     ids = list(range(splits.num_classes))
     summary = _head(config, splits, counted)
-    alone = {"edge_only": _costs(config, "edge_only", counted["uncut"])}
+    alone = {"edge_only": dict.fromkeys(("val", "test"), _costs(config, "edge_only", counted["uncut"]))}
     uncut = _Judged(config, splits, ids, arrays, "uncut", alone, alone)
     summary["uncut"] = uncut.summary() | {"work": counted["uncut"]}
     if config.unit is None:
@@ -146,8 +146,8 @@ class _Judged:
     """One network on test data: at all timesteps, and with early exit where that is on.
 
     Args:
-        costs: Of all timesteps, by the one mode in which they travel.
-        exit_costs: Of early exit, by mode; the first one's are those of its curves.
+        costs: Of all timesteps, by the one mode in which they travel; of `val` and of `test` images.
+        exit_costs: Of early exit, by mode, likewise; the first one's are those of its curves.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class _Judged:
                 "logits": logits[name],
                 "labels": images.labels,
                 "deciding": deciding[name],
-                "costs": by_part[name] if "test" in by_part else by_part,
+                "costs": by_part[name],
             }
 
         everything = offload.exit_curve(
@@ -260,18 +260,13 @@ def _costs(
             edge=edge,
             cloud=cloud,
             payload_bytes=sizes,
-            answer_bytes=_answer_bytes(class_ids) if class_ids else 0.0,
+            # Brief: whoever stops needs a class and a confidence, and no system here learns from logits.
+            answer_bytes=brief_answer_bytes(class_ids) if class_ids else 0.0,
             exit_head_macs=exit_head_macs,
             precision=config.costs.precision,
             memory=config.costs.memory,
         )
     )
-
-
-def _answer_bytes(class_ids: list[int]) -> int:
-    """Bytes of an answer, which is brief: whoever stops needs a class and a confidence, and no system here learns from
-    logits. Its framing comes from `eccsnn.costs.framing`."""
-    return brief_answer_bytes(class_ids)
 
 
 def _head(config: SplitConfig, splits: Splits, counted: Mapping[str, Any]) -> dict[str, Any]:
@@ -358,28 +353,25 @@ def _ablation(
     packet = math.ceil(math.prod(cut_at["point_shape"]) / 8)
     sizes = np.full((uncut.timesteps, len(uncut.stops)), packet)
     free = {"dense": [0.0] * uncut.timesteps}  # the device's energy alone is asked for
+    costed = ("payload_bytes", "device_energy_mj")
 
     def plain(mode: str, stops: np.ndarray) -> dict[str, float]:
         each = np.arange(len(stops))
         costs = _costs(config, mode, counted["plain_edge"], free, sizes, class_ids)
-        right = uncut.right_by_timestep[stops - 1, each]
-        figures = {key: float(costs[key].cumsum(axis=0)[stops - 1, each].mean()) for key in keys[2:]}
-        return {"accuracy": float(right.mean()), "timesteps": float(stops.mean()), **figures}
-
-    keys = ("accuracy", "timesteps", "payload_bytes", "device_energy_mj")
-    rows = [
-        {
-            "compression": False,
-            "early_exit": False,
-            **plain("all_timesteps", np.full(len(uncut.stops), uncut.timesteps)),
+        return {
+            "accuracy": float(uncut.right_by_timestep[stops - 1, each].mean()),
+            "timesteps": float(stops.mean()),
+            **{key: float(costs[key].cumsum(axis=0)[stops - 1, each].mean()) for key in costed},
         }
-    ]
+
+    def compressed(figures: Mapping[str, float]) -> dict[str, float]:
+        return {key: figures[key] for key in ("accuracy", "timesteps", *costed)}
+
+    whole = plain("all_timesteps", np.full(len(uncut.stops), uncut.timesteps))
+    rows = {(False, False): whole, (True, False): compressed(cut.all_timesteps)}  # (compression, early exit)
     if config.exits:
-        rows.append({"compression": False, "early_exit": True, **plain(exit_modes(config)[0], uncut.stops)})
-    rows.append({"compression": True, "early_exit": False, **{key: cut.all_timesteps[key] for key in keys}})
-    if config.exits:
-        rows.append({"compression": True, "early_exit": True, **{key: cut.chosen[key] for key in keys}})
-    return rows
+        rows |= {(False, True): plain(exit_modes(config)[0], uncut.stops), (True, True): compressed(cut.chosen)}
+    return [{"compression": coded, "early_exit": exits, **rows[coded, exits]} for coded, exits in sorted(rows)]
 
 
 def _json(path: Path) -> dict[str, Any]:

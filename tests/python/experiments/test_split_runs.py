@@ -118,7 +118,7 @@ def test_head_and_cloud_have_thresholds_of_their_own():
     head = 0.3 * cloud + 0.3 * rng.standard_normal((4, count, 10))  # less sure
     arrays = {f"cut_{part}_{name}": x for part in ("val", "test") for name, x in (("logits", cloud), ("exit", head))}
     config = load_config("neucodex/digits_debug")
-    free: tuple = ({"all_timesteps": {}}, {"edge_exit_head": {}})
+    free: tuple = tuple({mode: {"val": {}, "test": {}}} for mode in ("all_timesteps", "edge_exit_head"))
     by_head = _Judged(config, sets, ids, arrays, "cut", *free).exit
     without = {name: x for name, x in arrays.items() if not name.endswith("_exit")}
     by_cloud = _Judged(config, sets, ids, without, "cut", *free).exit
