@@ -20,7 +20,7 @@ from eccsnn.bench.record import Measurement, Result, Row
 from eccsnn.bench.timing import Budget, Candidate, Observer, Timing, measure, ratio, within
 from eccsnn.data.events import Events
 from eccsnn.data.events.presets import PRESETS
-from eccsnn.data.events.representations import event_tensors
+from eccsnn.data.events.frames import event_tensors
 
 TIMESTEPS = 10
 BARS = {"tonic": 10.0, "spikingjelly": 5.0}
