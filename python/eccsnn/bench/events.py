@@ -10,6 +10,7 @@ import importlib
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def _reading(
         except Exception as error:  # a library that breaks must not end the measurement of the others
             absent.append(Absent(f"{name}: {TITLE[format]}", in_short(error)))
         else:
-            candidates.append(Candidate(name, lambda call=call: call()[0]))  # type: ignore[misc]
+            candidates.append(Candidate(name, partial(_first, call)))
     title = f"read {TITLE[format]}, {count:,} events"
     timings = measure(candidates, settings.budget, observer=within(title, observer))
     row = _row(title, timings, count, len(buffer) / count)
@@ -166,6 +167,10 @@ def _row(title: str, timings: dict[str, Timing], count: int, bytes_per_event: fl
 # Each makes a call that reads the file; it gives what the peer gives, and columns to compare.
 
 _Reader = Callable[[], tuple[Any, _Columns]]
+
+
+def _first(call: _Reader) -> Any:
+    return call()[0]
 
 
 def _columns(events: Events) -> _Columns:
