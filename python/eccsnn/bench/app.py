@@ -174,7 +174,7 @@ def codec(
     from eccsnn.bench import codec as bench
     from eccsnn.bench.peers import CODEC_PEERS
 
-    settings = bench.CodecSettings(size, spikes, _seconds(budget))
+    settings = bench.CodecSettings(size, _seconds(budget), spikes=spikes)
     run = partial(bench.run, settings)
     _measure("codec", run, settings, peers=peers, threads=threads, out=out, known_peers=CODEC_PEERS)
 

@@ -20,12 +20,10 @@ import numpy.typing as npt
 from eccsnn.bench.event_frames import frame_rows, simulator_row
 from eccsnn.bench.peers import TITLES, Absent, in_short
 from eccsnn.bench.record import Measurement, Result, Row
-from eccsnn.bench.timing import Budget, Candidate, Observer, Timing, ignore, measure, ratio, within
+from eccsnn.bench.settings import SizedSettings
+from eccsnn.bench.timing import Candidate, Observer, Timing, ignore, measure, ratio, within
 from eccsnn.data.events import Events, iterate_events, read_events, write_events
-from eccsnn.errors import ConfigError
-from eccsnn.nn._hints import nearest
 
-SIZES = ("full", "tiny")
 COUNTS = {"full": 200_000, "tiny": 2_000}  # full: the order of one recording of CIFAR10-DVS
 SENSORS = {"aedat2": (128, 128), "atis": (240, 180)}
 SUFFIXES = {"aedat2": ".aedat", "atis": ".bin"}
@@ -38,23 +36,8 @@ _Columns = tuple[npt.NDArray[Any], ...]
 
 
 @dataclass(frozen=True)
-class EventSettings:
+class EventSettings(SizedSettings):
     """What is measured; see `eccsnn bench events --help`."""
-
-    size: str = "full"
-    budget_s: float = 5.0
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        if self.size not in SIZES:
-            raise ConfigError(f"--size: unknown {self.size!r}: {nearest(self.size, SIZES)}")
-
-    @property
-    def budget(self) -> Budget:
-        """Budget of a row."""
-        if self.size == "tiny":
-            return Budget(min(self.budget_s, 0.1), minimum_rounds=3, warmup_calls=1)
-        return Budget(self.budget_s)
 
 
 def run(
