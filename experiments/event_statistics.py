@@ -1,22 +1,108 @@
 """Statistics of simulated recordings, as docs/events.md shows them.
 
-    python experiments/event_statistics.py cifar10_dvs /path/to/cifar10/train --limit 500
+    python experiments/event_statistics.py cifar10_dvs /path/to/cifar10/train --limit 100
+    python experiments/event_statistics.py n_caltech101 /path/to/caltech101/101_ObjectCategories --limit 102
 
-takes images from a folder `CLASS/*`, the same share of every class, and prints the rows of a Markdown table.
+each simulate recordings of images from a folder `CLASS/*`, the same share of every class, write what they measure to
+`benchmarks/event_statistics/PRESET.json` and renew the table in docs/events.md, which is made of these files alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from eccsnn.data.events import write_events
+from eccsnn.data.events.frames import fixed_frames, saturate
 from eccsnn.data.events.image_files import ImageFiles
 from eccsnn.data.events.presets import PRESETS
-from eccsnn.data.events.summary import summarize
+from eccsnn.data.events.simulate_dataset import SIMULATOR_VERSION, seed_of
+from eccsnn.transport.images import encode_image
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "event_statistics"
+PAGE = ROOT / "docs" / "events.md"
+BEGIN, END = "<!-- begin: made by experiments/event_statistics.py -->", "<!-- end -->"
+
+BIN_US = {"cifar10_dvs": 54_000, "n_caltech101": 25_000}  # a side of a loop; a quarter of a saccade
+TIMESTEPS, SIZE = 10, 48  # of frames, as data sets have them by default
+
+
+def measure(preset_name: str, images: ImageFiles, *, seed: int) -> dict[str, Any]:
+    """Simulates a recording of every image, as `eccsnn events simulate` does, and counts."""
+    preset = PRESETS[preset_name]
+    duration_us, bin_us = preset.path.duration_us, BIN_US[preset_name]
+    bins = duration_us // bin_us
+    counts, brighter, rates = [], 0, np.zeros(bins)
+    sizes: dict[str, list[int]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recording"
+        for i in range(len(images)):
+            events = preset.record(images[i], seed=seed_of(seed, i))
+            counts.append(len(events))
+            brighter += int(events.polarity.sum(dtype=np.int64))
+            rates += np.histogram(events.t, bins=bins, range=(0, duration_us))[0]
+            for name in (preset.file_format, "npz"):
+                write_events(path, events, name)
+                sizes.setdefault(name, []).append(path.stat().st_size)
+            frames, _ = saturate(fixed_frames(events, TIMESTEPS, height=SIZE, width=SIZE))
+            sample = frames.reshape(-1, SIZE, SIZE)
+            sizes.setdefault("png_counts", []).append(len(encode_image(sample, "png")))
+            sizes.setdefault("png_binary", []).append(len(encode_image((sample > 0).astype(np.uint8), "png")))
+    low, median, high = np.percentile(counts, (5, 50, 95))
+    return {
+        "preset": preset_name,
+        "simulator_version": SIMULATOR_VERSION,
+        "seed": seed,
+        "recordings": len(counts),
+        "duration_ms": duration_us / 1000,
+        "events": {"mean": float(np.mean(counts)), "5%": low, "median": median, "95%": high},
+        "brighter_share": brighter / sum(counts),
+        "rate_hz": float(np.mean(counts)) / duration_us * 1e6,
+        "bin_ms": bin_us / 1000,
+        "rate_hz_per_bin": (rates / len(counts) / bin_us * 1e6).tolist(),
+        "file_format": preset.file_format,
+        "frames": f"{TIMESTEPS} timesteps of {SIZE} x {SIZE} px",
+        "bytes": {name: float(np.mean(values)) for name, values in sizes.items()},
+    }
+
+
+_ROWS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "recordings": lambda m: f"{m['recordings']}",
+    "duration": lambda m: f"{m['duration_ms']:,.0f} ms",
+    "events a recording, mean": lambda m: f"{m['events']['mean']:,.0f}",
+    "median": lambda m: f"{m['events']['median']:,.0f}",
+    "5% and 95% are below": lambda m: f"{m['events']['5%']:,.0f}; {m['events']['95%']:,.0f}",
+    "brighter (ON)": lambda m: f"{m['brighter_share']:.1%}",
+    "thousand events/s, mean": lambda m: f"{m['rate_hz'] / 1000:,.0f}",
+    "lowest and highest bin": lambda m: (
+        f"{min(m['rate_hz_per_bin']) / 1000:,.0f}; {max(m['rate_hz_per_bin']) / 1000:,.0f} ({m['bin_ms']:g} ms)"
+    ),
+    "bytes a recording, original format": lambda m: f"{m['bytes'][m['file_format']]:,.0f} (`{m['file_format']}`)",
+    "`npz`": lambda m: f"{m['bytes']['npz']:,.0f}",
+    "frames as PNG: counts; binary": lambda m: f"{m['bytes']['png_counts']:,.0f}; {m['bytes']['png_binary']:,.0f}",
+}
+
+
+def table(measured: list[dict[str, Any]]) -> str:
+    """The Markdown table of what was measured, a column a file."""
+    titles = " | ".join(f"simulated {PRESETS[one['preset']].title}" for one in measured)
+    lines = [f"| | {titles} |", "| --- |" + " --- |" * len(measured)]
+    lines += [f"| {name} | {' | '.join(cell(one) for one in measured)} |" for name, cell in _ROWS.items()]
+    return "\n".join(lines)
+
+
+def page(text: str, results: Path) -> str:
+    """docs/events.md with the table of the files in `results`."""
+    before, rest = text.split(BEGIN)
+    measured = [json.loads(file.read_text()) for file in sorted(results.glob("*.json"))]
+    return f"{before}{BEGIN}\n\n{table(measured)}\n\n{END}{rest.split(END, 1)[1]}"
 
 
 def main() -> None:
@@ -26,37 +112,12 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    preset = PRESETS[given.preset]
     images = ImageFiles.of_folder(given.folder, limit=given.limit, seed=given.seed)
-    duration = preset.path.duration_us
-    bins = 24 if given.preset == "cifar10_dvs" else 12
-    summaries, sizes = [], {preset.file_format: 0, "npz": 0}
-    rates = np.zeros(bins)
-    with tempfile.TemporaryDirectory() as folder:
-        for i in range(len(images)):
-            events = preset.record(images[i], seed=i)
-            summaries.append(summarize([events]))
-            rates += np.histogram(events.t, bins=bins, range=(0, duration))[0]
-            for name in sizes:
-                path = Path(folder) / "recording"
-                write_events(path, events, name)
-                sizes[name] += path.stat().st_size
-    counts = np.array([summary.events for summary in summaries])
-    brighter = sum(summary.brighter for summary in summaries)
-    rates *= bins / duration * 1e6 / len(images)
-    rows = {
-        "recordings": f"{len(images)}",
-        "duration": f"{duration / 1000:g} ms",
-        "events a recording, mean": f"{counts.mean():,.0f}",
-        "... median": f"{np.median(counts):,.0f}",
-        "... 5% and 95% of recordings below": f"{np.percentile(counts, 5):,.0f}; {np.percentile(counts, 95):,.0f}",
-        "brighter (ON) events": f"{brighter / counts.sum():.1%}",
-        "thousand events/s, mean": f"{counts.mean() / duration * 1000:,.0f}",
-        f"... in each {duration / bins / 1000:g} ms": ", ".join(f"{rate / 1000:,.0f}" for rate in rates),
-    }
-    rows |= {f"bytes a recording, {name}": f"{size / len(images):,.0f}" for name, size in sizes.items()}
-    for name, value in rows.items():
-        print(f"| {name} | {value} |")
+    measured = measure(given.preset, images, seed=given.seed)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{given.preset}.json").write_text(json.dumps(measured, indent=1) + "\n")
+    PAGE.write_text(page(PAGE.read_text(), RESULTS))
+    print(table([measured]))
 
 
 if __name__ == "__main__":

@@ -17,11 +17,11 @@ struct PixelMap {
       column[x] = static_cast<std::int32_t>(static_cast<std::int64_t>(x) * args.width / args.sensor_width);
     }
     for (std::size_t y = 0; y < row.size(); ++y) {
-      row[y] = static_cast<std::int32_t>(static_cast<std::int64_t>(y) * args.height / args.sensor_height *
-                                         args.width);
+      row[y] = static_cast<std::int64_t>(y) * args.height / args.sensor_height * args.width;
     }
   }
-  std::vector<std::int32_t> column, row;
+  std::vector<std::int32_t> column;
+  std::vector<std::int64_t> row;  // a plane may have more than 2^31 pixels
 };
 
 // Clears each slice's output and calls put(output, pixel, polarity, event) for its events.
@@ -30,7 +30,7 @@ std::int64_t over_events(const EventSlices& args, T* outputs, std::int64_t size,
                          std::int64_t end, const Put& put) {
   const PixelMap map(args);
   const std::int32_t* const column = map.column.data();
-  const std::int32_t* const row = map.row.data();
+  const std::int64_t* const row = map.row.data();
   std::int64_t stray = -1;
   for (std::int64_t slice = begin; slice < end; ++slice) {
     T* const output = outputs + slice * size;

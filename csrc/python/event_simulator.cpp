@@ -19,8 +19,13 @@ namespace {
 template <class T>
 using Array = py::array_t<T, py::array::c_style>;
 
+[[noreturn]] void refuse(const std::string& message) {
+  throw std::invalid_argument("simulate_events: " + message);
+}
+
+// Makes the message in any case: not for the loops over pixels, where that took as long as the simulation.
 void require(bool condition, const std::string& message) {
-  if (!condition) throw std::invalid_argument("simulate_events: " + message);
+  if (!condition) refuse(message);
 }
 
 std::vector<eccsnn::SimulatorStep> read_steps(const Array<std::int64_t>& table,
@@ -49,9 +54,9 @@ const float* thresholds(const Array<float>& array, const eccsnn::SimulateEvents&
   require(array.ndim() == 2 && array.shape(0) == args.height && array.shape(1) == args.width,
           std::string(name) + " is not of the sensor's shape [height, width]");
   for (std::int64_t i = 0; i < args.height * args.width; ++i) {
-    require(array.data()[i] >= 0.001f && array.data()[i] < 1e6f,
-            std::string(name) + " holds " + std::to_string(array.data()[i]) +
-                "; expected at least 0.001 and finite (in log intensity)");
+    if (array.data()[i] >= 0.001f && array.data()[i] < 1e6f) continue;
+    refuse(std::string(name) + " holds " + std::to_string(array.data()[i]) +
+           "; expected at least 0.001 and finite (in log intensity)");
   }
   return array.data();
 }
@@ -111,9 +116,9 @@ py::tuple simulate_events(const Array<std::uint16_t>& frames, const Array<std::i
   args.leak_rate_hz = leak_rate_hz;
   args.seed = seed;
   for (py::ssize_t i = 0; i < frames.size(); ++i) {
-    require(frames.data()[i] < eccsnn::kIntensityLevels, "a frame holds " + std::to_string(frames.data()[i]) +
-                                                             "; expected less than " +
-                                                             std::to_string(eccsnn::kIntensityLevels));
+    if (frames.data()[i] < eccsnn::kIntensityLevels) continue;
+    refuse("a frame holds " + std::to_string(frames.data()[i]) + "; expected less than " +
+           std::to_string(eccsnn::kIntensityLevels));
   }
   const std::vector<eccsnn::SimulatorStep> path = read_steps(steps, args, frames.shape(0));
   args.steps = path.data();

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
 from eccsnn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from eccsnn.data import ImageSet
 
 app = typer.Typer(
     name="events",
@@ -58,20 +62,22 @@ def simulate(
         write_events(out, events)
         typer.echo(f"recording: {out.resolve()} ({len(events)} events, simulated {chosen.title})")
         return
+    images: ImageFiles | ImageSet
+    names: Sequence[str]
     if Path(source).is_dir():
-        files = ImageFiles.of_folder(Path(source), limit=limit, seed=seed)
-        images, labels, names, what = files, files.labels, files.class_names, Path(source).name
+        images = ImageFiles.of_folder(Path(source), limit=limit, seed=seed)
+        names, what = images.class_names, Path(source).name
     elif any(source == dataset.name for dataset in list_datasets()):
-        images, labels, names, what = _of_dataset(source, root, part, limit, seed)
+        images, names, what = _of_dataset(source, root, part, limit, seed)
     else:
         raise ConfigError(
             f"{source!r} is no image file, no folder and no data set; see `eccsnn list datasets` for names"
         )
     with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("recordings", total=len(labels))
+        task = bar.add_task("recordings", total=len(images))
         result = simulate_dataset(
             images,
-            labels,
+            images.labels,
             names,
             out,
             preset=preset,
@@ -88,16 +94,18 @@ def simulate(
     )
 
 
-def _of_dataset(name, root, part, limit, seed):  # type: ignore[no-untyped-def]
+def _of_dataset(
+    name: str, root: Path | None, part: str, limit: int | None, seed: int
+) -> tuple[ImageSet, Sequence[str], str]:
     from eccsnn.data import load_dataset, stratified_subset
 
-    splits = load_dataset(name, root=root)
     if part not in ("train", "val", "test"):
         raise ConfigError(f"--part: {part!r}, expected train, val or test")
+    splits = load_dataset(name, root=root)
     images = getattr(splits, part)
     if limit is not None and limit < len(images):
         images = images.take(stratified_subset(images.labels, limit, seed=seed, purpose="simulated recordings"))
-    return images, images.labels, splits.class_names, f"{splits.name} ({part})"
+    return images, splits.class_names, f"{splits.name} ({part})"
 
 
 @app.command()

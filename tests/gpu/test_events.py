@@ -29,7 +29,7 @@ def test_has_the_bits_of_the_cpu(count: int, size: tuple[int, int]) -> None:
     bounds = ops.slice_by_number(t, 10).view(5, 2, 2)
     at = t[(bounds[..., 1] - 1).clamp(min=0)] if count else torch.zeros(5, 2, dtype=torch.int64)
     space = {"sensor_size": (128, 128), "size": size}
-    results = []
+    results, surfaces = [], []
     for device in ("cpu", "cuda"):
         t_, x_, y_, p_, b_ = (tensor.to(device) for tensor in (t, x, y, polarity, bounds))
         results.append(
@@ -40,10 +40,11 @@ def test_has_the_bits_of_the_cpu(count: int, size: tuple[int, int]) -> None:
                 torch.ops.eccsnn.latest_event_times(t_, x_, y_, p_, b_, 128, 128, *size).cpu(),
             )
         )
-        surfaces = ops.events_to_time_surfaces(t_, x_, y_, p_, b_, at.to(device), tau_us=1e5, **space)
-        assert surfaces.shape == (5, 2, 2, *size)
+        surfaces.append(ops.events_to_time_surfaces(t_, x_, y_, p_, b_, at.to(device), tau_us=1e5, **space).cpu())
     for cpu, cuda in zip(*results, strict=True):
         assert torch.equal(cpu, cuda)
+    assert surfaces[0].shape == (5, 2, 2, *size)
+    torch.testing.assert_close(surfaces[1], surfaces[0])  # an exponential, which may round otherwise
 
 
 def test_events_outside_the_sensor_are_left_out() -> None:

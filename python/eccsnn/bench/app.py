@@ -174,7 +174,7 @@ def codec(
     from eccsnn.bench import codec as bench
     from eccsnn.bench.peers import CODEC_PEERS
 
-    settings = bench.CodecSettings(size, spikes, _seconds(budget))
+    settings = bench.CodecSettings(size, _seconds(budget), spikes=spikes)
     run = partial(bench.run, settings)
     _measure("codec", run, settings, peers=peers, threads=threads, out=out, known_peers=CODEC_PEERS)
 
@@ -186,10 +186,11 @@ def events(
     budget: Annotated[float, typer.Option(help="Seconds of measuring a row.", min=0)] = 5.0,
     out: Out = None,
 ) -> None:
-    """Measures readers of event files: AEDAT 2.0 and the 40-bit ATIS binary, on one thread, from the disk's cache.
+    """Measures readers of event files, frames of events and the simulator.
 
-    Beside them stand a copy of the file's bytes, and the readers of tonic and SpikingJelly, which have to give the same
-    events.
+    The readers are of AEDAT 2.0 and of the 40-bit ATIS binary, on one thread, from the disk's cache; beside them stand
+    a copy of the file's bytes, and the readers of tonic and SpikingJelly. Frames stand beside those of the two, on one
+    thread. Peers have to give the same events and counts. The simulator has no peer; it runs on one and two threads.
     """
     from eccsnn.bench import events as bench
     from eccsnn.bench.peers import EVENT_PEERS

@@ -18,14 +18,13 @@ import torch
 
 from eccsnn.bench.peers import Absent
 from eccsnn.bench.record import Measurement, Result, Row
-from eccsnn.bench.timing import Budget, Candidate, Observer, ignore, measure, within
+from eccsnn.bench.settings import SizedSettings
+from eccsnn.bench.timing import Candidate, Observer, ignore, measure, within
 from eccsnn.errors import ConfigError
 from eccsnn.nn import SpikeRateModel
-from eccsnn.nn._hints import nearest
 from eccsnn.transport import spike_codec as codec
 from eccsnn.transport.spike_reference import ideal_bits, learn_counts
 
-SIZES = ("full", "tiny")
 DENSITIES = {"full": (0.001, 0.01, 0.1, 0.2, 0.5), "tiny": (0.1,)}
 SHAPES = {"full": (64, 32, 32), "tiny": (32, 48, 48)}
 TIMESTEPS = 4
@@ -34,7 +33,7 @@ _BARS = {0.1: 1.0, 0.5: 0.3}  # Gbit/s of raw spikes, encoded and decoded
 
 
 @dataclass(frozen=True)
-class CodecSettings:
+class CodecSettings(SizedSettings):
     """What is measured; see `eccsnn bench codec --help`.
 
     Attributes:
@@ -42,23 +41,13 @@ class CodecSettings:
             empty: made-up spikes alone.
     """
 
-    size: str = "full"
     spikes: str = ""
     budget_s: float = 3.0
-    device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.size not in SIZES:
-            raise ConfigError(f"--size: unknown {self.size!r}: {nearest(self.size, SIZES)}")
+        super().__post_init__()
         if self.spikes and not sorted(Path(self.spikes).glob("*.npz")):
             raise ConfigError(f"--spikes: {self.spikes!r} holds no .npz file; make some with tools/golden_spikes.py")
-
-    @property
-    def budget(self) -> Budget:
-        """Budget of a row."""
-        if self.size == "tiny":
-            return Budget(min(self.budget_s, 0.1), minimum_rounds=3, warmup_calls=1)
-        return Budget(self.budget_s)
 
 
 def run(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ from eccsnn.bench.peers import TITLES, Absent, in_short
 from eccsnn.bench.record import Measurement, Result, Row
 from eccsnn.bench.timing import Budget, Candidate, Observer, Timing, measure, ratio, within
 from eccsnn.data.events import Events
+from eccsnn.data.events.frames import event_tensors
 from eccsnn.data.events.presets import PRESETS
-from eccsnn.data.events.representations import event_tensors
 
 TIMESTEPS = 10
 BARS = {"tonic": 10.0, "spikingjelly": 5.0}
@@ -51,7 +52,7 @@ def simulator_row(images: int, budget: Budget, observer: Observer) -> tuple[Row,
         return sum(len(preset.record(picture, seed=i, threads=threads)) for i, picture in enumerate(pictures))
 
     candidates = [
-        Candidate(f"eccsnn, {threads} thread{'s'[: threads - 1]}", lambda threads=threads: record(threads))  # type: ignore[misc]
+        Candidate(f"eccsnn, {threads} thread{'s'[: threads - 1]}", partial(record, threads))
         for threads in sorted({1, most})
     ]
     title = f"simulate {images} recordings of CIFAR10-DVS's kind, {total:,} events"

@@ -10,6 +10,7 @@ import importlib
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,10 @@ import numpy.typing as npt
 from eccsnn.bench.event_frames import frame_rows, simulator_row
 from eccsnn.bench.peers import TITLES, Absent, in_short
 from eccsnn.bench.record import Measurement, Result, Row
-from eccsnn.bench.timing import Budget, Candidate, Observer, Timing, ignore, measure, ratio, within
+from eccsnn.bench.settings import SizedSettings
+from eccsnn.bench.timing import Candidate, Observer, Timing, ignore, measure, ratio, within
 from eccsnn.data.events import Events, iterate_events, read_events, write_events
-from eccsnn.errors import ConfigError
-from eccsnn.nn._hints import nearest
 
-SIZES = ("full", "tiny")
 COUNTS = {"full": 200_000, "tiny": 2_000}  # full: the order of one recording of CIFAR10-DVS
 SENSORS = {"aedat2": (128, 128), "atis": (240, 180)}
 SUFFIXES = {"aedat2": ".aedat", "atis": ".bin"}
@@ -37,23 +36,8 @@ _Columns = tuple[npt.NDArray[Any], ...]
 
 
 @dataclass(frozen=True)
-class EventSettings:
+class EventSettings(SizedSettings):
     """What is measured; see `eccsnn bench events --help`."""
-
-    size: str = "full"
-    budget_s: float = 5.0
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        if self.size not in SIZES:
-            raise ConfigError(f"--size: unknown {self.size!r}: {nearest(self.size, SIZES)}")
-
-    @property
-    def budget(self) -> Budget:
-        """Budget of a row."""
-        if self.size == "tiny":
-            return Budget(min(self.budget_s, 0.1), minimum_rounds=3, warmup_calls=1)
-        return Budget(self.budget_s)
 
 
 def run(
@@ -120,7 +104,7 @@ def _reading(
         except Exception as error:  # a library that breaks must not end the measurement of the others
             absent.append(Absent(f"{name}: {TITLE[format]}", in_short(error)))
         else:
-            candidates.append(Candidate(name, lambda call=call: call()[0]))  # type: ignore[misc]
+            candidates.append(Candidate(name, partial(_first, call)))
     title = f"read {TITLE[format]}, {count:,} events"
     timings = measure(candidates, settings.budget, observer=within(title, observer))
     row = _row(title, timings, count, len(buffer) / count)
@@ -166,6 +150,10 @@ def _row(title: str, timings: dict[str, Timing], count: int, bytes_per_event: fl
 # Each makes a call that reads the file; it gives what the peer gives, and columns to compare.
 
 _Reader = Callable[[], tuple[Any, _Columns]]
+
+
+def _first(call: _Reader) -> Any:
+    return call()[0]
 
 
 def _columns(events: Events) -> _Columns:

@@ -238,14 +238,14 @@ def load_dataset(
     """
     info, open_source = _find(name)
     _check_arguments(info, root, image_size, val_fraction, test_fraction, subset, seed, download, include_background)
-    given = {"timesteps": timesteps, "slice_by": slice_by, "policy": policy, "binary": binary, "simulate": simulate}
-    given = {key: value for key, value in given.items() if value is not None}
+    chosen = {"timesteps": timesteps, "slice_by": slice_by, "policy": policy, "binary": binary, "simulate": simulate}
+    given: dict[str, Any] = {key: value for key, value in chosen.items() if value is not None}
     if given and not info.is_frames:
         raise ConfigError(
             f"{next(iter(given))} applies to event frames only, not to data set {info.name!r}; leave it out"
         )
     given.pop("simulate", None)
-    frames = events.FrameOptions(size=image_size, **given)  # type: ignore[arg-type]
+    frames = events.FrameOptions(size=image_size, **given)
     started = time.perf_counter()
     cache = None if cache_dir is None else Path(cache_dir)
     if simulate is not None:

@@ -236,60 +236,24 @@ def _check(
     return sensor_size[0], sensor_size[1], height, width
 
 
+# `size` is what the schemas end with: the sensor's height and width, then those of the output.
+
+
 @torch.library.register_fake("eccsnn::events_to_frames")
-def _frames_fake(
-    x: Tensor,
-    y: Tensor,
-    polarity: Tensor,
-    bounds: Tensor,
-    sensor_height: int,
-    sensor_width: int,
-    height: int,
-    width: int,
-) -> Tensor:
-    return x.new_empty((*bounds.shape[:-1], 2, height, width), dtype=torch.int32)
+def _frames_fake(x: Tensor, y: Tensor, polarity: Tensor, bounds: Tensor, *size: int) -> Tensor:
+    return x.new_empty((*bounds.shape[:-1], 2, *size[2:]), dtype=torch.int32)
 
 
 @torch.library.register_fake("eccsnn::events_to_packed_frames")
-def _packed_frames_fake(
-    x: Tensor,
-    y: Tensor,
-    polarity: Tensor,
-    bounds: Tensor,
-    sensor_height: int,
-    sensor_width: int,
-    height: int,
-    width: int,
-) -> Tensor:
-    return x.new_empty((*bounds.shape[:-1], height, width, 1), dtype=torch.uint8)
+def _packed_frames_fake(x: Tensor, y: Tensor, polarity: Tensor, bounds: Tensor, *size: int) -> Tensor:
+    return x.new_empty((*bounds.shape[:-1], *size[2:], 1), dtype=torch.uint8)
 
 
 @torch.library.register_fake("eccsnn::latest_event_times")
-def _latest_fake(
-    t_us: Tensor,
-    x: Tensor,
-    y: Tensor,
-    polarity: Tensor,
-    bounds: Tensor,
-    sensor_height: int,
-    sensor_width: int,
-    height: int,
-    width: int,
-) -> Tensor:
-    return x.new_empty((*bounds.shape[:-1], 2, height, width), dtype=torch.int64)
+def _latest_fake(t_us: Tensor, x: Tensor, y: Tensor, polarity: Tensor, bounds: Tensor, *size: int) -> Tensor:
+    return x.new_empty((*bounds.shape[:-1], 2, *size[2:]), dtype=torch.int64)
 
 
 @torch.library.register_fake("eccsnn::sum_event_voxels")
-def _voxels_fake(
-    t_us: Tensor,
-    x: Tensor,
-    y: Tensor,
-    polarity: Tensor,
-    bounds: Tensor,
-    bins: int,
-    sensor_height: int,
-    sensor_width: int,
-    height: int,
-    width: int,
-) -> Tensor:
-    return x.new_empty((*bounds.shape[:-1], bins, height, width), dtype=torch.int64)
+def _voxels_fake(t_us: Tensor, x: Tensor, y: Tensor, polarity: Tensor, bounds: Tensor, bins: int, *size: int) -> Tensor:
+    return x.new_empty((*bounds.shape[:-1], bins, *size[2:]), dtype=torch.int64)

@@ -34,8 +34,8 @@ YARDSTICKS = {
     "fp32": "fp32 values at the split point",
     "one_bit": "1 bit a value at the split point",
     "wire_one_bit": "1 bit a value on the wire",
-    "jpeg": "the image as JPEG",
-    "png": "the image as PNG",
+    "jpeg": "the upload as JPEG",
+    "png": "the upload as PNG",
 }
 
 

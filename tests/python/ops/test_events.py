@@ -61,6 +61,15 @@ def test_every_op_agrees_with_its_reference(count: int, edges: list[int], size: 
     assert torch.equal(latest, reference.latest_event_times(**stream, bounds=bounds, **space))
 
 
+def test_recordings_of_a_batch_have_clocks_of_their_own() -> None:
+    first, second = events(40, seed=5), events(60, seed=6, longest_us=300)
+    batch = {name: torch.cat([first[name], second[name]]) for name in first}
+    voxels = ops.events_to_voxel_grid(**batch, bounds=torch.tensor([[0, 40], [40, 100]]), bins=4, sensor_size=(7, 9))
+    for volume, stream in zip(voxels, (first, second), strict=True):
+        alone = torch.tensor([0, len(stream["x"])])
+        assert torch.equal(volume, ops.events_to_voxel_grid(**stream, bounds=alone, bins=4, sensor_size=(7, 9)))
+
+
 @pytest.mark.parametrize("timesteps", [1, 4, 10])
 @pytest.mark.parametrize("split_by", ["number", "time"])
 def test_frames_are_those_of_spikingjelly(timesteps: int, split_by: str) -> None:

@@ -27,8 +27,7 @@ from eccsnn.data.events.classes import (
 )
 from eccsnn.data.events.faults import Faults, check_policy
 from eccsnn.data.events.files import Sensor, read_events
-from eccsnn.data.events.frames import SLICES, saturate
-from eccsnn.data.events.representations import fixed_frames
+from eccsnn.data.events.frames import SLICES, fixed_frames, saturate
 from eccsnn.data.events.simulate_dataset import MANIFEST
 from eccsnn.data.events.types import Events
 from eccsnn.data.source import ListedFile, Source, describe_folder, existing_folder, list_folder, subfolders

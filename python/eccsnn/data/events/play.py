@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from eccsnn.data.events.files import replacing
-from eccsnn.data.events.representations import window_frames
+from eccsnn.data.events.frames import window_frames
 from eccsnn.data.events.summary import summarize
 from eccsnn.data.events.types import Events
 from eccsnn.errors import ConfigError

@@ -58,8 +58,7 @@ class Preset:
 
 
 PRESETS = {
-    # Thresholds and the loops' size and speed are ours: they bring the number of events and the length of a recording
-    # near those of the original (docs/events.md).
+    # Thresholds and the loops' size and speed are ours: docs/events.md says what recordings they give.
     "cifar10_dvs": Preset(
         dataset="cifar10_dvs",
         title="CIFAR10-DVS",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +50,7 @@ def read(
 
 
 def _fill(
-    path: Path, file: BinaryIO, decoder: _core.EventDecoder, count: int, format: str, sensor: tuple[int, int]
+    path: Path, file: FileIO, decoder: _core.EventDecoder, count: int, format: str, sensor: tuple[int, int]
 ) -> Events:
     """The events of the next `count` records."""
     t, x, y = np.empty(count, np.int64), np.empty(count, np.uint16), np.empty(count, np.uint16)
@@ -73,19 +73,19 @@ def _fill(
     return Events.unchecked(*columns, width=sensor[0], height=sensor[1])
 
 
-def _read_into(file: BinaryIO, buffer: npt.NDArray[np.uint8]) -> int:
+def _read_into(file: FileIO, buffer: npt.NDArray[np.uint8]) -> int:
     """Fills the buffer unless the file ends; returns the number of bytes."""
     view = buffer.data
     done = 0
     while done < len(view):
-        got = file.readinto(view[done:])  # type: ignore[attr-defined]
+        got = file.readinto(view[done:])
         if not got:
             break
         done += got
     return done
 
 
-def _skip_aedat2_header(file: BinaryIO, path: Path) -> int:
+def _skip_aedat2_header(file: FileIO, path: Path) -> int:
     """Leaves the file at the first record; returns where that is."""
     head = file.read(_MAX_HEADER_BYTES)
     if not head.startswith(b"#!AER-DAT"):

@@ -86,7 +86,7 @@ def simulate(
         seed=noise_key(seed),
         threads=threads,
     )
-    return Events(t, x, y, polarity, width=width, height=height)
+    return Events.unchecked(t, x, y, polarity, width=int(width), height=int(height))  # the core sorts and bounds them
 
 
 def noise_key(seed: int) -> int:

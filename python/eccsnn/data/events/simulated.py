@@ -90,7 +90,7 @@ def open_simulated(
         events = preset.record(picture(images, i), seed=seed_of(seed, i))
         width, height = kind.sensor
         # The recording of an image that does not fill the sensor is smaller; its pixels are those at the top left.
-        events = Events(events.t, events.x, events.y, events.polarity, width=width, height=height)
+        events = Events.unchecked(events.t, events.x, events.y, events.polarity, width=width, height=height)
         try:
             return write_frames(events, options, out)
         except ValueError as error:

@@ -82,8 +82,6 @@ class Events:
             np.array_equal(getattr(self, name), getattr(other, name)) for name in _DTYPES
         )
 
-    __hash__ = None  # type: ignore[assignment]
-
     @property
     def duration_us(self) -> int:
         """Microseconds from the first event to the last one; 0 for none or one."""

@@ -46,7 +46,7 @@ def test_the_defaults_are_ten_slices_of_48_px_by_count(cifar10_dvs, make_events)
     data = load_dataset("cifar10_dvs", root=cifar10_dvs(count=3))
     assert data.train.images.shape[1:] == (10, 2, 48, 48)
     expected = {
-        frames.frames_reference(make_events(400, seed=100 * label + i), 10, height=48, width=48).tobytes()
+        frames.fixed_frames(make_events(400, seed=100 * label + i), 10, height=48, width=48).tobytes()
         for label in range(10)
         for i in range(3)
     }

@@ -211,6 +211,23 @@ def test_bad_paths_are_refused(times):
 
 
 @pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (0, 4081, "a frame holds 4081; expected less than 4081"),
+        (3, 0.0, r"threshold_on holds 0\.0+; expected at least 0\.001"),
+        (4, float("nan"), "threshold_off holds nan"),
+        (4, float("inf"), "threshold_off holds inf"),
+    ],
+)
+def test_core_refuses_values_out_of_range(place, value, message):
+    arguments = list(core_arguments(QUIET, 3, 3, video=False, seed=0))
+    arguments[place] = arguments[place].copy()
+    arguments[place].flat[-1] = value
+    with pytest.raises(ValueError, match=message):
+        _core.simulate_events(*arguments, refractory_us=0, shot_noise_rate_hz=0.0, leak_rate_hz=0.0, seed=0, threads=1)
+
+
+@pytest.mark.parametrize(
     ("step", "message"),
     [((5, 0, 0, -1), "edge"), ((5, 0, 7 * 64, 0), "edge"), ((5, 1, 0, 0), "frame 1"), ((0, 0, 0, 0), "grow")],
 )
