@@ -21,6 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from eccsnn.errors import CheckpointError
 from eccsnn.incremental.counts import as_counts, check_range
 from eccsnn.incremental.expansion import SignExpansion
 from eccsnn.incremental.learner import Learner, take_state
@@ -161,7 +162,14 @@ class ExactLearner(Learner):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         (data,) = take_state(state, "ExactLearner", "statistics")
-        self.statistics = CountStatistics.from_bytes(data.numpy().tobytes(), self.statistics.source)
+        statistics = CountStatistics.from_bytes(data.numpy().tobytes(), self.statistics.source)
+        found, expected = ((s.features, s.max_count) for s in (statistics, self.statistics))
+        if found != expected:
+            raise CheckpointError(
+                f"the state holds {found[0]} features in 0..{found[1]}, expected {expected[0]} in 0..{expected[1]}; it "
+                "belongs to another trunk or expansion"
+            )
+        self.statistics = statistics
         self._solution = None
         self._forget_factor()
 

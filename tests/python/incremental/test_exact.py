@@ -138,6 +138,9 @@ def test_states_go_on_and_others_are_refused(digits):
         ExactLearner(64, 16, expansion=32).load_state_dict(learner.state_dict())
     with pytest.raises(CheckpointError, match="expected"):
         other.load_state_dict({"weights": torch.zeros(1)})
+    for features, max_count in ((63, 16), (64, 4)):
+        with pytest.raises(CheckpointError, match=rf"{features} features in 0\.\.{max_count}, expected 64 in 0\.\.16"):
+            other.load_state_dict(ExactLearner(features, max_count).state_dict())
     assert other.classes == tuple(range(10))
 
 
