@@ -44,7 +44,8 @@ def train_trunk(
         pretraining: `none`; `rotation` on the first task's images; `cloud_labels` on all training images without
             labels, also those of classes that are learnt later.
         pretraining_training: Keyword arguments of `eccsnn.training.fit` for it.
-        model, training, distillation, seed, options: As for `train_edge`.
+        model, training, distillation, seed, options: As for `train_edge`; after a pre-training, `feature_weight` of the
+            distillation does not count: the cloud teaches by its logits alone.
 
     Returns:
         The network in evaluation mode.
