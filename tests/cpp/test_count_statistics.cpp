@@ -160,35 +160,42 @@ TEST(CountMoments, RowsAreAddedAndValuesOutsideAreFound) {
   }
 }
 
+// The state of the same samples in a random order, in batches up to `most` by up to `threads` threads and
+// over a random tree of merges.
+CountStatistics shuffled(const Samples& data, std::mt19937& random, unsigned most, unsigned threads) {
+  const std::int64_t features = data.features;
+  std::vector<std::int64_t> order(static_cast<std::size_t>(data.count()));
+  std::iota(order.begin(), order.end(), 0);
+  std::shuffle(order.begin(), order.end(), random);
+  Samples samples = data;
+  for (std::size_t s = 0; s < order.size(); ++s) {
+    samples.labels[s] = data.labels[static_cast<std::size_t>(order[s])];
+    std::copy_n(data.rows.begin() + order[s] * features, features,
+                samples.rows.begin() + static_cast<std::int64_t>(s) * features);
+  }
+  std::vector<CountStatistics> parts;
+  for (std::int64_t at = 0; at < data.count();) {
+    if (parts.empty() || random() % 3 == 0) parts.emplace_back(features, data.max_count);
+    const std::int64_t end = std::min<std::int64_t>(data.count(), at + 1 + random() % most);
+    parts.back().add(samples.view(at, end), on_threads(1 + random() % threads));
+    at = end;
+  }
+  while (parts.size() > 1) {
+    const std::size_t a = random() % parts.size();
+    CountStatistics taken = parts[a];
+    parts.erase(parts.begin() + static_cast<std::int64_t>(a));
+    parts[random() % parts.size()].merge(taken);
+  }
+  return parts[0];
+}
+
 TEST(CountStatistics, IsTheSameInAnyOrderBatchThreadsAndMerge) {
   std::mt19937 random(1);
   for (const std::int64_t max_count : {1, 4, 1000}) {
     const Samples data(70, max_count, 300, 5);
     const std::vector<std::uint8_t> expected = of(data).serialize(kSource);
     for (int round = 0; round < 40; ++round) {
-      std::vector<std::int64_t> order(static_cast<std::size_t>(data.count()));
-      std::iota(order.begin(), order.end(), 0);
-      std::shuffle(order.begin(), order.end(), random);
-      Samples shuffled = data;
-      for (std::size_t s = 0; s < order.size(); ++s) {
-        shuffled.labels[s] = data.labels[static_cast<std::size_t>(order[s])];
-        std::copy_n(data.rows.begin() + order[s] * 70, 70,
-                    shuffled.rows.begin() + static_cast<std::int64_t>(s) * 70);
-      }
-      std::vector<CountStatistics> parts;
-      for (std::int64_t at = 0; at < data.count();) {
-        if (parts.empty() || random() % 3 == 0) parts.emplace_back(70, max_count);
-        const std::int64_t end = std::min<std::int64_t>(data.count(), at + 1 + random() % 90);
-        parts.back().add(shuffled.view(at, end), on_threads(1 + random() % 4));
-        at = end;
-      }
-      while (parts.size() > 1) {
-        const std::size_t a = random() % parts.size();
-        CountStatistics taken = parts[a];
-        parts.erase(parts.begin() + static_cast<std::int64_t>(a));
-        parts[random() % parts.size()].merge(taken);
-      }
-      ASSERT_EQ(parts[0].serialize(kSource), expected);
+      ASSERT_EQ(shuffled(data, random, 90, 4).serialize(kSource), expected);
     }
   }
 }
@@ -338,29 +345,7 @@ TEST(CountStatistics, DISABLED_ThousandOrders) {
   const std::vector<std::uint8_t> expected = of(data).serialize(kSource);
   std::mt19937 random(2);
   for (int round = 0; round < 1000; ++round) {
-    std::vector<std::int64_t> order(static_cast<std::size_t>(data.count()));
-    std::iota(order.begin(), order.end(), 0);
-    std::shuffle(order.begin(), order.end(), random);
-    Samples shuffled = data;
-    for (std::size_t s = 0; s < order.size(); ++s) {
-      shuffled.labels[s] = data.labels[static_cast<std::size_t>(order[s])];
-      std::copy_n(data.rows.begin() + order[s] * 256, 256,
-                  shuffled.rows.begin() + static_cast<std::int64_t>(s) * 256);
-    }
-    std::vector<CountStatistics> parts;
-    for (std::int64_t at = 0; at < data.count();) {
-      if (parts.empty() || random() % 4 == 0) parts.emplace_back(256, 4);
-      const std::int64_t end = std::min<std::int64_t>(data.count(), at + 1 + random() % 400);
-      parts.back().add(shuffled.view(at, end), on_threads(1 + random() % 8));
-      at = end;
-    }
-    while (parts.size() > 1) {
-      const std::size_t a = random() % parts.size();
-      CountStatistics taken = parts[a];
-      parts.erase(parts.begin() + static_cast<std::int64_t>(a));
-      parts[random() % parts.size()].merge(taken);
-    }
-    ASSERT_EQ(parts[0].serialize(kSource), expected) << "round " << round;
+    ASSERT_EQ(shuffled(data, random, 400, 8).serialize(kSource), expected) << "round " << round;
   }
 }
 

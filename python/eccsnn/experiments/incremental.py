@@ -265,6 +265,10 @@ def _notes(config: IncrementalConfig) -> list[str]:
         "Learners on features: the forward passes that make the features are those of inference and are not counted.",
         f"A backward pass counts as {BACKWARD_FACTOR} forward passes; the network's work is counted dense.",
     ]
+    if config.trunk.pretraining != "none" and config.trunk.distillation.feature_weight > 0:
+        notes.append(
+            "After its pre-training the trunk learnt from the cloud's logits alone: feature_weight was left out."
+        )
     if config.trunk.pretraining == "cloud_labels":
         notes.append("The trunk has seen images of later classes, without labels: the cloud's answers to them.")
     return notes

@@ -13,7 +13,7 @@ from torch import Tensor
 from eccsnn.incremental.counts import as_labels
 from eccsnn.incremental.expansion import gaussian_expansion
 from eccsnn.incremental.learner import Learner, as_float_features, take_state
-from eccsnn.incremental.solve import factorize
+from eccsnn.incremental.solve import factor_macs, factorize
 
 RIDGES = tuple(10.0**exponent for exponent in range(-8, 9))
 """The grid of RanPAC."""
@@ -165,7 +165,7 @@ class StreamingLDA(FeatureLearner):
             factor = factorize((1 - self.shrinkage) * self.covariance, self.shrinkage)
             weight = torch.cholesky_solve(self.means.T.contiguous(), factor)
             self._solution = weight, -(self.means * weight.T).sum(1) / 2
-            self.work.macs += self.features**3 // 6
+            self.work.macs += factor_macs(self.features)
         weight, bias = self._solution
         return x @ weight + bias
 
@@ -299,7 +299,7 @@ class RanPAC(FeatureLearner):
         self.gram = gram + rows[held].T @ rows[held]
         self.sums = sums + targets[held].T @ rows[held]
         self.weight = torch.cholesky_solve(self.sums.T.contiguous(), factorize(self.gram, self.ridge))
-        self.work.macs += len(rows) * (self._random.numel() + len(gram) ** 2) + len(gram) ** 3 // 6
+        self.work.macs += len(rows) * (self._random.numel() + len(gram) ** 2) + factor_macs(len(gram))
 
     def _scores(self, x: Tensor) -> Tensor:
         return (x @ self._random).relu_() @ self.weight

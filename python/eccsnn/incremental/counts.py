@@ -52,7 +52,7 @@ def as_counts(features: Any, max_count: int, columns: int | None = None) -> Coun
         )
     dtype = np.uint8 if max_count <= 255 else np.int16
     if array.dtype == dtype:
-        return np.ascontiguousarray(array)  # its range is checked where it is added up
+        return np.ascontiguousarray(array)  # its range is checked where it is added up, or by check_range
     if not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
         raise TypeError(f"features have dtype {array.dtype}, expected integers, or floats with integer values")
     good = (array >= 0) & (array <= max_count)
@@ -65,6 +65,16 @@ def as_counts(features: Any, max_count: int, columns: int | None = None) -> Coun
             "a mean over timesteps has to be multiplied by their number (see count_features)"
         )
     return np.ascontiguousarray(array.astype(dtype))
+
+
+def check_range(counts: CountArray, max_count: int) -> None:
+    """Checks what `as_counts` leaves to whoever adds the counts up: the range of an array that has its type already.
+
+    Raises:
+        ValueError: A count is negative or above max_count.
+    """
+    if counts.size and not 0 <= int(counts.min()) <= int(counts.max()) <= max_count:
+        raise ValueError(f"features span {counts.min()}..{counts.max()}, expected counts in 0..{max_count}")
 
 
 def as_labels(labels: Any, count: int) -> Labels:

@@ -21,7 +21,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from eccsnn.incremental.counts import as_counts
+from eccsnn.errors import CheckpointError
+from eccsnn.incremental.counts import as_counts, check_range
 from eccsnn.incremental.expansion import SignExpansion
 from eccsnn.incremental.learner import Learner, take_state
 from eccsnn.incremental.solve import condition, factor_macs, factorize, update_factor, update_macs
@@ -151,15 +152,24 @@ class ExactLearner(Learner):
 
     def scores(self, inputs: Any) -> npt.NDArray[np.float64]:
         weight, bias = self.solution()
-        rows = torch.from_numpy(self._checked(self._rows(inputs)))
-        return (rows.double() @ weight + bias).numpy()
+        rows = self._rows(inputs)
+        if self.expand is None:
+            check_range(rows, self.max_count)
+        return (torch.from_numpy(rows).double() @ weight + bias).numpy()
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"statistics": torch.frombuffer(bytearray(self.statistics.to_bytes()), dtype=torch.uint8)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         (data,) = take_state(state, "ExactLearner", "statistics")
-        self.statistics = CountStatistics.from_bytes(data.numpy().tobytes(), self.statistics.source)
+        statistics = CountStatistics.from_bytes(data.numpy().tobytes(), self.statistics.source)
+        found, expected = ((s.features, s.max_count) for s in (statistics, self.statistics))
+        if found != expected:
+            raise CheckpointError(
+                f"the state holds {found[0]} features in 0..{found[1]}, expected {expected[0]} in 0..{expected[1]}; it "
+                "belongs to another trunk or expansion"
+            )
+        self.statistics = statistics
         self._solution = None
         self._forget_factor()
 
@@ -213,12 +223,9 @@ class ExactLearner(Learner):
         return 0 if self.expand is None else self.expand.signs.numel()
 
     def _rows(self, inputs: Any) -> npt.NDArray[Any]:
+        """Counts as the statistics take them, which check their range when they are added."""
         rows = as_counts(inputs, self.max_count, self.features)
-        return rows if self.expand is None else self.expand(self._checked(rows))
-
-    def _checked(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Rows whose range nobody else will check: those that are not added to the statistics as they are."""
-        bound = self.max_count if self.expand is None or rows.shape[1] == self.features else self.statistics.max_count
-        if rows.size and not 0 <= int(rows.min()) <= int(rows.max()) <= bound:
-            raise ValueError(f"features span {rows.min()}..{rows.max()}, expected counts in 0..{bound}")
-        return rows
+        if self.expand is None:
+            return rows
+        check_range(rows, self.max_count)
+        return self.expand(rows)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eccsnn.errors import CheckpointError, StorageError
-from eccsnn.incremental.counts import CountArray, Labels, as_counts, as_labels
+from eccsnn.incremental.counts import CountArray, Labels, as_counts, as_labels, check_range
 from eccsnn.incremental.database import Database
 from eccsnn.incremental.statistics import CountStatistics
 
@@ -200,8 +200,7 @@ class DeviceMemory:
         """
         rows = as_counts(features, self._max_count, self._features)
         ids = as_labels(labels, len(rows))
-        if rows.size and not 0 <= int(rows.min()) <= int(rows.max()) <= self._max_count:
-            raise ValueError(f"features span {rows.min()}..{rows.max()}, expected counts in 0..{self._max_count}")
+        check_range(rows, self._max_count)
         rows = rows.astype(self._dtype, copy=False)
         numbers: list[int] = []
         with self._database.transaction() as connection:

@@ -86,7 +86,7 @@ class NetworkLearner(Learner):
         self._keep(images)
 
     def scores(self, inputs: Any) -> npt.NDArray[np.float64]:
-        return self._logits(_unlabelled(inputs)).astype(np.float64)
+        return self._logits(unlabelled(inputs)).astype(np.float64)
 
     def state_dict(self) -> dict[str, Tensor]:
         tasks = [class_id for task in self.model.head.tasks for class_id in (len(task), *task)]
@@ -167,7 +167,8 @@ class NetworkLearner(Learner):
         self.work.forward_samples += len(data) * int(self.training["epochs"])
 
 
-def _unlabelled(inputs: Any) -> ImageSet:
+def unlabelled(inputs: Any) -> ImageSet:
+    """Images as a set whose labels nobody looks at: an `ImageSet` as it is, or uint8 `[N, C, H, W]`."""
     if isinstance(inputs, ImageSet):
         return inputs
     array = np.asarray(inputs)

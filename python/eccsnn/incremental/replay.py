@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eccsnn.data import Batch, ImageSet, batches
-from eccsnn.incremental.networks import NetworkLearner, all_classes_loss, image_state, images_of_state, join
+from eccsnn.incremental.networks import NetworkLearner, all_classes_loss, image_state, images_of_state, join, unlabelled
 from eccsnn.models import Model
 from eccsnn.training import cross_entropy, logit_distillation
 from eccsnn.training.loop import LossFunction
@@ -173,8 +173,7 @@ class ICaRL(ExemplarLearner):
             features = self._features(self._memory)
             means = np.stack([features[self._memory.labels == c].mean(axis=0) for c in self.classes])
             self._means = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
-        images = inputs if isinstance(inputs, ImageSet) else ImageSet(np.asarray(inputs), np.zeros(len(inputs), int))
-        return self._features(images) @ self._means.T - 1.0
+        return self._features(unlabelled(inputs)) @ self._means.T - 1.0
 
 
 class WeightAligning(ExemplarLearner):

@@ -44,7 +44,8 @@ def train_trunk(
         pretraining: `none`; `rotation` on the first task's images; `cloud_labels` on all training images without
             labels, also those of classes that are learnt later.
         pretraining_training: Keyword arguments of `eccsnn.training.fit` for it.
-        model, training, distillation, seed, options: As for `train_edge`.
+        model, training, distillation, seed, options: As for `train_edge`; after a pre-training, `feature_weight` of the
+            distillation does not count: the cloud teaches by its logits alone.
 
     Returns:
         The network in evaluation mode.
@@ -116,17 +117,15 @@ def run_learner(
     train: tuple[Any, npt.NDArray[np.int64]],
     test: Any,
     tasks: Sequence[Sequence[int]],
-    *,
-    batch_size: int = 256,
 ) -> LearnerRun:
     """Teaches a learner task after task and asks it about all test samples after each.
 
     Args:
-        learner: On features, it sees batches; on images, a task at once.
+        learner: It sees a task at once, and makes batches of it where its source does: RanPAC chooses its ridge once
+            a task.
         train: Features `[N, D]` or an `ImageSet`, and class ids `[N]`.
         test: Features or an `ImageSet`.
         tasks: Class ids of each task.
-        batch_size: Of learners on features.
     """
     inputs, labels = train
     predictions, seconds, memory, work = [], [], [], []
@@ -136,9 +135,7 @@ def run_learner(
         if learner.takes == "images":
             learner.observe(inputs.gather(rows), labels[rows])
         else:
-            for start in range(0, len(rows), batch_size):
-                part = rows[start : start + batch_size]
-                learner.observe(inputs[part], labels[part])
+            learner.observe(inputs[rows], labels[rows])
             learner.predict(test[:1])  # solves, which belongs to learning
         seconds.append(time.perf_counter() - begin)
         predictions.append(learner.predict(test))

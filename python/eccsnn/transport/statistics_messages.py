@@ -13,7 +13,7 @@ from eccsnn.transport.messages import MAX_NAME_CHARS, RequestError, code_name
 from eccsnn.transport.proto.eccsnn.v1 import cloud_pb2 as pb
 
 MAX_STATISTICS_BYTES = 16 << 20
-"""Default limit of the statistics in a message: 2048 features and 900 classes."""
+"""Default limit of the statistics in a message: 2048 features and 511 classes, while the second moment fits int32."""
 
 MAX_SEQUENCE = 2**63 - 1
 """Largest sequence number: that of a signed 64-bit column."""

@@ -103,10 +103,12 @@ def test_work_of_networks_is_counted(results):
 @pytest.mark.parametrize("pretraining", ["rotation", "cloud_labels"])
 def test_trunks_from_other_trainings(runs, pretraining):
     changes = [*TINY[:2], f"trunk.pretraining={pretraining}", "trunk.pretraining_training.epochs=1", "learners=[ncm]"]
+    changes.append("trunk.distillation.feature_weight=0.1")
     run = run_config(NAME, changes, runs_dir=runs)
     assert not stages(run)["trunk"]["reused"]
     notes = json.loads((run / "results.json").read_text())["notes"]
     assert any("later classes" in note for note in notes) == (pretraining == "cloud_labels")
+    assert any("feature_weight was left out" in note for note in notes)
 
 
 def test_the_report_has_a_table_of_learners(finished, results, tmp_path):

@@ -121,6 +121,14 @@ def test_the_expansion_is_exact_and_helps(digits):
             SignExpansion(**{"features": 4, "size": 4, "max_count": 4, **bad})
 
 
+def test_an_expansion_to_as_many_features_as_there_were_predicts(digits):
+    learner = ExactLearner(64, 4, expansion=64)  # its counts go up to 15, those that it is given to 4
+    counts = digits[0] // 4
+    learner.observe(counts, digits[1])
+    weight, _ = learner.solution()
+    np.testing.assert_allclose(learner.scores(counts[:9]), learner.expand(counts[:9]) @ weight.numpy())
+
+
 def test_states_go_on_and_others_are_refused(digits):
     learner = taught(digits)
     other = ExactLearner(64, 16)
@@ -130,6 +138,9 @@ def test_states_go_on_and_others_are_refused(digits):
         ExactLearner(64, 16, expansion=32).load_state_dict(learner.state_dict())
     with pytest.raises(CheckpointError, match="expected"):
         other.load_state_dict({"weights": torch.zeros(1)})
+    for features, max_count in ((63, 16), (64, 4)):
+        with pytest.raises(CheckpointError, match=rf"{features} features in 0\.\.{max_count}, expected 64 in 0\.\.16"):
+            other.load_state_dict(ExactLearner(features, max_count).state_dict())
     assert other.classes == tuple(range(10))
 
 
