@@ -19,12 +19,13 @@ class MobileNet(ANN):
 
     Args:
         spec: The resolved arguments of `build_model`.
+        stem_stride: See `eccsnn.models.base.stem_stride_for`.
     """
 
-    def __init__(self, spec: dict[str, Any]) -> None:
+    def __init__(self, spec: dict[str, Any], stem_stride: int | None = None) -> None:
         super().__init__(spec)
         width = spec["width"]
-        stride = check_mobilenet_size(spec["name"], self.image_size)
+        stride = check_mobilenet_size(spec["name"], self.image_size, stem_stride)
         size, channels = self.image_size // stride, scale_channels(STEM_CHANNELS, width)
         self.stem = nn.Sequential(*_conv(self.in_channels, channels, 3, stride))
         self.add_section("stem", self.stem, channels=channels, size=size, max_count=None)

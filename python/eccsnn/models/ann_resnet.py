@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from eccsnn.models.ann import ANN, SpatialMean
-from eccsnn.models.base import SMALL_IMAGE, kaiming_init, scale_channels
+from eccsnn.models.base import SMALL_IMAGE, kaiming_init, scale_channels, stem_stride_for
 from eccsnn.nn import TaskHeads
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
@@ -25,9 +25,10 @@ class ResNet(ANN):
     Args:
         spec: The resolved arguments of `build_model`.
         depth: 18, 34 or 50.
+        stem_stride: See `eccsnn.models.base.stem_stride_for`.
     """
 
-    def __init__(self, spec: dict[str, Any], depth: int) -> None:
+    def __init__(self, spec: dict[str, Any], depth: int, stem_stride: int | None = None) -> None:
         # Imported here, so that spiking models work where torchvision does not fit the torch that is installed.
         from torchvision.models.resnet import BasicBlock, Bottleneck
 
@@ -35,21 +36,16 @@ class ResNet(ANN):
         block_type = Bottleneck if depth >= 50 else BasicBlock
         width = spec["width"]
         in_channels = scale_channels(64, width)
-        if self.image_size <= SMALL_IMAGE:
-            stride = 1
-            self.stem = nn.Sequential(
-                nn.Conv2d(self.in_channels, in_channels, 3, padding=1, bias=False),
-                nn.BatchNorm2d(in_channels),
-                nn.ReLU(inplace=True),
-            )
-        else:
-            stride = 4
-            self.stem = nn.Sequential(
-                nn.Conv2d(self.in_channels, in_channels, 7, stride=2, padding=3, bias=False),
-                nn.BatchNorm2d(in_channels),
-                nn.ReLU(inplace=True),
-                nn.MaxPool2d(3, stride=2, padding=1),
-            )
+        kernel_size = 3 if self.image_size <= SMALL_IMAGE else 7
+        stride = stem_stride_for(spec["name"], self.image_size, stem_stride)
+        self.stem = nn.Sequential(
+            nn.Conv2d(self.in_channels, in_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False),
+            nn.BatchNorm2d(in_channels),
+            nn.ReLU(inplace=True),
+        )
+        if self.image_size > SMALL_IMAGE:
+            stride *= 2
+            self.stem.append(nn.MaxPool2d(3, stride=2, padding=1))
         size = math.ceil(self.image_size / stride)  # padding makes every halving round up
         self.add_section("stem", self.stem, channels=in_channels, size=size, max_count=None, stride=stride)
         self.stages = nn.ModuleDict()

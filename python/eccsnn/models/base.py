@@ -27,6 +27,27 @@ SMALL_IMAGE = 64
 """Largest image size for which residual networks take their stem for small images."""
 
 
+def stem_stride_for(name: str, image_size: int, stem_stride: int | None) -> int:
+    """Stride of the first convolution of residual networks and MobileNets.
+
+    Args:
+        name: The model's name, for the error.
+        image_size: Height and width.
+        stem_stride: None chooses by the size: 1 up to `SMALL_IMAGE`, 2 above. A stride of 2 for small images quarters
+            the work of everything behind the stem.
+
+    Raises:
+        ValueError: It is not 1, 2 or 4.
+    """
+    if stem_stride not in (None, 1, 2, 4) or isinstance(stem_stride, bool):
+        raise ValueError(
+            f"{name}: stem_stride is {stem_stride!r}, expected 1, 2 or 4 (or none, which chooses by the image's size)"
+        )
+    if stem_stride is not None:
+        return stem_stride
+    return 1 if image_size <= SMALL_IMAGE else 2
+
+
 class FeatureMap(NamedTuple):
     """Description of a named feature map.
 

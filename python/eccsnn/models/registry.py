@@ -108,9 +108,9 @@ def build_model(
         pretrained: Whether torchvision or timm downloads the weights of the trunk.
         bottlenecks: Split point -> options of the bottleneck unit that is inserted there; see
             `eccsnn.models.Model.add_bottlenecks`. They leave the weights of the rest as they would be without.
-        options: What single models take besides: `norm_gain` (SNNs); `connect` (SEW-ResNets); `depthwise_neurons`
-            (spiking_mobilenet); `dropout` (vgg16); `freeze_trunk`, `input_mean` and
-            `input_std` (vit_b16, torchvision/..., timm/...).
+        options: What single models take besides: `norm_gain` (SNNs); `connect` (SEW-ResNets); `stem_stride`
+            (SEW-ResNets, resnet18, 34 and 50, MobileNets); `depthwise_neurons` (spiking_mobilenet); `dropout` (vgg16);
+            `freeze_trunk`, `input_mean` and `input_std` (vit_b16, torchvision/..., timm/...).
 
     Returns:
         The model in training mode, on the CPU.

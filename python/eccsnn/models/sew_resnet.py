@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
-from eccsnn.models.base import SMALL_IMAGE, kaiming_init, scale_channels
+from eccsnn.models.base import SMALL_IMAGE, kaiming_init, scale_channels, stem_stride_for
 from eccsnn.models.spiking import SpikingModel
 from eccsnn.nn import TaskHeads
 from eccsnn.nn._hints import nearest
@@ -98,24 +98,32 @@ class SEWResNet(SpikingModel):
         depth: 10, 18, 34 or 50.
         norm_gain: See `eccsnn.models.base.kaiming_init`.
         connect: `add`, or `iand` for binary spikes everywhere.
+        stem_stride: See `eccsnn.models.base.stem_stride_for`.
     """
 
-    def __init__(self, spec: dict[str, Any], depth: int, norm_gain: float = 1.0, connect: Connect = "add") -> None:
+    def __init__(
+        self,
+        spec: dict[str, Any],
+        depth: int,
+        norm_gain: float = 1.0,
+        connect: Connect = "add",
+        stem_stride: int | None = None,
+    ) -> None:
         super().__init__(spec)
         if connect not in get_args(Connect):
             raise ValueError(f"{spec['name']}: unknown connect {connect!r}: {nearest(connect, get_args(Connect))}")
         width, neuron = spec["width"], spec["neuron"]
         small = self.image_size <= SMALL_IMAGE
-        total_stride = 8 if small else 32
+        stride = stem_stride_for(spec["name"], self.image_size, stem_stride)
+        total_stride = stride * (8 if small else 16)
         if self.image_size % total_stride:
             raise ValueError(
                 f"{spec['name']}: image_size is {self.image_size}, expected a multiple of {total_stride} "
-                f"(up to {SMALL_IMAGE} px a multiple of 8, above of 32)"
+                f"(up to {SMALL_IMAGE} px of 8 times the stem's stride, above of 16 times)"
             )
         channels = scale_channels(64, width)
-        size = self.image_size if small else self.image_size // 2
-        kernel_size, stride = (3, 1) if small else (7, 2)
-        self.stem = Stem(self.in_channels, channels, size, neuron, kernel_size, stride, of_spikes=False)
+        size = self.image_size // stride
+        self.stem = Stem(self.in_channels, channels, size, neuron, 3 if small else 7, stride, of_spikes=False)
         self.add_section("stem", self.stem, channels=channels, size=size, max_count=1)
         if not small:
             size //= 2

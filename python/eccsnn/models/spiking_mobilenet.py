@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from eccsnn.models.base import SMALL_IMAGE, kaiming_init, scale_channels
+from eccsnn.models.base import SMALL_IMAGE, kaiming_init, scale_channels, stem_stride_for
 from eccsnn.models.spiking import SpikingModel
 from eccsnn.nn import SpikeConv2d, TaskHeads, over_time
 from eccsnn.nn.layers import ConvLIF, Pass, Stem
@@ -67,17 +67,24 @@ class SpikingMobileNet(SpikingModel):
         depthwise_neurons: False leaves out the neurons between a block's two convolutions: 14 layers of neurons instead
             of 27 without a shortcut (configs/neucodex/recipe_trials.json compares them); the pointwise convolutions
             then multiply real values, which costs more energy than adding spikes.
+        stem_stride: See `eccsnn.models.base.stem_stride_for`.
 
     Raises:
         ValueError: `depthwise_neurons` is not a bool, or the blocks cannot halve the image.
     """
 
-    def __init__(self, spec: dict[str, Any], norm_gain: float = 1.0, depthwise_neurons: bool = True) -> None:
+    def __init__(
+        self,
+        spec: dict[str, Any],
+        norm_gain: float = 1.0,
+        depthwise_neurons: bool = True,
+        stem_stride: int | None = None,
+    ) -> None:
         super().__init__(spec)
         if not isinstance(depthwise_neurons, bool):
             raise ValueError(f"{spec['name']}: depthwise_neurons is {depthwise_neurons!r}, expected true or false")
         width, neuron = spec["width"], spec["neuron"]
-        stride = check_mobilenet_size(spec["name"], self.image_size)
+        stride = check_mobilenet_size(spec["name"], self.image_size, stem_stride)
         size, channels = self.image_size // stride, scale_channels(STEM_CHANNELS, width)
         self.stem = Stem(self.in_channels, channels, size, neuron, stride=stride, of_spikes=False)
         self.add_section("stem", self.stem, channels=channels, size=size, max_count=1)
@@ -92,23 +99,24 @@ class SpikingMobileNet(SpikingModel):
         self.finish()
 
 
-def check_mobilenet_size(name: str, image_size: int) -> int:
+def check_mobilenet_size(name: str, image_size: int, stem_stride: int | None) -> int:
     """Checks that the blocks can halve an image evenly.
 
     Args:
         name: The model's name, for the error.
         image_size: Height and width.
+        stem_stride: See `eccsnn.models.base.stem_stride_for`.
 
     Returns:
         The stem's stride.
 
     Raises:
-        ValueError: They cannot.
+        ValueError: They cannot, or the stride is not valid.
     """
-    stride = 1 if image_size <= SMALL_IMAGE else 2
+    stride = stem_stride_for(name, image_size, stem_stride)
     if image_size % (16 * stride):
         raise ValueError(
             f"{name}: image_size is {image_size}, expected a multiple of {16 * stride} "
-            f"(up to {SMALL_IMAGE} px a multiple of 16, above of 32)"
+            f"(16 times the stem's stride, which is 1 up to {SMALL_IMAGE} px and 2 above unless it is given)"
         )
     return stride

@@ -95,3 +95,16 @@ def test_large_images_take_the_imagenet_stem():
 def test_an_image_that_does_not_divide_evenly_is_refused(size, multiple):
     with pytest.raises(ValueError, match=f"image_size is {size}, expected a multiple of {multiple}"):
         build_model("sew_resnet18", num_classes=2, image_size=size)
+
+
+@pytest.mark.parametrize("name", ["sew_resnet18", "resnet18", "spiking_mobilenet", "mobilenet"])
+def test_a_stem_stride_halves_every_map(name):
+    usual = build_model(name, num_classes=2, width=0.1).feature_maps
+    halved = build_model(name, num_classes=2, width=0.1, stem_stride=2).feature_maps
+    assert {key: fmap.stride for key, fmap in halved.items()} == {key: 2 * m.stride for key, m in usual.items()}
+
+
+@pytest.mark.parametrize("stride", [0, 3, True, "2"])
+def test_a_wrong_stem_stride_is_refused(stride):
+    with pytest.raises(ValueError, match="stem_stride is .*expected 1, 2 or 4"):
+        build_model("resnet18", num_classes=2, stem_stride=stride)
