@@ -22,7 +22,7 @@ def test_the_list_names_every_model_once():
         ("vgg16", {"num_classes": 2, "in_channels": 0}, "in_channels is 0"),
         ("vgg16", {"num_classes": 2, "image_size": 32.0}, "image_size is 32.0"),
         ("vgg16", {"num_classes": 2, "droput": 0.5}, "unknown option 'droput': did you mean 'dropout'"),
-        ("resnet18", {"num_classes": 2, "norm_gain": 2.0}, "unknown option 'norm_gain': expected one of stem_stride"),
+        ("resnet18", {"num_classes": 2, "norm_gain": 2.0}, "unknown option 'norm_gain': known: stem_stride"),
         ("vgg16", {"num_classes": 2, "neuron": {"tau": 2.0}}, "vgg16 is an ANN"),
         ("vgg16", {"num_classes": 2, "pretrained": True}, "vgg16 has no pretrained weights.*torchvision/resnet18"),
         ("spiking_vgg9", {"num_classes": 2, "timesteps": 0}, "timesteps is 0"),
