@@ -32,6 +32,9 @@ class NetworkModel(Section):
     depthwise_neurons: bool | None = Field(
         None, description="spiking_mobilenet: false leaves out the neurons between a block's two convolutions"
     )
+    stem_stride: Literal[1, 2, 4] | None = Field(
+        None, description="residual networks and MobileNets: of the first convolution; 2 halves small images"
+    )
     neuron: Neuron = Neuron()
 
 
