@@ -31,7 +31,7 @@ def packed_spikes(run: LoadedSplit, images: ImageSet, name: str | None) -> tuple
     statistics = {"mean": run.mean, "std": run.std}
     if name is None:
         wire = predict_timesteps(run.model, images, point=run.point, **statistics).wire
-        return wire.movedim(1, 0).numpy(), run.edge.wire.channels
+        return np.moveaxis(wire, 1, 0), run.edge.wire.channels
     found = run.uncut.feature_maps.get(name)
     if found is None or found.max_count != 1:
         binary = [key for key, value in run.uncut.feature_maps.items() if value.max_count == 1]
