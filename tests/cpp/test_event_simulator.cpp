@@ -105,10 +105,11 @@ TEST(EventSimulator, NothingHappensWhereNothingChanges) {
 
 TEST(EventSimulator, AStepOfContrastGivesAsManyEventsAsThresholdsItCrosses) {
   Scene scene(2, 4, 6);
+  scene.pixels.assign(scene.pixels.size(), 1000);
   // One pixel becomes brighter by 1.05 in log intensity, one darker by 0.8, one by less than a threshold.
-  scene.pixel(1, 1, 2) = static_cast<std::uint16_t>(std::lround(1600 * std::exp(1.05)));
-  scene.pixel(1, 3, 5) = static_cast<std::uint16_t>(std::lround(1600 * std::exp(-0.8)));
-  scene.pixel(1, 0, 0) = static_cast<std::uint16_t>(std::lround(1600 * std::exp(0.19)));
+  scene.pixel(1, 1, 2) = static_cast<std::uint16_t>(std::lround(1000 * std::exp(1.05)));
+  scene.pixel(1, 3, 5) = static_cast<std::uint16_t>(std::lround(1000 * std::exp(-0.8)));
+  scene.pixel(1, 0, 0) = static_cast<std::uint16_t>(std::lround(1000 * std::exp(0.19)));
   scene.steps = {{0, 0, 0, 0}, {10'000, 1, 0, 0}};
   const std::vector<Event> events = scene.run();
   std::vector<Event> on, off;
