@@ -59,26 +59,28 @@ events = camera.record(digit, seed=0)
 t_ms = events.t / 1000
 print(f"{len(events):,} events in {events.duration_us / 1000:.0f} ms; {events.polarity.mean():.0%} are brighter")
 
-figure = plt.figure(figsize=(11, 3.6))
-axis = figure.add_subplot(1, 3, 1)
+figure = plt.figure(figsize=(11, 3.4))
+grid = figure.add_gridspec(1, 3, width_ratios=[1, 2.2, 1.5])
+axis = figure.add_subplot(grid[0])
 axis.imshow(digit, cmap="gray")
 axis.set(title="the image", xticks=[], yticks=[])
-space = figure.add_subplot(1, 3, 2, projection="3d")
+space = figure.add_subplot(grid[1], projection="3d")
 for polarity, colour in ((0, DARKER), (1, BRIGHTER)):
     of = events.polarity == polarity
-    space.scatter(t_ms[of], events.x[of], events.y[of], s=1, c=colour, alpha=0.5, linewidths=0)
+    space.scatter(t_ms[of], events.x[of], events.y[of], s=5, color=colour, alpha=0.5, linewidths=0)
 space.set(
     xlabel="ms", zlabel="y", title="its events", xticks=[0, 100, 200, 300], yticks=[0, 15, 30], zticks=[0, 15, 30]
 )
 space.set_ylabel("x", labelpad=0)
 space.invert_zaxis()
-space.set_box_aspect((2.2, 1, 1), zoom=1.25)
+space.set_box_aspect((2.2, 1, 1), zoom=1.3)
 space.view_init(elev=18, azim=-68)
-rate = figure.add_subplot(1, 3, 3)
+rate = figure.add_subplot(grid[2])
 for polarity, colour, name in ((1, BRIGHTER, "brighter"), (0, DARKER, "darker")):
     rate.hist(t_ms[events.polarity == polarity], bins=60, histtype="step", color=colour, label=name)
 rate.set(xlabel="ms", title="events in 5 ms")
-rate.legend()
+rate.legend(loc="upper center", ncols=2, frameon=False, fontsize=8)
+rate.set_ylim(0, 1.2 * rate.get_ylim()[1])
 plt.tight_layout()
 
 # %% [markdown]
@@ -143,7 +145,7 @@ ends = t[cuts["equal time"][:, 1] - 1]
 surfaces = ops.events_to_time_surfaces(t, x, y, polarity, cuts["equal time"], ends, tau_us=30_000, **sensor).numpy()
 figure, axes = plt.subplots(2, timesteps, figsize=(11, 3.9))
 for k in range(timesteps):
-    axes[0, k].imshow(voxels[k], cmap="RdBu_r", vmin=-8, vmax=8)
+    axes[0, k].imshow(voxels[k], cmap="RdBu_r", vmin=-5, vmax=5)
     axes[1, k].imshow(surfaces[k].max(axis=0), cmap="magma", vmin=0, vmax=1)
     axes[1, k].set_xlabel(f"at {ends[k] / 1000:.0f} ms")
 for axis in axes.flat:
@@ -156,10 +158,12 @@ plt.tight_layout()
 # ## A network
 #
 # Now a data set: the camera looks at many digits, and only frames are kept, in the cache. With `binary=True` a pixel
-# says whether there were events, and takes a bit on disk.
+# says whether there were events, and takes a bit on disk; 34 px of the sensor are binned to 32.
 
 # %%
-splits = load_dataset("n_mnist", simulate={"images": "digits", "limit": RECORDINGS}, timesteps=timesteps, binary=True)
+splits = load_dataset(
+    "n_mnist", simulate={"images": "digits", "limit": RECORDINGS}, timesteps=timesteps, image_size=32, binary=True
+)
 print(splits.name)
 print(f"{len(splits.train)} recordings to learn from, of {splits.timesteps} frames {list(splits.image_shape)}")
 print(f"{splits.train.images.mean():.1%} of their pixels have events")

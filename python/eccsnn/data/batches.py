@@ -96,7 +96,8 @@ def batches(
         `images float32 [T, N, C, H, W]`, a view of memory in the order `[N, T, C, H, W]`.
 
     Raises:
-        ValueError: an argument is out of range, `augment` or `mix` is unknown or not for these samples, or `mean` and `std` do not fit the channels.
+        ValueError: an argument is out of range, `augment` or `mix` is unknown or not for these samples, or `mean` and
+            `std` do not fit the channels.
 
     Example:
         >>> data = ImageSet(np.full((3, 1, 2, 2), 255, dtype=np.uint8), [0, 1, 2])

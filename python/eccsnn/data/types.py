@@ -53,8 +53,8 @@ class ImageSet:
             raise ValueError(f"images have shape {images.shape}, expected [N, C, H, W], or frames [N, T, C, H, W]")
         if packed_width is not None and (images.ndim != 5 or images.shape[-1] != -(-packed_width // 8)):
             raise ValueError(
-                f"packed frames have shape {images.shape}, expected [N, T, C, H, {-(-packed_width // 8)}] for a width of "
-                f"{packed_width} px"
+                f"packed frames have shape {images.shape}, expected [N, T, C, H, {-(-packed_width // 8)}] for a width "
+                f"of {packed_width} px"
             )
         self._packed_width = packed_width
         self._pool: Uint8Array = images

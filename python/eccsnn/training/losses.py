@@ -35,9 +35,7 @@ def class_positions(class_ids: Sequence[int]) -> Tensor:
     return table
 
 
-def cross_entropy(
-    logits: Tensor, labels: Tensor, class_ids: Sequence[int], mixed: MixedLabels | None = None
-) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, class_ids: Sequence[int], mixed: MixedLabels | None = None) -> Tensor:
     """Mean cross-entropy where logit k stands for class `class_ids[k]`.
 
     Args:

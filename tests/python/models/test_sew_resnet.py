@@ -106,5 +106,5 @@ def test_a_stem_stride_halves_every_map(name):
 
 @pytest.mark.parametrize("stride", [0, 3, True, "2"])
 def test_a_wrong_stem_stride_is_refused(stride):
-    with pytest.raises(ValueError, match="stem_stride is .*expected 1, 2 or 4"):
+    with pytest.raises(ValueError, match=r"stem_stride is .*expected 1, 2 or 4"):
         build_model("resnet18", num_classes=2, stem_stride=stride)
