@@ -224,9 +224,9 @@ def load_dataset(
         binary: event frames only: True keeps whether a pixel had an event, so that samples are spikes; std is then
             1/255, which leaves them 0 and 1. A bit a pixel on disk and in memory; each batch is unpacked.
         simulate: cifar10_dvs, n_caltech101 and n_mnist only: makes the recordings of images in place of reading them
-            from `root`. `images` is the name of a data set of images and `root` its folder; `limit` how many of its images
-            to take (stratified), `seed` chooses them and the camera's noise. Of Caltech-101, squares are recorded.
-            Every name of such data begins with "simulated DVS".
+            from `root`. `images` is the name of a data set of images and `root` its folder; `limit` how many of its
+            images to take (stratified), `seed` chooses them and the camera's noise. Of Caltech-101, squares are
+            recorded. Every name of such data begins with "simulated DVS".
 
     Raises:
         ConfigError: an unknown name or an argument that is out of range or does not apply to this data set.
