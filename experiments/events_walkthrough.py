@@ -38,7 +38,9 @@ from eccsnn.data.events import read_events, write_events
 from eccsnn.data.events.frames import event_tensors
 from eccsnn.data.events.play import play
 from eccsnn.data.events.presets import find_preset
+from eccsnn.offload import confidence, running_mean
 from eccsnn.training import predict_logits, train_classifier
+from eccsnn.training.evaluate import predict_timesteps
 
 # How many recordings the network learns from; the variable is there for a quick try.
 RECORDINGS = int(os.environ.get("ECCSNN_WALKTHROUGH_RECORDINGS", "1000"))
@@ -218,19 +220,17 @@ for axis, name in zip(axes[:, 0], ["frames", *layers], strict=True):
 plt.tight_layout()
 
 # %% [markdown]
-# With every timestep the answer, the mean of the logits so far, becomes surer. NeuCODEX stops as soon as it is sure
-# enough: `split_walkthrough.ipynb` shows how.
+# The answer after some timesteps is the mean of the logits so far. A few of them are often enough: NeuCODEX stops as
+# soon as it is sure, as `split_walkthrough.ipynb` shows.
 
 # %%
-with torch.no_grad():
-    each = network.forward_timesteps(model_input(torch.from_numpy(one), **statistics))[:, 0]  # [T, 10]
-sofar = (each.cumsum(0) / torch.arange(1, timesteps + 1)[:, None]).softmax(-1).numpy()
+each = running_mean(predict_timesteps(network, splits.test, point=None, **statistics).logits)  # [T, N, 10]
 figure, axis = plt.subplots(figsize=(7, 2.8))
-axis.plot(range(1, timesteps + 1), sofar, color="silver")
-best = int(sofar[-1].argmax())
-axis.plot(range(1, timesteps + 1), sofar[:, best], color=BRIGHTER, label=f"class {splits.class_names[best]}")
-axis.set(xlabel="timesteps seen", ylabel="softmax", ylim=(0, 1))
-axis.legend()
+seen = range(1, timesteps + 1)
+axis.plot(seen, (each.argmax(axis=-1) == splits.test.labels).mean(axis=1), "o-", color=BRIGHTER, label="accuracy")
+axis.plot(seen, confidence(each).mean(axis=1), "o-", color=DARKER, label="mean confidence")
+axis.set(xlabel="timesteps seen", ylim=(0, 1.05), title=f"{len(splits.test)} test recordings")
+axis.legend(loc="lower right")
 plt.tight_layout()
 
 # %% [markdown]

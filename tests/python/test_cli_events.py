@@ -162,6 +162,10 @@ def test_errors_say_what_was_expected(image, recording, tmp_path):
         call("simulate", image, tmp_path / "x.aedat", "--preset", "dvs")
     with pytest.raises(DataError, match="cannot be read as an image"):
         call("simulate", recording, tmp_path / "x.aedat")
+    film = tmp_path / "film.gif"
+    Image.new("L", (4, 4)).save(film, save_all=True, append_images=[Image.new("L", (4, 4), 255)])
+    with pytest.raises(DataError, match="has 2 frames, expected one image"):
+        call("simulate", film, tmp_path / "x.aedat")
     with pytest.raises(DataError, match="no folders"):
         call("simulate", image.parent, tmp_path / "x")
     with pytest.raises(ConfigError, match="WIDTHxHEIGHT"):
