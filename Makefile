@@ -17,7 +17,7 @@ help:
 	@echo "make bench-cpp  times the kernels of the core, each instruction set (BENCH_FILTER=regex chooses); eccsnn bench does the rest"
 	@echo "make lint     ruff, mypy, import layers, clang-format"
 	@echo "make format   rewrites the sources in the project's format"
-	@echo "make proto    regenerates the protocol code; make notebook regenerates the notebook"
+	@echo "make proto    regenerates the protocol code; make notebook regenerates the notebooks"
 
 demo: install
 	$(BIN)/eccsnn run ecc_snn/digits_small --runs-dir $(RUNS)
@@ -114,7 +114,7 @@ proto:
 	PYTHONPATH=python build/proto/bin/python -m eccsnn.transport.proto.generate
 
 notebook: dev
-	$(BIN)/python -m jupytext --to ipynb experiments/walkthrough.py experiments/split_walkthrough.py
+	$(BIN)/python -m jupytext --to ipynb experiments/walkthrough.py experiments/split_walkthrough.py experiments/events_walkthrough.py
 
 clean:
 	rm -rf build dist $(VENV)    # not $(RUNS): hours of training

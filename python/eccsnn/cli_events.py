@@ -15,6 +15,8 @@ from rich.progress import Progress
 from eccsnn.errors import ConfigError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from eccsnn.data import ImageSet
 
 app = typer.Typer(
@@ -38,11 +40,18 @@ def simulate(
         str, typer.Argument(help="An image file, a folder CLASS/* of images, or a name of `eccsnn list datasets`.")
     ],
     out: Annotated[Path, typer.Argument(help="The recording's file; for many images a folder.")],
-    preset: Annotated[str, typer.Option(help="cifar10_dvs or n_caltech101: camera and movement.")] = "cifar10_dvs",
+    preset: Annotated[
+        str, typer.Option(help="cifar10_dvs, n_caltech101 or n_mnist: camera and movement.")
+    ] = "cifar10_dvs",
     root: Annotated[Path | None, typer.Option(help="For a data set: data.root.")] = None,
-    part: Annotated[str, typer.Option(help="For a data set: train, val or test.")] = "train",
+    part: Annotated[
+        str | None,
+        typer.Option(help="For a data set: train (default), val or test. n_mnist has training and test recordings."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Images at most, spread over classes; default: all.", min=1)] = None,
-    format: Annotated[str, typer.Option(help="For many images: original, or npz.")] = "original",
+    format: Annotated[
+        str | None, typer.Option(help="For many images: original (default), or npz. One image: by the file's name.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the noise.", min=0)] = 0,
     threads: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
@@ -58,17 +67,28 @@ def simulate(
 
     chosen = find_preset(preset)
     if Path(source).is_file():
+        _refuse("one image", root=root, part=part, limit=limit, format=format)
         events = chosen.record(read_image(Path(source)), seed=seed, threads=threads)
         write_events(out, events)
         typer.echo(f"recording: {out.resolve()} ({len(events)} events, simulated {chosen.title})")
         return
     images: ImageFiles | ImageSet
     names: Sequence[str]
+    is_test: np.ndarray | None = None
+    if chosen.test_folder is not None:
+        _refuse(f"{chosen.title}, which has a training and a test part", part=part)
     if Path(source).is_dir():
+        _refuse("a folder", root=root, part=part)
+    if Path(source).is_dir() and chosen.test_folder is not None:
+        images, names, what, is_test = _both_parts("image_folder", Path(source), preset, limit, seed)
+    elif Path(source).is_dir():
         images = ImageFiles.of_folder(Path(source), limit=limit, seed=seed)
         names, what = images.class_names, Path(source).name
     elif any(source == dataset.name for dataset in list_datasets()):
-        images, names, what = _of_dataset(source, root, part, limit, seed)
+        if chosen.test_folder is not None:
+            images, names, what, is_test = _both_parts(source, root, preset, limit, seed)
+        else:
+            images, names, what = _of_dataset(source, root, part or "train", preset, limit, seed)
     else:
         raise ConfigError(
             f"{source!r} is no image file, no folder and no data set; see `eccsnn list datasets` for names"
@@ -81,10 +101,11 @@ def simulate(
             names,
             out,
             preset=preset,
-            format=format,
+            format=format or "original",
             seed=seed,
             threads=threads,
             source=what,
+            is_test=is_test,
             progress=lambda done, count: bar.update(task, completed=done),
         )
     size = result.bytes_on_disk / 1e6
@@ -94,18 +115,45 @@ def simulate(
     )
 
 
+def _refuse(what: str, **options: object) -> None:
+    """Options that would be ignored are errors."""
+    for name, value in options.items():
+        if value is not None:
+            raise ConfigError(f"--{name} is {value}, which does not apply to {what}; leave it out")
+
+
 def _of_dataset(
-    name: str, root: Path | None, part: str, limit: int | None, seed: int
+    name: str, root: Path | None, part: str, preset: str, limit: int | None, seed: int
 ) -> tuple[ImageSet, Sequence[str], str]:
     from eccsnn.data import load_dataset, stratified_subset
+    from eccsnn.data.events.simulated import image_size_for
 
     if part not in ("train", "val", "test"):
         raise ConfigError(f"--part: {part!r}, expected train, val or test")
-    splits = load_dataset(name, root=root)
+    splits = load_dataset(name, root=root, image_size=image_size_for(preset))
     images = getattr(splits, part)
     if limit is not None and limit < len(images):
         images = images.take(stratified_subset(images.labels, limit, seed=seed, purpose="simulated recordings"))
     return images, splits.class_names, f"{splits.name} ({part})"
+
+
+def _both_parts(
+    name: str, root: Path | None, preset: str, limit: int | None, seed: int
+) -> tuple[ImageSet, Sequence[str], str, np.ndarray]:
+    """Training and test images of a data set, and which are the latter."""
+    import numpy as np
+
+    from eccsnn.data import ImageSet, load_dataset, stratified_subset
+    from eccsnn.data.events.simulated import image_size_for
+
+    splits = load_dataset(name, root=root, image_size=image_size_for(preset), val_fraction=0.0)
+    parts = (splits.train, splits.test)
+    images = ImageSet(np.concatenate([p.images for p in parts]), np.concatenate([p.labels for p in parts]))
+    is_test = np.arange(len(images)) >= len(splits.train)
+    if limit is not None and limit < len(images):
+        chosen = stratified_subset(2 * images.labels + is_test, limit, seed=seed, purpose="simulated recordings")
+        images, is_test = images.take(chosen), is_test[chosen]
+    return images, splits.class_names, splits.name, is_test
 
 
 @app.command()

@@ -10,6 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from eccsnn.cli_events import app
+from eccsnn.data import load_dataset
 from eccsnn.data.events import read_events, write_events
 from eccsnn.data.events.play import play
 from eccsnn.data.events.presets import PRESETS
@@ -54,6 +55,42 @@ def test_simulate_makes_a_data_set_of_a_folder_and_of_a_data_set(image, tmp_path
     assert "4 recordings, 0 made now" in again
     call("simulate", "digits", tmp_path / "digits", "--limit", 10, "--part", "val", "--format", "npz")
     assert len(list((tmp_path / "digits").rglob("*.npz"))) == 10
+
+
+def test_simulate_makes_both_parts_of_n_mnist(tmp_path):
+    output = call("simulate", "digits", tmp_path / "set", "--preset", "n_mnist", "--limit", 50)
+    assert "simulated N-MNIST" in output
+    splits = load_dataset("n_mnist", root=tmp_path / "set", timesteps=3, val_fraction=0.0, cache_dir=tmp_path / "cache")
+    assert splits.name == "simulated DVS: N-MNIST (.bin)"
+    assert (len(splits.train), len(splits.test)) == (40, 10)
+    folder = write_images(tmp_path / "images", ["train", "test"], [str(digit) for digit in range(10)])
+    output = call("simulate", folder, tmp_path / "mnist", "--preset", "n_mnist", "--format", "npz")
+    assert "20 recordings, 20 made now" in output
+    assert (tmp_path / "mnist" / "Test" / "9" / "00001.npz").is_file()
+
+
+def write_images(root, parts, classes):
+    for part in parts:
+        for name in classes:
+            (root / part / name).mkdir(parents=True)
+            Image.fromarray(np.full((28, 28), 200, np.uint8)).save(root / part / name / "0.png")
+    return root
+
+
+def test_simulate_refuses_options_that_it_would_ignore(image, tmp_path):
+    folder = write_images(tmp_path / "images", ["."], ["cat"])
+    for source, options, message in (
+        (image, ("--root", tmp_path), "--root is .*, which does not apply to one image"),
+        (image, ("--part", "train"), "--part is train, which does not apply to one image"),
+        (image, ("--limit", 3), "--limit is 3, which does not apply to one image"),
+        (image, ("--format", "npz"), "--format is npz, which does not apply to one image"),
+        (folder, ("--root", tmp_path), "--root is .*, which does not apply to a folder"),
+        (folder, ("--part", "val"), "--part is val, which does not apply to a folder"),
+        ("digits", ("--part", "val", "--preset", "n_mnist"), "which has a training and a test part"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            call("simulate", source, tmp_path / "x.aedat", *options)
+    assert not (tmp_path / "x.aedat").exists()
 
 
 def test_convert_keeps_the_events_and_leaves_no_half_file(recording, tmp_path):
@@ -125,6 +162,10 @@ def test_errors_say_what_was_expected(image, recording, tmp_path):
         call("simulate", image, tmp_path / "x.aedat", "--preset", "dvs")
     with pytest.raises(DataError, match="cannot be read as an image"):
         call("simulate", recording, tmp_path / "x.aedat")
+    film = tmp_path / "film.gif"
+    Image.new("L", (4, 4)).save(film, save_all=True, append_images=[Image.new("L", (4, 4), 255)])
+    with pytest.raises(DataError, match="has 2 frames, expected one image"):
+        call("simulate", film, tmp_path / "x.aedat")
     with pytest.raises(DataError, match="no folders"):
         call("simulate", image.parent, tmp_path / "x")
     with pytest.raises(ConfigError, match="WIDTHxHEIGHT"):

@@ -4,7 +4,17 @@
 every time for the same seed, epoch and step; `build_scenario` says which classes are learnt when.
 """
 
-from eccsnn.data.batches import AUGMENTATIONS, Batch, augment_images, batches, model_input, normalize, num_batches
+from eccsnn.data.batches import (
+    AUGMENTATIONS,
+    MIXES,
+    Batch,
+    MixedLabels,
+    augment_images,
+    batches,
+    model_input,
+    normalize,
+    num_batches,
+)
 from eccsnn.data.decode import decode_image
 from eccsnn.data.registry import DatasetInfo, list_datasets, load_dataset
 from eccsnn.data.scenario import Scenario, build_scenario, restrict
@@ -13,9 +23,11 @@ from eccsnn.data.types import ImageSet, Splits, channel_statistics
 
 __all__ = [
     "AUGMENTATIONS",
+    "MIXES",
     "Batch",
     "DatasetInfo",
     "ImageSet",
+    "MixedLabels",
     "Scenario",
     "Splits",
     "augment_images",

@@ -9,24 +9,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eccsnn.data.events.augment import FRAME_AUGMENTATIONS, augment_frames
+from eccsnn.data.events.augment import FRAME_AUGMENTATIONS, augment_frames, mix_frames
 from eccsnn.data.seeding import permutation, random_words
 from eccsnn.data.types import ImageSet
 
 AUGMENTATIONS = ("crop_flip", "flip")
 """Of images and of event frames alike; frames know `eccsnn.data.events.augment.FRAME_AUGMENTATIONS`, too."""
+MIXES = ("event_mix",)
+"""Ways to mix event frames of a batch with each other: `eccsnn.data.events.augment.mix_frames`."""
 _PADDING_AT_32_PX = 4
+
+
+class MixedLabels(NamedTuple):
+    """Labels of what was mixed into the samples of a batch, int64 `[N]`, and how much of each sample is still its own,
+    float32 `[N]` in 0..1.
+    """
+
+    labels: Tensor
+    share: Tensor
 
 
 class Batch(NamedTuple):
     """One batch: `images` float32 `[N, C, H, W]`, `labels` int64 `[N]`, `indices` int64 `[N]` into the image set.
 
-    Event frames have time first, as models take it: `images` float32 `[T, N, C, H, W]`.
+    Event frames have time first, as models take it: `images` float32 `[T, N, C, H, W]`. `mixed` is None where samples
+    were not mixed; else losses weigh two labels a sample.
     """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
+    mixed: MixedLabels | None = None
 
 
 def num_batches(count: int, batch_size: int, *, drop_last: bool = False) -> int:
@@ -49,6 +62,7 @@ def batches(
     epoch: int = 0,
     shuffle: bool = False,
     augment: str | None = None,
+    mix: str | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     device: torch.device | str = "cpu",
@@ -69,6 +83,8 @@ def batches(
         shuffle: False keeps the order of the set.
         augment: `"crop_flip"` (random crop after padding, and horizontal flip), `"flip"` or None; for event frames also
             a name of `eccsnn.data.events.augment.FRAME_AUGMENTATIONS`.
+        mix: event frames only: `"event_mix"` mixes the samples of a batch after they were augmented, and says so in
+            `Batch.mixed`; None: nothing is mixed.
         mean: per channel, for pixels scaled to 0..1; None with `std` None leaves them in 0..1.
         std: per channel.
         device: where the batch goes; pixels travel as uint8.
@@ -80,7 +96,8 @@ def batches(
         `images float32 [T, N, C, H, W]`, a view of memory in the order `[N, T, C, H, W]`.
 
     Raises:
-        ValueError: an argument is out of range, `augment` is unknown, or `mean` and `std` do not fit the channels.
+        ValueError: an argument is out of range, `augment` or `mix` is unknown or not for these samples, or `mean` and
+            `std` do not fit the channels.
 
     Example:
         >>> data = ImageSet(np.full((3, 1, 2, 2), 255, dtype=np.uint8), [0, 1, 2])
@@ -91,6 +108,11 @@ def batches(
     if not 0 <= start_step <= steps:
         raise ValueError(f"start_step is {start_step}, expected 0..{steps}, the batches of one epoch")
     _check_augment(augment, is_frames=images.timesteps is not None)
+    if mix is not None and (mix not in MIXES or images.timesteps is None):
+        raise ValueError(
+            f"mix is {mix!r}, expected None, or for event frames one of {', '.join(map(repr, MIXES))}; these are "
+            f"{'images' if images.timesteps is None else 'event frames'}"
+        )
     _affine(mean, std, images.shape[0])
     order = permutation(len(images), "shuffle", seed, epoch) if shuffle else np.arange(len(images), dtype=np.int64)
     target = torch.device(device)
@@ -101,10 +123,14 @@ def batches(
             pixels = torch.from_numpy(images.gather(indices))
             labels = torch.from_numpy(images.labels[indices])
             pixels = augment_images(pixels, augment, seed=seed, epoch=epoch, step=step)
+            mixed = None
+            if mix is not None:
+                pixels, partner, share = mix_frames(pixels, seed=seed, epoch=epoch, step=step)
+                mixed = MixedLabels(labels[partner].to(target), share.to(target))
             if target.type == "cuda":
                 pixels, labels = pixels.pin_memory(), labels.pin_memory()
             pixels, labels = pixels.to(target, non_blocking=True), labels.to(target, non_blocking=True)
-            yield Batch(model_input(pixels, mean, std), labels, torch.from_numpy(indices.copy()).to(target))
+            yield Batch(model_input(pixels, mean, std), labels, torch.from_numpy(indices.copy()).to(target), mixed)
 
     return generate()
 

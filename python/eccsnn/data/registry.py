@@ -19,6 +19,7 @@ from eccsnn.data import caltech, cifar, folder, tiny_imagenet
 from eccsnn.data.cache import AnyArray, CachedArrays, array_sha256, open_cached
 from eccsnn.data.digits import open_digits
 from eccsnn.data.events import datasets as events
+from eccsnn.data.events.presets import find_preset
 from eccsnn.data.events.simulated import image_size_for, open_simulated
 from eccsnn.data.source import Source
 from eccsnn.data.splits import stratified_split, stratified_subset
@@ -221,11 +222,11 @@ def load_dataset(
         policy: event frames only: `strict` (None) makes a bad event or an empty recording an error, `skip` leaves it
             out and says how many there were.
         binary: event frames only: True keeps whether a pixel had an event, so that samples are spikes; std is then
-            1/255, which leaves them 0 and 1.
-        simulate: cifar10_dvs and n_caltech101 only: makes the recordings of images in place of reading them from
-            `root`. `images` is the name of a data set of images and `root` its folder; `limit` how many of its images
-            to take (stratified), `seed` chooses them and the camera's noise. Of Caltech-101, squares are recorded.
-            Every name of such data begins with "simulated DVS".
+            1/255, which leaves them 0 and 1. A bit a pixel on disk and in memory; each batch is unpacked.
+        simulate: cifar10_dvs, n_caltech101 and n_mnist only: makes the recordings of images in place of reading them
+            from `root`. `images` is the name of a data set of images and `root` its folder; `limit` how many of its
+            images to take (stratified), `seed` chooses them and the camera's noise. Of Caltech-101, squares are
+            recorded. Every name of such data begins with "simulated DVS".
 
     Raises:
         ConfigError: an unknown name or an argument that is out of range or does not apply to this data set.
@@ -260,7 +261,9 @@ def load_dataset(
     arrays = _read(source, cache)
     rows = _cut(source, arrays, val_fraction, test_fraction, subset or {}, seed)
     images, labels = arrays.arrays["images"], np.asarray(arrays.arrays["labels"])
-    parts = {part: ImageSet(images, labels[rows[part]], rows=rows[part]) for part in _PARTS}
+    # The rows of a frame are whole bytes of bits; its columns are as many as its rows.
+    packed_width = images.shape[-2] if frames.binary else None
+    parts = {part: ImageSet(images, labels[rows[part]], rows=rows[part], packed_width=packed_width) for part in _PARTS}
     mean: tuple[float, ...]
     std: tuple[float, ...]
     if frames.binary:  # pixels / 255 / std are then 0 and 1 again: spikes
@@ -276,7 +279,15 @@ def load_dataset(
         fingerprint=_fingerprint(source, arrays, rows),
     )
     sizes = ", ".join(f"{len(parts[part])} {part}" for part in _PARTS)
-    logger.info("%s: %s of %d px in %.1f s", splits.name, sizes, images.shape[-1], time.perf_counter() - started)
+    size_on_disk = f", {images.nbytes / 1e6:.1f} MB on disk as {'packed bits' if frames.binary else 'bytes'}"
+    logger.info(
+        "%s: %s of %d px%s in %.1f s",
+        splits.name,
+        sizes,
+        images.shape[-2],
+        size_on_disk if source.use_cache else "",
+        time.perf_counter() - started,
+    )
     return splits
 
 
@@ -316,11 +327,14 @@ def _simulated(
     source = open_images(_Options(root, size, False, None, frames))
     arrays = _read(source, cache_dir)
     pixels, labels = arrays.arrays["images"], np.asarray(arrays.arrays["labels"])
+    is_test = np.asarray(arrays.arrays["is_test"])
+    has_parts = source.has_test_part and find_preset(info.name).test_folder is not None
     rows = np.arange(len(labels), dtype=np.int64)
-    if source.has_test_part:  # what publishers of event data recorded were the training images, or all
-        rows = np.flatnonzero(~np.asarray(arrays.arrays["is_test"]))
+    if source.has_test_part and not has_parts:  # who recorded the original took the training images, or all
+        rows = np.flatnonzero(~is_test)
     if limit is not None and limit < len(rows):
-        rows = rows[stratified_subset(labels[rows], limit, seed=seed, purpose="simulated recordings")]
+        strata = 2 * labels[rows] + is_test[rows] if has_parts else labels[rows]
+        rows = rows[stratified_subset(strata, limit, seed=seed, purpose="simulated recordings")]
     return open_simulated(
         info.name,
         ImageSet(pixels, labels[rows], rows=rows),
@@ -329,6 +343,7 @@ def _simulated(
         source=source.name,
         key={"images": dict(arrays.sha256), "rows": array_sha256(rows.astype("<i8"))},
         seed=seed,
+        is_test=is_test[rows] if has_parts else None,
     )
 
 

@@ -24,6 +24,8 @@ class ImageSet:
         images: uint8 `[M, C, H, W]`, or event frames `[M, T, C, H, W]`; may be a read-only memory map.
         labels: int64 `[N]`, global class ids `>= 0` of the visible images.
         rows: int64 `[N]`, which rows of `images` are visible; None: all of them in order (`N == M`).
+        packed_width: W, where `images` are binary frames packed by `pack_frames`, `[M, T, C, H, ceil(W / 8)]`; every
+            access unpacks what it reads. None: they are not packed.
 
     Raises:
         TypeError: `images` is not uint8 or `labels` are not integers.
@@ -36,12 +38,25 @@ class ImageSet:
         (2, [1, 0], (3, 8, 8))
     """
 
-    def __init__(self, images: Uint8Array, labels: npt.ArrayLike, *, rows: npt.ArrayLike | None = None) -> None:
+    def __init__(
+        self,
+        images: Uint8Array,
+        labels: npt.ArrayLike,
+        *,
+        rows: npt.ArrayLike | None = None,
+        packed_width: int | None = None,
+    ) -> None:
         images = np.asarray(images)  # drops np.memmap's subclass, whose indexing is slow; the mapping stays
         if images.dtype != np.uint8:
             raise TypeError(f"images have dtype {images.dtype}, expected uint8 pixels in 0..255")
         if images.ndim not in (4, 5):
             raise ValueError(f"images have shape {images.shape}, expected [N, C, H, W], or frames [N, T, C, H, W]")
+        if packed_width is not None and (images.ndim != 5 or images.shape[-1] != -(-packed_width // 8)):
+            raise ValueError(
+                f"packed frames have shape {images.shape}, expected [N, T, C, H, {-(-packed_width // 8)}] for a width "
+                f"of {packed_width} px"
+            )
+        self._packed_width = packed_width
         self._pool: Uint8Array = images
         self._rows: Int64Array | None = None if rows is None else _integers(rows, "rows")
         self.labels: Int64Array = _integers(labels, "labels")
@@ -64,7 +79,7 @@ class ImageSet:
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of one image, or of one frame."""
         channels, height, width = self._pool.shape[-3:]
-        return channels, height, width
+        return channels, height, width if self._packed_width is None else self._packed_width
 
     @property
     def timesteps(self) -> int | None:
@@ -82,25 +97,54 @@ class ImageSet:
 
         For a part of a larger array each access copies its pixels; prefer `gather`.
         """
-        return self._pool if self._rows is None else np.take(self._pool, self._rows, axis=0)
+        return self._unpacked(self._pool if self._rows is None else np.take(self._pool, self._rows, axis=0))
 
     def gather(self, indices: npt.ArrayLike | slice) -> Uint8Array:
         """A new array uint8 `[n, C, H, W]` (frames: `[n, T, C, H, W]`) with the images at `indices` of this set, in
         that order.
         """
         chosen = self._resolve(indices)
-        return np.take(self._pool, chosen if self._rows is None else self._rows[chosen], axis=0)
+        return self._unpacked(np.take(self._pool, chosen if self._rows is None else self._rows[chosen], axis=0))
 
     def take(self, indices: npt.ArrayLike | slice) -> ImageSet:
         """The images at `indices` as a set of their own, without copying pixels."""
         chosen = self._resolve(indices)
         rows = chosen if self._rows is None else self._rows[chosen]
-        return ImageSet(self._pool, self.labels[chosen], rows=rows)
+        return ImageSet(self._pool, self.labels[chosen], rows=rows, packed_width=self._packed_width)
+
+    def _unpacked(self, images: Uint8Array) -> Uint8Array:
+        return images if self._packed_width is None else unpack_frames(images, self._packed_width)
 
     def _resolve(self, indices: npt.ArrayLike | slice) -> Int64Array:
         if isinstance(indices, slice):
             return np.arange(len(self), dtype=np.int64)[indices]
         return _integers(indices, "indices")
+
+
+def pack_frames(frames: Uint8Array) -> Uint8Array:
+    """Binary frames as bits: an eighth of the bytes.
+
+    Args:
+        frames: uint8 `[..., W]`; whatever is not 0 becomes 1.
+
+    Returns:
+        uint8 `[..., ceil(W / 8)]`: bit i of byte j is column 8 j + i, and bits past the last column are 0.
+
+    Example:
+        >>> pack_frames(np.array([[0, 1, 0, 0, 0, 0, 0, 0, 3]], dtype=np.uint8)).tolist()
+        [[2, 1]]
+    """
+    return np.packbits(frames, axis=-1, bitorder="little")
+
+
+def unpack_frames(packed: Uint8Array, width: int) -> Uint8Array:
+    """What `pack_frames` was given, as 0 and 1: uint8 `[..., ceil(W / 8)]` to `[..., W]`.
+
+    Example:
+        >>> unpack_frames(np.array([[2, 1]], dtype=np.uint8), 9).tolist()
+        [[0, 1, 0, 0, 0, 0, 0, 0, 1]]
+    """
+    return np.unpackbits(packed, axis=-1, count=width, bitorder="little")
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,7 +52,8 @@ def check_timesteps(splits: Splits, timesteps: int, key: str) -> None:
 
 def training_inputs(config: Config, splits: Splits) -> dict[str, Any]:
     """What every training depends on, as inputs of its stage."""
-    return {"data": splits.fingerprint, "augment": config.data.augment, "precision": config.precision}
+    inputs = {"data": splits.fingerprint, "augment": config.data.augment, "precision": config.precision}
+    return inputs if config.data.mix is None else inputs | {"mix": config.data.mix}  # else the key as it was before
 
 
 def fit_options(config: Config, folder: Path, progress: StageProgress) -> FitOptions:
@@ -64,4 +65,5 @@ def fit_options(config: Config, folder: Path, progress: StageProgress) -> FitOpt
         checkpoint=folder / "checkpoint.safetensors",
         checkpoint_seconds=config.checkpoint_seconds,
         progress=progress,
+        mix=config.data.mix,
     )

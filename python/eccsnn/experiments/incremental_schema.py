@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from eccsnn.experiments.ecc_snn_schema import Cloud, Distillation, EdgeModel
 from eccsnn.experiments.sections import Experiment, Section, Training
@@ -41,6 +41,12 @@ class IncrementalConfig(Experiment):
         {}, description="arguments of a learner by its name, such as {replay: {exemplars: 100}}"
     )
     training: Training = Field(Training(), description="of a task, for learners that train the network")
+
+    @model_validator(mode="after")
+    def _labels_are_hard(self) -> IncrementalConfig:
+        if self.data.mix is not None:
+            raise ValueError(f"data.mix is {self.data.mix}, but learners take one label a sample; remove data.mix")
+        return self
 
     @field_validator("learners")
     @classmethod

@@ -46,7 +46,7 @@ def run_configuration(run: Path) -> Config:
 
 def load_splits(config: Config) -> Splits:
     """The data of a configuration."""
-    options = config.data.model_dump(exclude={"augment", "split_seed", "name"})
+    options = config.data.model_dump(exclude={"augment", "mix", "split_seed", "name"})
     return load_dataset(config.data.name, seed=config.data.split_seed, **options)
 
 

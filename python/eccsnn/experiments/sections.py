@@ -35,7 +35,7 @@ class Simulate(Section):
     seed: int = Field(0, ge=0, description="of the choice and of the camera's noise")
 
 
-_OF_FRAMES = ("timesteps", "slice_by", "policy", "binary", "simulate")
+_OF_FRAMES = ("mix", "timesteps", "slice_by", "policy", "binary", "simulate")
 
 
 class Data(Section):
@@ -54,6 +54,9 @@ class Data(Section):
     download: bool = Field(False, description="fetches the data into root where torchvision can")
     augment: Literal["crop_flip", "flip", "flip_shift", "flip_shift_drop", "nda"] | None = Field(
         None, description="crop_flip | flip; event frames: also flip_shift | flip_shift_drop | nda"
+    )
+    mix: Literal["event_mix"] | None = Field(
+        None, description="event frames: mixes a box of another recording into each while training, labels by events"
     )
     timesteps: int | None = Field(None, ge=1, description="event frames: slices of a recording; null is 10")
     slice_by: Literal["count", "time"] | None = Field(

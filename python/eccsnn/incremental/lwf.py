@@ -82,7 +82,7 @@ def lwf_loss(
         logits = model(batch.images).float()
         first = old_count if len(classes) > 1 else 0
         ids = model.head.class_ids[first:]
-        terms = {"cross_entropy": cross_entropy(logits[:, first:], batch.labels, ids)}
+        terms = {"cross_entropy": cross_entropy(logits[:, first:], batch.labels, ids, batch.mixed)}
         loss = terms["cross_entropy"]
         if logit_weight > 0 and cloud is not None:
             with torch.no_grad():

@@ -136,7 +136,7 @@ def joint_loss(
     def loss_function(edge: Model, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         features = edge.forward_features(batch.images)
         logits = edge.head(features.penultimate)
-        terms = {"cross_entropy": cross_entropy(logits, batch.labels, edge.head.class_ids)}
+        terms = {"cross_entropy": cross_entropy(logits, batch.labels, edge.head.class_ids, batch.mixed)}
         loss = terms["cross_entropy"]
         if cloud is None or (logit_weight == 0 and feature is None):
             return loss, terms

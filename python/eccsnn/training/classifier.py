@@ -71,7 +71,7 @@ def train_classifier(
     net = build_seeded(seed, num_classes=len(splits.class_names), **{**shape, **model}, **statistics)
 
     def loss_function(net: Model, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = cross_entropy(net(batch.images), batch.labels, net.head.class_ids)
+        loss = cross_entropy(net(batch.images), batch.labels, net.head.class_ids, batch.mixed)
         return loss, {"cross_entropy": loss}
 
     result = fit(

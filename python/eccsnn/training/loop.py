@@ -51,6 +51,8 @@ class FitOptions:
         checkpoint: File to resume from and to save to; None keeps nothing.
         checkpoint_seconds: A checkpoint is written at most this often, and at every end of an epoch that is due.
         progress: Told about steps and epochs.
+        mix: Name of a way to mix event frames (`eccsnn.data.MIXES`), or None. Losses then see soft labels
+            (`Batch.mixed`).
     """
 
     augment: str | None = None
@@ -59,6 +61,7 @@ class FitOptions:
     checkpoint: Path | None = None
     checkpoint_seconds: float = 120.0
     progress: Progress | None = None
+    mix: str | None = None
 
 
 @dataclass
@@ -203,6 +206,7 @@ def fit(
             epoch=epoch,
             shuffle=True,
             augment=options.augment,
+            mix=options.mix,
             mean=mean,
             std=std,
             device=options.device,

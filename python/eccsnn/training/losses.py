@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eccsnn import ops
+from eccsnn.data import MixedLabels
 from eccsnn.nn import over_time
 
 ORDERS = ("time_first", "per_timestep")
@@ -34,13 +35,15 @@ def class_positions(class_ids: Sequence[int]) -> Tensor:
     return table
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, class_ids: Sequence[int]) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, class_ids: Sequence[int], mixed: MixedLabels | None = None) -> Tensor:
     """Mean cross-entropy where logit k stands for class `class_ids[k]`.
 
     Args:
         logits: `[N, K]`.
         labels: Class ids, int64 `[N]`; each must be in `class_ids`.
         class_ids: Class id of each logit.
+        mixed: Of samples that were mixed: each counts by its share for `labels` and by the rest for `mixed.labels`,
+            which is the cross-entropy to soft labels of two classes.
 
     Raises:
         ValueError: A label has no logit.
@@ -52,7 +55,11 @@ def cross_entropy(logits: Tensor, labels: Tensor, class_ids: Sequence[int]) -> T
             f"labels {unknown} have no logit: the model knows the classes {sorted(class_ids)}. "
             "Restrict the data to those classes, or add a head for the new ones first."
         )
-    return F.cross_entropy(logits.float(), class_positions(class_ids).to(labels.device)[labels])
+    places = class_positions(class_ids).to(labels.device)
+    if mixed is None:
+        return F.cross_entropy(logits.float(), places[labels])
+    own, other = (F.cross_entropy(logits.float(), places[ids], reduction="none") for ids in (labels, mixed.labels))
+    return (mixed.share * own + (1 - mixed.share) * other).mean()
 
 
 class FeatureDistillation(nn.Module):

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from eccsnn.data import Batch, Splits
+from eccsnn.data import Batch, MixedLabels, Splits
 from eccsnn.models import Model, insert_bottlenecks, split
 from eccsnn.training.classifier import validation
 from eccsnn.training.loop import FitOptions, FitResult, LossFunction, fit
@@ -61,7 +61,7 @@ def running_mean(logits: Tensor) -> Tensor:
 
 
 def timesteps_cross_entropy(
-    logits: Tensor, labels: Tensor, class_ids: Sequence[int], exit_weight: float
+    logits: Tensor, labels: Tensor, class_ids: Sequence[int], exit_weight: float, mixed: MixedLabels | None = None
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy of the answer after all timesteps, and the same mixed with the answers after fewer.
 
@@ -70,15 +70,18 @@ def timesteps_cross_entropy(
         labels: Class ids `[N]`.
         class_ids: Class id of each logit.
         exit_weight: Weight of the mean over t of the cross-entropy of the running mean up to t, in [0, 1].
+        mixed: As for `cross_entropy`.
 
     Returns:
         (1 - exit_weight) CE(T) + exit_weight mean_t CE(t), and CE(T); scalars.
     """
     running = running_mean(logits)
-    last = cross_entropy(running[-1], labels, class_ids)
+    last = cross_entropy(running[-1], labels, class_ids, mixed)
     if exit_weight == 0:
         return last, last
-    each = cross_entropy(running.flatten(0, 1), labels.repeat(len(running)), class_ids)
+    count = len(running)
+    repeated = None if mixed is None else MixedLabels(mixed.labels.repeat(count), mixed.share.repeat(count))
+    each = cross_entropy(running.flatten(0, 1), labels.repeat(count), class_ids, repeated)
     return (1 - exit_weight) * last + exit_weight * each, last
 
 
@@ -120,7 +123,7 @@ def split_loss(
             model.eval()
             model.bottleneck(point).train()
         logits, wire = timestep_logits(model, batch.images, point)
-        loss, last = timesteps_cross_entropy(logits, batch.labels, model.head.class_ids, exit_weight)
+        loss, last = timesteps_cross_entropy(logits, batch.labels, model.head.class_ids, exit_weight, batch.mixed)
         terms = {"cross_entropy": last}
         if teacher is not None and logit_weight > 0:
             with torch.no_grad():
@@ -137,7 +140,8 @@ def split_loss(
             terms["wire_bits"] = bits
             loss = loss + rate_weight * bits / (wire.numel() / wire.shape[1])
         if exit_head is not None:
-            own, _ = timesteps_cross_entropy(exit_head(wire.detach()), batch.labels, model.head.class_ids, 1.0)
+            guesses = exit_head(wire.detach())
+            own, _ = timesteps_cross_entropy(guesses, batch.labels, model.head.class_ids, 1.0, batch.mixed)
             terms["exit_head"] = own
             loss = loss + own
         return loss, terms

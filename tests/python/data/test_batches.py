@@ -29,7 +29,7 @@ def epoch_of(images, **changes):
 
 def same(first, second):
     return len(first) == len(second) and all(
-        torch.equal(a, b) for x, y in zip(first, second, strict=True) for a, b in zip(x, y, strict=True)
+        torch.equal(a, b) for x, y in zip(first, second, strict=True) for a, b in zip(x[:3], y[:3], strict=True)
     )
 
 

@@ -23,6 +23,8 @@ from eccsnn.transport.packed_spikes import pack_spikes
         ("digits_debug", "data.timesteps=4", "timesteps is for event frames; digits has images"),
         ("digits_debug", "data.binary=true", "binary is for event frames"),
         ("digits_debug", "data.augment=nda", "augment is nda, which is for event frames"),
+        ("digits_debug", "data.mix=event_mix", "mix is for event frames; digits has images"),
+        ("cifar10_dvs_debug", "data.mix=mixup", "data.mix"),
         ("cifar10_dvs_debug", "data.root=/x", "recordings are either read or made"),
         ("cifar10_dvs_debug", "data.slice_by=pixels", "data.slice_by"),
         ("cifar10_dvs_debug", "data.simulate.image=digits", "simulate.image"),
@@ -64,6 +66,28 @@ def finished(caches, tmp_path_factory):
         patch.setenv("ECCSNN_CACHE", str(caches))
         overrides = ["link.enabled=false", "network.training.epochs=1"]
         return run_config("neucodex/cifar10_dvs_debug", overrides, runs_dir=tmp_path_factory.mktemp("runs"))
+
+
+def test_a_run_may_mix_recordings_and_keep_bits(finished, caches, monkeypatch):
+    monkeypatch.setenv("ECCSNN_CACHE", str(caches))
+    overrides = ["link.enabled=false", "network.training.epochs=1", "data.mix=event_mix", "data.binary=true"]
+    mixed = run_config("neucodex/cifar10_dvs_debug", overrides, runs_dir=finished.parents[2])
+    losses = [
+        [row["cross_entropy"] for row in map(json.loads, text.splitlines()) if "cross_entropy" in row]
+        for text in ((run / "metrics.jsonl").read_text() for run in (mixed, finished))
+    ]
+    assert len(losses[0]) == len(losses[1]) > 0
+    assert losses[0] != losses[1]
+    assert "MB on disk as packed bits" in (mixed / "run.log").read_text()
+    assert (
+        json.loads((mixed / "results.json").read_text())["split"]
+        == json.loads((finished / "results.json").read_text())["split"]
+    )
+
+
+def test_learners_of_one_label_a_sample_refuse_mixed_ones():
+    with pytest.raises(ConfigError, match="learners take one label a sample"):
+        load_config("incremental/digits_debug", ["data.name=cifar10_dvs", "data.mix=event_mix"])
 
 
 def recording(events: int, **size: int) -> Events:

@@ -1,5 +1,6 @@
 """The notebooks are what their scripts say, and run from the first cell to the last."""
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ jupytext = pytest.importorskip("jupytext", reason="the extra 'notebooks' is not 
 nbclient = pytest.importorskip("nbclient", reason="the extra 'notebooks' is not installed")
 
 FOLDER = Path(__file__).resolve().parents[3] / "experiments"
-NAMES = ("walkthrough", "split_walkthrough")
+NAMES = ("walkthrough", "split_walkthrough", "events_walkthrough")
 
 
 def cells(path: Path) -> list[tuple[str, str]]:
@@ -31,13 +32,19 @@ def test_the_committed_notebook_has_no_outputs(name: str) -> None:
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
     ("name", "config", "pictures"),
-    [("walkthrough", "ecc_snn/digits_debug", 5), ("split_walkthrough", "neucodex/digits_debug", 4)],
+    [
+        ("walkthrough", "ecc_snn/digits_debug", 5),
+        ("split_walkthrough", "neucodex/digits_debug", 4),
+        ("events_walkthrough", "", 5),
+    ],
 )
 def test_every_cell_runs_at_debug_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, config: str, pictures: int
 ) -> None:
     monkeypatch.setenv("ECCSNN_WALKTHROUGH_CONFIG", config)
     monkeypatch.setenv("ECCSNN_WALKTHROUGH_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("ECCSNN_WALKTHROUGH_RECORDINGS", "100")
+    monkeypatch.setenv("ECCSNN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     notebook = jupytext.read(FOLDER / f"{name}.py")
     client = nbclient.NotebookClient(
@@ -51,6 +58,11 @@ def test_every_cell_runs_at_debug_size(
     if name == "walkthrough":
         (report,) = (tmp_path / "runs").glob(f"{config}/*/report.html")
         assert config in report.read_text(encoding="utf-8")
+    elif name == "events_walkthrough":
+        (film,) = [output["data"]["image/gif"] for output in outputs if "image/gif" in output.get("data", {})]
+        assert base64.b64decode(film).startswith(b"GIF89a")
+        (table,) = [output["data"]["text/markdown"] for output in outputs if "text/markdown" in output.get("data", {})]
+        assert table.count("| yes |") == 2
     else:
         said = "".join(output.get("text", "") for output in outputs)
         assert "the same logits: True" in said

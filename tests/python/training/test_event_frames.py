@@ -6,9 +6,10 @@ import torch
 
 from eccsnn.data import ImageSet, batches, load_dataset
 from eccsnn.data.events import Events, write_events
+from eccsnn.data.events.augment import mix_frames
 from eccsnn.data.events.classes import CIFAR10_DVS_CLASSES
 from eccsnn.models import SpikingModel
-from eccsnn.training import predict_logits, train_classifier
+from eccsnn.training import FitOptions, predict_logits, train_classifier
 from eccsnn.training.classifier import input_shape
 
 
@@ -91,3 +92,34 @@ def test_other_timesteps_than_those_of_the_frames_are_an_error(splits):
             training={"epochs": 1, "batch_size": 16},
             seed=0,
         )
+
+
+def test_mixed_batches_are_those_of_mix_frames_with_both_labels(splits):
+    for step, batch in enumerate(batches(splits.train, 16, seed=1, epoch=2, mix="event_mix")):
+        frames = torch.from_numpy(splits.train.gather(batch.indices.numpy()))
+        expected = mix_frames(frames, seed=1, epoch=2, step=step)
+        torch.testing.assert_close(batch.images, expected.frames.transpose(0, 1) / 255)
+        assert torch.equal(batch.labels, torch.from_numpy(splits.train.labels)[batch.indices])
+        assert torch.equal(batch.mixed.labels, batch.labels[expected.partner])
+        assert torch.equal(batch.mixed.share, expected.share)
+    (plain,) = batches(splits.val, 100)
+    assert plain.mixed is None
+
+
+def test_only_event_frames_are_mixed(splits):
+    images = ImageSet(np.zeros((4, 3, 8, 8), np.uint8), np.zeros(4, np.int64))
+    with pytest.raises(ValueError, match="these are images"):
+        batches(images, 2, mix="event_mix")
+    with pytest.raises(ValueError, match="mix is 'cut_mix', expected None, or for event frames one of 'event_mix'"):
+        batches(splits.train, 2, mix="cut_mix")
+
+
+def test_training_with_mixed_recordings_learns(splits):
+    model = {"name": "resnet18", "width": 0.125}
+    training = {"epochs": 12, "batch_size": 16, "lr": 3e-3}
+    options = FitOptions(mix="event_mix")
+    net, result = train_classifier(splits, model=model, training=training, seed=0, options=options)
+    _, plain = train_classifier(splits, model=model, training=training | {"epochs": 1}, seed=0)
+    assert result.records[0]["cross_entropy"] != plain.records[0]["cross_entropy"]
+    logits = predict_logits(net, splits.test, mean=splits.mean, std=splits.std)
+    assert (logits.argmax(1) == splits.test.labels).mean() > 0.8

@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from eccsnn.data import MixedLabels
 from eccsnn.training.losses import FeatureDistillation, cross_entropy, logit_distillation
 
 
@@ -10,6 +11,16 @@ def test_cross_entropy_maps_class_ids():
     labels = torch.tensor([7, 2, 5, 2])
     expected = F.cross_entropy(logits, torch.tensor([2, 1, 0, 1]))
     assert cross_entropy(logits, labels, [5, 2, 7]) == expected
+
+
+def test_cross_entropy_of_mixed_samples_is_that_to_soft_labels():
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    mixed = MixedLabels(torch.tensor([2, 2, 7, 5]), torch.tensor([0.75, 0.5, 1.0, 0.0]))
+    soft = torch.tensor([[0, 0.25, 0.75], [0, 1, 0], [1, 0, 0], [1, 0, 0]])
+    found = cross_entropy(logits, torch.tensor([7, 2, 5, 2]), [5, 2, 7], mixed)
+    torch.testing.assert_close(found, F.cross_entropy(logits, soft))
+    with pytest.raises(ValueError, match="1"):
+        cross_entropy(logits, torch.tensor([7, 2, 5, 1]), [5, 2, 7], mixed)
 
 
 @pytest.mark.parametrize("order", ["time_first", "per_timestep"])

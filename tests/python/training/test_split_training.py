@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from eccsnn.data import Batch, ImageSet, Splits
+from eccsnn.data import Batch, ImageSet, MixedLabels, Splits
 from eccsnn.models import build_model, insert_bottlenecks, split
 from eccsnn.nn import ExitHead
 from eccsnn.nn.rate_model import SpikeRateModel
@@ -63,6 +63,16 @@ def test_cross_entropy_over_timesteps_is_that_of_the_running_means():
         torch.testing.assert_close(last, each[-1])
         torch.testing.assert_close(loss, (1 - weight) * each[-1] + weight * sum(each) / 4)
     torch.testing.assert_close(running_mean(logits)[2], logits[:3].mean(0))
+
+
+def test_cross_entropy_over_timesteps_weighs_both_labels_of_mixed_samples():
+    logits = torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(0))
+    labels, others = torch.tensor([0, 1, 2, 0, 1]), torch.tensor([1, 1, 0, 2, 0])
+    share = torch.tensor([0.25]).expand(5)
+    mixed = timesteps_cross_entropy(logits, labels, [0, 1, 2], 0.3, MixedLabels(others, share))
+    own, other = (timesteps_cross_entropy(logits, ids, [0, 1, 2], 0.3) for ids in (labels, others))
+    for a, b, c in zip(mixed, own, other, strict=True):
+        torch.testing.assert_close(a, 0.25 * b + 0.75 * c)
 
 
 def test_the_unit_learns_alone_then_everything_does(splits, backbone):

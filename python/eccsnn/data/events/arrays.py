@@ -123,6 +123,6 @@ def _reading(path: Path, what: str) -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:  # NumPy's readers raise nearly every type when they meet broken bytes
-        raise DataError(
-            f"{path} cannot be read as an {what}: {error}; it is truncated, broken or no such file"
-        ) from None
+        # For bytes that are no arrays, NumPy's advice is to allow pickles.
+        why = "it has no header of NumPy arrays" if "pickled" in str(error) else str(error)
+        raise DataError(f"{path} cannot be read as an {what}: {why}; it is truncated, broken or no such file") from None

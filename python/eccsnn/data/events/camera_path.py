@@ -77,22 +77,32 @@ class CameraPath:
         return cls([side_us * k for k in range(len(x))], [float(v) for v in x], [float(v) for v in y])
 
     @classmethod
-    def saccades(cls, *, saccade_us: int = 100_000, half_width_px: float = 3.5, height_px: float = 7.0) -> CameraPath:
+    def saccades(
+        cls,
+        *,
+        saccade_us: int = 100_000,
+        half_width_px: float = 3.5,
+        height_px: float = 7.0,
+        centred: bool = False,
+    ) -> CameraPath:
         """N-MNIST's and N-Caltech101's movement: three saccades along a triangle.
 
         Args:
             saccade_us: µs of each.
             half_width_px: what the first two move along x; the third moves back by twice as much.
             height_px: what the first moves down and the second up.
+            centred: puts the triangle's middle where the image lies, not its first corner: a small sensor then loses
+                as little on either side.
 
         Source:
             Orchard et al., "Converting static image datasets to spiking neuromorphic datasets using saccades" (2015):
             three saccades of 100 ms. The sides in px are those by which tonic's N-MNIST undoes the movement.
         """
+        left, top = (-half_width_px, -height_px / 2) if centred else (0.0, 0.0)
         return cls(
             [saccade_us * k for k in range(4)],
-            [0.0, half_width_px, 2 * half_width_px, 0.0],
-            [0.0, height_px, 0.0, 0.0],
+            [left, left + half_width_px, left + 2 * half_width_px, left],
+            [top, top + height_px, top, top],
         )
 
     @property

@@ -31,6 +31,7 @@ from eccsnn.data.events.frames import SLICES, fixed_frames, saturate
 from eccsnn.data.events.simulate_dataset import MANIFEST
 from eccsnn.data.events.types import Events
 from eccsnn.data.source import ListedFile, Source, describe_folder, existing_folder, list_folder, subfolders
+from eccsnn.data.types import pack_frames
 from eccsnn.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class FrameOptions:
         timesteps: T, the number of slices.
         slice_by: `count` or `time`, see `eccsnn.data.events.frames`.
         policy: for bad events and empty recordings: `strict` or `skip`.
-        binary: keeps whether there was an event, 0 or 1, and not how many.
+        binary: keeps whether there was an event and not how many: a bit a pixel on disk.
     """
 
     size: int | None = None
@@ -283,7 +284,23 @@ def check_options(kind: Kind, options: FrameOptions) -> int:
 def frames_key(options: FrameOptions) -> dict[str, Any]:
     """What of the options makes other frames, for the cache's key."""
     key = {"timesteps": options.timesteps, "slice_by": options.slice_by, "policy": options.policy}
-    return key | ({"binary": True} if options.binary else {})  # counts keep the key they had before
+    return key | ({"binary": "packed bits"} if options.binary else {})  # counts keep the key they had before
+
+
+def frames_shape(count: int, size: int, options: FrameOptions) -> tuple[int, ...]:
+    """Shape of the frames of `count` recordings on disk: `[N, T, 2, S, S]`, binary ones as `pack_frames` packs them."""
+    return (count, options.timesteps, 2, size, -(-size // 8) if options.binary else size)
+
+
+def store_frames(events: Events, options: FrameOptions, out: np.ndarray) -> int:
+    """As `write_frames`, into an array of `frames_shape`."""
+    if not options.binary:
+        return write_frames(events, options, out)
+    size = out.shape[-2]
+    frames = np.empty((options.timesteps, 2, size, size), dtype=np.uint8)
+    write_frames(events, options, frames)
+    out[...] = pack_frames(frames)
+    return 0
 
 
 def write_frames(events: Events, options: FrameOptions, out: np.ndarray) -> int:
@@ -352,7 +369,7 @@ def read_recording(path: Path, kind: Kind, policy: str, faults: Faults) -> Event
 
 
 class _Builder:
-    """Fills the cache: `images` uint8 `[N, T, 2, S, S]`, `labels`, `is_test`, and `is_usable` where files are bad."""
+    """Fills the cache: `images` of `frames_shape`, `labels`, `is_test`, and `is_usable` where files are bad."""
 
     def __init__(self, kind: Kind, root: Path, files: Sequence[ListedFile], size: int, options: FrameOptions) -> None:
         self._kind, self._root, self._files, self._size, self._options = kind, root, files, size, options
@@ -360,7 +377,7 @@ class _Builder:
 
     def build(self, allocate: Allocate) -> None:
         count = len(self._files)
-        images = allocate("images", (count, self._options.timesteps, 2, self._size, self._size), np.uint8)
+        images = allocate("images", frames_shape(count, self._size, self._options), np.uint8)
         allocate("labels", (count,), np.int64)[:] = [f.label for f in self._files]
         allocate("is_test", (count,), np.bool_)[:] = [f.is_test for f in self._files]
         usable = allocate("is_usable", (count,), np.bool_)
@@ -389,7 +406,7 @@ class _Builder:
         problem = None
         over = 0
         try:
-            over = write_frames(events, options, out)
+            over = store_frames(events, options, out)
         except ValueError as error:
             problem = f"{path}: {error}"
             if options.policy == "strict":

@@ -62,10 +62,16 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     """One image file, uint8 `[H, W, 3]`.
 
     Raises:
-        DataError: it cannot be decoded.
+        DataError: it cannot be decoded, or is a film.
     """
     try:
         with Image.open(path) as image:
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1:
+                raise DataError(
+                    f"{path} has {frames} frames, expected one image; `eccsnn.data.events.simulate.simulate` with "
+                    "frame_times_us makes a recording of a video"
+                )
             return np.asarray(image.convert("RGB"))
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} cannot be read as an image: {error}") from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from eccsnn.data.events.camera_path import CameraPath
 from eccsnn.data.events.sensor import SensorModel
@@ -27,10 +28,12 @@ class Preset:
         size: height and width of the sensor in px.
         keep_aspect: the image becomes as large as fits, and the recording as large as the image; else it fills the
             sensor.
+        border_px: black around the image, within the sensor.
         file_format: of the originals, a name of `eccsnn.data.events.FORMATS`.
         suffix: of the originals' files.
         file_name: of the originals: of class name and number from 0.
-        folder: where the originals have their class folders.
+        folder: where the originals have their class folders; of the training part where they have parts.
+        test_folder: where those of the test part are; None: the originals have no parts.
     """
 
     dataset: str
@@ -43,6 +46,8 @@ class Preset:
     suffix: str
     file_name: Callable[[str, int], str]
     folder: str = ""
+    test_folder: str | None = None
+    border_px: int = 0
 
     def fitted(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the recording of an image of `height` x `width` px."""
@@ -54,7 +59,16 @@ class Preset:
     def record(self, image: npt.NDArray[np.uint8], *, seed: int, threads: int = 1) -> Events:
         """Simulates a recording of one image, uint8 `[H, W]` or `[H, W, 3]`; see `simulate`."""
         size = self.fitted(image.shape[0], image.shape[1])
+        if self.border_px:
+            image = _framed(image, size, self.border_px)
         return simulate(image, self.path, self.sensor, size=size, seed=seed, threads=threads)
+
+
+def _framed(image: npt.NDArray[np.uint8], size: tuple[int, int], border_px: int) -> npt.NDArray[np.uint8]:
+    """The image scaled to what `border_px` of black leave of `size`."""
+    inner = size[1] - 2 * border_px, size[0] - 2 * border_px
+    scaled = np.asarray(Image.fromarray(image).resize(inner, Image.Resampling.BILINEAR))
+    return np.pad(scaled, [(border_px, border_px)] * 2 + [(0, 0)] * (image.ndim - 2))
 
 
 PRESETS = {
@@ -85,6 +99,22 @@ PRESETS = {
         suffix=".bin",
         file_name=lambda name, number: f"image_{number + 1:04d}",
         folder="Caltech101",
+    ),
+    "n_mnist": Preset(
+        dataset="n_mnist",
+        title="N-MNIST",
+        path=CameraPath.saccades(centred=True),
+        sensor=SensorModel(
+            threshold_on=1.0, threshold_off=1.0, refractory_us=500, shot_noise_rate_hz=1.0, leak_rate_hz=0.1
+        ),
+        size=(34, 34),
+        keep_aspect=False,
+        border_px=3,
+        file_format="atis",
+        suffix=".bin",
+        file_name=lambda name, number: f"{number + 1:05d}",
+        folder="Train",
+        test_folder="Test",
     ),
 }
 

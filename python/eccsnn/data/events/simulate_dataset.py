@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ def simulate_dataset(
     seed: int = 0,
     threads: int = 1,
     source: str = "",
+    is_test: Sequence[bool] | npt.NDArray[np.bool_] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> SimulatedSet:
     """Simulates a recording of every image.
@@ -71,15 +73,18 @@ def simulate_dataset(
         labels: a class id for each.
         class_names: the folders.
         root: the folder to write to; it is made.
-        preset: `"cifar10_dvs"` or `"n_caltech101"`.
+        preset: `"cifar10_dvs"`, `"n_caltech101"` or `"n_mnist"`.
         format: `"original"`, the files of the data set itself; `"npz"`, SpikingJelly's compressed arrays.
         seed: integer >= 0; recording `i` gets the noise of `(seed, i)`.
         threads: recordings that are simulated at the same time. The files are the same for every number.
         source: what the images are, for `simulated.json`.
+        is_test: for each image whether it belongs to the test part, where the original has parts (n_mnist); None:
+            nothing does.
         progress: is called with recordings done and recordings in all.
 
     Raises:
-        ConfigError: no such preset or format, or the folder holds a set of other settings.
+        ConfigError: no such preset or format, `is_test` for an original without parts, or the folder holds a set of
+            other settings.
         ValueError: the lengths differ, or a label has no class name.
         DataError: a file cannot be written.
     """
@@ -93,10 +98,16 @@ def simulate_dataset(
         raise ValueError(f"there are {len(images)} images and {len(labels)} labels; give one for each")
     if any(not 0 <= label < len(class_names) for label in labels):
         raise ValueError(f"labels span {min(labels)}..{max(labels)}, expected 0 to {len(class_names) - 1}")
+    if is_test is not None and chosen.test_folder is None:
+        raise ConfigError(f"is_test is given, but {chosen.title} has no test part of its own; leave it out")
+    if is_test is not None and len(is_test) != len(labels):
+        raise ValueError(f"there are {len(labels)} labels and {len(is_test)} of is_test; give one for each")
     folder = Path(root)
     _claim(folder, _manifest(chosen, preset, format, seed, source, class_names))
     suffix = FORMATS[format] or chosen.suffix
-    paths = list(_paths(folder / chosen.folder, chosen, labels, class_names, suffix))
+    is_test = [False] * len(labels) if is_test is None else is_test
+    folders = [chosen.test_folder or "" if test else chosen.folder for test in is_test]
+    paths = list(_paths(folder, folders, chosen, labels, class_names, suffix))
     for parent in {path.parent for path in paths}:
         parent.mkdir(parents=True, exist_ok=True)
 
@@ -140,13 +151,19 @@ def _run(
 
 
 def _paths(
-    folder: Path, preset: Preset, labels: Sequence[int], class_names: Sequence[str], suffix: str
+    root: Path,
+    folders: Sequence[str],
+    preset: Preset,
+    labels: Sequence[int],
+    class_names: Sequence[str],
+    suffix: str,
 ) -> Iterator[Path]:
-    numbers = [0] * len(class_names)
-    for label in labels:
+    numbers: Counter[Path] = Counter()
+    for part, label in zip(folders, labels, strict=True):
         name = class_names[label]
-        yield folder / name / (preset.file_name(name, numbers[label]) + suffix)
-        numbers[label] += 1
+        folder = root / part / name
+        yield folder / (preset.file_name(name, numbers[folder]) + suffix)
+        numbers[folder] += 1
 
 
 def picture(images: ImageSet | Sequence[npt.NDArray[np.uint8]], i: int) -> npt.NDArray[np.uint8]:

@@ -22,8 +22,9 @@ from eccsnn.data.events.datasets import (
     FrameOptions,
     check_options,
     frames_key,
+    frames_shape,
+    store_frames,
     warn_of_saturation,
-    write_frames,
 )
 from eccsnn.data.events.presets import find_preset
 from eccsnn.data.events.simulate_dataset import SIMULATOR_VERSION, picture, seed_of
@@ -32,8 +33,8 @@ from eccsnn.data.source import Source
 from eccsnn.data.types import ImageSet
 from eccsnn.errors import DataError
 
-_LOOKED_AT = {"cifar10_dvs": 32, "n_caltech101": 128}
-"""Height and width in px of the images before a preset's camera: CIFAR-10's own; Caltech-101's, about."""
+_LOOKED_AT = {"cifar10_dvs": 32, "n_caltech101": 128, "n_mnist": 28}
+"""Height and width in px of the images before a preset's camera: CIFAR-10's and MNIST's own; Caltech-101's, about."""
 
 
 def image_size_for(dataset: str) -> int:
@@ -54,8 +55,9 @@ def open_simulated(
     source: str,
     key: Mapping[str, Any],
     seed: int = 0,
+    is_test: npt.NDArray[np.bool_] | None = None,
 ) -> Source:
-    """Recordings of `images` as the camera of `dataset` would have made them, without a test part.
+    """Recordings of `images` as the camera of `dataset` would have made them.
 
     Args:
         dataset: whose camera and sensor: a preset of the simulator.
@@ -65,6 +67,7 @@ def open_simulated(
         source: what the images are, for the name.
         key: what identifies the images, with a hash of their pixels.
         seed: integer >= 0; recording `i` gets the noise of `(seed, i)`.
+        is_test: bool `[N]`, which recordings are the test part; None: there is none.
 
     Raises:
         ConfigError: there is no such preset, or an option is out of range.
@@ -73,9 +76,9 @@ def open_simulated(
     size = check_options(kind, options)
 
     def build(allocate: Allocate) -> None:
-        frames = allocate("images", (len(images), options.timesteps, 2, size, size), np.uint8)
+        frames = allocate("images", frames_shape(len(images), size, options), np.uint8)
         allocate("labels", (len(images),), np.int64)[:] = images.labels
-        allocate("is_test", (len(images),), np.bool_)[:] = False
+        allocate("is_test", (len(images),), np.bool_)[:] = False if is_test is None else is_test
 
         over = np.zeros(len(images), dtype=np.int64)
 
@@ -92,14 +95,14 @@ def open_simulated(
         # The recording of an image that does not fill the sensor is smaller; its pixels are those at the top left.
         events = Events.unchecked(events.t, events.x, events.y, events.polarity, width=width, height=height)
         try:
-            return write_frames(events, options, out)
+            return store_frames(events, options, out)
         except ValueError as error:
             raise DataError(f"image {i} of {source}: its simulated recording is too short: {error}") from None
 
     return Source(
         name=f"{SIMULATED}: {kind.title} of {source}",
         class_names=tuple(class_names),
-        has_test_part=False,
+        has_test_part=is_test is not None,
         key={"dataset": f"{dataset}_simulated", **key, "seed": seed, "image_size": size, **frames_key(options)},
         signature={"frames version": FRAMES_VERSION, "simulator version": SIMULATOR_VERSION},
         build=build,

@@ -164,6 +164,7 @@ def test_bad_records_are_errors_or_skipped_and_counted(format, name, tmp_path, c
         (".aedat4", b"#!AER-DAT4.0\r\n", "cannot be read as AEDAT 4"),
         (".aedat4", b"", "no AEDAT 4 file"),
         (".npz", b"", "cannot be read as an NPZ archive"),
+        (".npz", b"not an archive", "it has no header of NumPy arrays"),
         (".npz", b"PK\3\4", "cannot be read as an NPZ archive"),
         (".npy", b"\x93NUMPY", "cannot be read as an NPY array"),
         (".npy", b"", "cannot be read as an NPY array"),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from eccsnn.data import ImageSet, batches, load_dataset
 from eccsnn.data.events.datasets import FrameOptions, read_frames
@@ -32,7 +33,7 @@ def built(source):
     return arrays
 
 
-@pytest.mark.parametrize("preset", ["cifar10_dvs", "n_caltech101"])
+@pytest.mark.parametrize("preset", ["cifar10_dvs", "n_caltech101", "n_mnist"])
 def test_frames_are_those_of_the_files_that_the_simulator_writes(tmp_path, preset):
     pixels = np.random.default_rng(0).integers(0, 255, (2, 3, 16, 16)).astype(np.uint8)
     images = ImageSet(pixels, [0, 1])
@@ -45,6 +46,30 @@ def test_frames_are_those_of_the_files_that_the_simulator_writes(tmp_path, prese
     assert frames.sum() > 1000
     for file, expected in zip(files, frames, strict=True):
         np.testing.assert_array_equal(read_frames(file, preset, options), expected)
+
+
+def write_mnist(root):
+    """Images as MNIST is often unpacked: {train,test}/DIGIT/*.png of 28 px."""
+    random = np.random.default_rng(0)
+    for part, count in (("train", 3), ("test", 1)):
+        for digit in range(10):
+            folder = root / part / str(digit)
+            folder.mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(random.integers(0, 255, (28, 28)).astype(np.uint8)).save(folder / f"{i}.png")
+    return root
+
+
+def test_n_mnist_keeps_the_parts_of_its_images(cache, tmp_path):
+    made = {"images": "image_folder", "root": str(write_mnist(tmp_path / "mnist"))}
+    splits = load_dataset("n_mnist", simulate=made, timesteps=2, val_fraction=0.0, cache_dir=cache)
+    assert (len(splits.train), len(splits.test)) == (30, 10)
+    assert splits.image_shape == (2, 34, 34)
+    assert splits.name.startswith("simulated DVS: N-MNIST of")
+    some = load_dataset("n_mnist", simulate=made | {"limit": 20}, timesteps=2, val_fraction=0.0, cache_dir=cache)
+    assert (len(some.train), len(some.test)) == (10, 10)
+    with pytest.raises(ConfigError, match="comes with a test part"):
+        load_dataset("n_mnist", simulate=made, timesteps=2, test_fraction=0.5, cache_dir=cache)
 
 
 def test_names_say_that_nothing_was_recorded(splits, cache):
@@ -82,6 +107,7 @@ def test_another_seed_makes_another_camera(splits, cache):
         ("cifar10_dvs", {"simulate": {"images": "digits", "root": "x"}}, "has no files"),
         ("cifar10_dvs", {"simulate": {"images": "digits", "limit": 1}}, "expected at least 2"),
         ("cifar10_dvs", {"simulate": DIGITS, "image_size": 129}, "expected at most 128"),
+        ("n_mnist", {"simulate": DIGITS, "image_size": 35}, "expected at most 34"),
         ("dvs128_gesture", {"simulate": DIGITS}, "no preset 'dvs128_gesture'"),
     ],
 )
