@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from eccsnn.incremental.analytic import ACIL, NearestMean, RanPAC, StreamingLDA
+from eccsnn.incremental.bic import BiasCorrection
 from eccsnn.incremental.exact import ExactLearner
 from eccsnn.incremental.learner import Learner
 from eccsnn.incremental.networks import FineTune, Joint, LwF
@@ -58,6 +59,7 @@ _LEARNERS: dict[str, tuple[LearnerInfo, Callable[..., Learner]]] = {
         (LearnerInfo("replay", "images", "experience replay (Chaudhry et al. 2019)"), ExperienceReplay),
         (LearnerInfo("icarl", "images", "herding and nearest mean of exemplars (Rebuffi et al. 2017)"), ICaRL),
         (LearnerInfo("wa", "images", "replay with aligned weights (Zhao et al. 2020)"), WeightAligning),
+        (LearnerInfo("bic", "images", "replay with a bias correction of the logits (Wu et al. 2019)"), BiasCorrection),
     )
 }
 
