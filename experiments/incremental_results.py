@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 from incremental_figures import curves
-from incremental_rows import SETTING, Row, rows, setting
+from incremental_rows import Row, rows, setting
 from incremental_tables import scenario_section, trunk_table
 
 from eccsnn.errors import ConfigError
@@ -35,7 +35,12 @@ VARIANTS = {
     "options.exact_expanded.expansion": "expanded",
     "options.ranpac.expansion": "ranpac",
     **{f"options.{name}.exemplars": name for name in ("replay", "icarl", "wa", "bic")},
-    **{key: key.rpartition(".")[0].replace(".", "-").replace("_", "-") or key for key in SETTING},
+    "trunk.pretraining": "",
+    "trunk.training.epochs": "trunk-epochs",
+    "trunk.pretraining_training.epochs": "pretraining-epochs",
+    "trunk.layers": "layers-",
+    "precision": "",
+    "class_order_seed": "order",
 }
 
 

@@ -20,7 +20,9 @@ class Trunk(Section):
     pretraining: Literal["none", "rotation", "cloud_labels"] = Field(
         "none", description="before the first task; cloud_labels sees images of later classes, without labels"
     )
-    pretraining_training: Training = Training()
+    pretraining_training: Training = Field(
+        Training(), description="of the pre-training; `training` and `distillation` on the first task follow it unchanged"
+    )
     layers: tuple[str, ...] = Field(
         ("penultimate",), description="whose spike counts are the features: penultimate, or names of feature maps"
     )
