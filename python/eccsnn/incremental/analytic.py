@@ -160,16 +160,21 @@ class StreamingLDA(FeatureLearner):
     inverts (1 - shrinkage) C + shrinkage I.
 
     Source: Hayes and Kanan, "Lifelong machine learning with deep streaming linear discriminant analysis", CVPR
-    Workshops 2020, eqs. 2 to 5. Deviation: no base initialisation, the stream begins with the first sample; the shrunk
+    Workshops 2020, eqs. 2 to 5; the authors' code inverts when it predicts, too. Deviation: no base initialisation, the stream begins with the first sample; the shrunk
     covariance is positive definite, so a Cholesky solve takes the place of the pseudo-inverse.
 
     Args:
         features: D.
         shrinkage: Above 0.
+        form: `published` makes new matrices in the order of eqs. 3 and 4, as the authors' code does; `in_place` does
+            the same in three passes over one matrix.
     """
 
-    def __init__(self, features: int, shrinkage: float = 1e-4) -> None:
+    def __init__(self, features: int, shrinkage: float = 1e-4, *, form: str = "in_place") -> None:
         super().__init__(features)
+        if form not in ("published", "in_place"):
+            raise ValueError(f"form is {form!r}, expected published or in_place")
+        self.form = form
         if not 0 < shrinkage <= 1:
             raise ValueError(f"shrinkage is {shrinkage}, expected a number above 0, at most 1")
         self.shrinkage = shrinkage
@@ -198,7 +203,11 @@ class StreamingLDA(FeatureLearner):
         seen = float(self.samples.sum())
         for sample, k in zip(x, positions.tolist(), strict=True):
             offset = sample - self.means[k]
-            self.covariance.mul_(seen).addr_(offset, offset, alpha=seen / (seen + 1)).div_(seen + 1)
+            if self.form == "published":
+                delta = seen * (offset[:, None] @ offset[None]) / (seen + 1)
+                self.covariance = (seen * self.covariance + delta) / (seen + 1)
+            else:
+                self.covariance.mul_(seen).addr_(offset, offset, alpha=seen / (seen + 1)).div_(seen + 1)
             self.means[k] += offset / (self.samples[k] + 1)
             self.samples[k] += 1
             seen += 1

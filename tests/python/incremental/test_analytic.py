@@ -39,10 +39,11 @@ def test_acil_recursion_equals_training_on_everything_at_once(digits, form, expa
     assert learner.classes == (6, 7, 0, 1, 2, 3, 8, 9, 4, 5)
 
 
-def test_streaming_lda_updates_its_covariance_as_the_paper_says():
+@pytest.mark.parametrize("form", ["published", "in_place"])
+def test_streaming_lda_updates_its_covariance_as_the_paper_says(form):
     rng = np.random.default_rng(0)
     rows, labels = rng.standard_normal((30, 4)), rng.integers(0, 3, 30)
-    learner = StreamingLDA(4)
+    learner = StreamingLDA(4, form=form)
     learner.observe(rows[:10], labels[:10])
     learner.observe(rows[10:], labels[10:])
     covariance, means, counts = np.zeros((4, 4)), np.zeros((3, 4)), np.zeros(3)
@@ -170,6 +171,7 @@ def test_arguments_out_of_range():
         (lambda: ACIL(4, form="fast"), "form is 'fast'"),
         (lambda: ACIL(4, ridge=0), "ridge is 0"),
         (lambda: StreamingLDA(4, shrinkage=0), "shrinkage is 0"),
+        (lambda: StreamingLDA(4, form="fast"), "form is 'fast'"),
         (lambda: RanPAC(4, expansion=0), "expansion is 0"),
         (lambda: NearestMean(0), "features is 0"),
     ):

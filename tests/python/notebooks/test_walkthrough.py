@@ -8,7 +8,7 @@ jupytext = pytest.importorskip("jupytext", reason="the extra 'notebooks' is not 
 nbclient = pytest.importorskip("nbclient", reason="the extra 'notebooks' is not installed")
 
 FOLDER = Path(__file__).resolve().parents[3] / "experiments"
-NAMES = ("walkthrough", "split_walkthrough")
+NAMES = ("walkthrough", "split_walkthrough", "incremental_walkthrough")
 
 
 def cells(path: Path) -> list[tuple[str, str]]:
@@ -31,7 +31,11 @@ def test_the_committed_notebook_has_no_outputs(name: str) -> None:
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
     ("name", "config", "pictures"),
-    [("walkthrough", "ecc_snn/digits_debug", 5), ("split_walkthrough", "neucodex/digits_debug", 4)],
+    [
+        ("walkthrough", "ecc_snn/digits_debug", 5),
+        ("split_walkthrough", "neucodex/digits_debug", 4),
+        ("incremental_walkthrough", "incremental/digits_debug", 4),
+    ],
 )
 def test_every_cell_runs_at_debug_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, config: str, pictures: int
@@ -48,10 +52,15 @@ def test_every_cell_runs_at_debug_size(
     found = [output for output in outputs if "image/png" in output.get("data", {})]
     assert len(found) == pictures
     assert not any(output.get("name") == "stderr" for output in outputs), outputs
+    said = "".join(output.get("text", "") for output in outputs)
     if name == "walkthrough":
         (report,) = (tmp_path / "runs").glob(f"{config}/*/report.html")
         assert config in report.read_text(encoding="utf-8")
+    elif name == "incremental_walkthrough":
+        assert "bytes each, equal: True" in said
+        assert "the same answers: True" in said
+        assert "un-learnt equals never seen: True" in said
+        assert "merged equals all seen at once: True" in said
     else:
-        said = "".join(output.get("text", "") for output in outputs)
         assert "the same logits: True" in said
         assert "lossless: True" in said
