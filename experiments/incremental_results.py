@@ -116,9 +116,7 @@ def thinned(results: dict[str, Any]) -> dict[str, Any]:
     """Results without definitions (docs and every results.json have them), names of classes, and work task by task."""
     kept = {key: value for key, value in results.items() if key != "definitions"}
     kept["data"] = {key: value for key, value in results["data"].items() if key != "class_names"}
-    kept["learners"] = {
-        name: result | {"macs": result["macs"][-1:]} for name, result in results["learners"].items()
-    }
+    kept["learners"] = {name: result | {"macs": result["macs"][-1:]} for name, result in results["learners"].items()}
     return kept
 
 

@@ -78,7 +78,9 @@ class Row:
 def setting(config: dict[str, Any], shipped: dict[str, Any]) -> Setting:
     """What beside learners and scenario differs from the shipped configuration; () for the shipped one."""
     return tuple(
-        f"{title} {_value(config, key)}" for key, title in SETTING.items() if _value(config, key) != _value(shipped, key)
+        f"{title} {_value(config, key)}"
+        for key, title in SETTING.items()
+        if _value(config, key) != _value(shipped, key)
     )
 
 
@@ -115,7 +117,9 @@ def rows(files: list[File]) -> list[Row]:
 def _row(file: File, learner: str, result: dict[str, Any]) -> Row:
     config = file["config"]
     options = config["options"].get(learner, {})
-    said = [f"{value} {key}" if key in ("exemplars", "expansion") else f"{key} {value}" for key, value in options.items()]
+    said = [
+        f"{value} {key}" if key in ("exemplars", "expansion") else f"{key} {value}" for key, value in options.items()
+    ]
     epochs = config["training"]["epochs"] if result["takes"] == "images" else None
     if epochs is not None:
         said.append(f"{epochs} epochs")

@@ -65,7 +65,8 @@ def _beside_lwf(rows: list[Row]) -> list[str]:
             continue
         gains = [row.results[seed]["last"] - lwf.results[seed]["last"] for seed in shared]
         parts = [
-            _ratio(row, lwf, shared, *keys) for keys in (("update_seconds",), ("update_macs",), ("update_energy_mj", "value"))
+            _ratio(row, lwf, shared, *keys)
+            for keys in (("update_seconds",), ("update_macs",), ("update_energy_mj", "value"))
         ]
         lines.append(f"| {row.label} | {spread(gains)} | {' | '.join(parts)} | {row.bytes_kept:,.0f} |")
     return [*lines, ""]
@@ -144,7 +145,9 @@ def _describe(files: list[File]) -> str:
     threads = sorted({str(stage["hardware"]["threads"]) for stage in stages})
     commits = sorted({str(stage["git"]["sha"])[:10] for stage in stages})
     hours = sum(stage["seconds"] for stage in stages) / 3600
-    epochs = f"{config['cloud']['training']['epochs']} for the cloud, {config['trunk']['training']['epochs']} for the trunk"
+    epochs = (
+        f"{config['cloud']['training']['epochs']} for the cloud, {config['trunk']['training']['epochs']} for the trunk"
+    )
     return (
         f"{data['train']:,} training, {data['val']:,} validation, {data['test']:,} test images of {data['image_size']} px. "
         f"Trunk {trunk['model']} x{trunk['width']:g}, T = {trunk['timesteps']}, {4 * trunk['parameters']:,} bytes of weights in "

@@ -2,13 +2,15 @@
 
 Updates and solves are timed apart, so that a solve can be counted equally often for all: after every batch, or once a
 task of `TASK` samples. Ours adds small batches to its state together, and corrects its last solution by a few samples
-(`eccsnn.incremental.exact`); both are timed over `TOGETHER` samples, with everything that falls due in them, and divided by
-the batches. "Updates alone" has each batch added at once. ACIL could let its batches wait, too, and would then cost what
-it costs at batch 256; a streaming LDA by its definition cannot. ACIL's inverse is its update, and its solve is R times the class sums, which is kinder to it
-than its own code (which renews the weights with every batch). ACIL computes in fp64, as published; the
-re-associated form in fp32, too. The streaming LDA is fp32; `published` does what the authors' code does, a sample at a
-time in new matrices, `in place` the same in one matrix; its solve, when it predicts, is a pseudo-inverse, as published. Ours is exact
-integers and an fp64 Cholesky solve.
+(`eccsnn.incremental.exact`); both are timed over `TOGETHER` samples, with everything that falls due in them, and
+divided by the batches. "Updates alone" has each batch added at once. ACIL could let its batches wait, too, and would
+then cost what it costs at batch 256; a streaming LDA by its definition cannot.
+
+ACIL's inverse is its update, and its solve is R times the class sums, which is kinder to it than its own code (which
+renews the weights with every batch). ACIL computes in fp64, as published; the re-associated form in fp32, too. The
+streaming LDA is fp32; `published` does what the authors' code does, a sample at a time in new matrices, `in place` the
+same in one matrix; its solve, when it predicts, is a pseudo-inverse, as published. Ours is exact integers and an fp64
+Cholesky solve of ridge.
 """
 
 from __future__ import annotations
@@ -42,7 +44,11 @@ PEER_FORMS = (
     "streaming LDA, published",
     "streaming LDA, in place",
 )
-_BARS = {"ACIL, published": {1: 300.0, 16: 300.0, 256: 20.0}, "ACIL, re-associated": 3.0, "streaming LDA, published": 100.0}
+_BARS = {
+    "ACIL, published": {1: 300.0, 16: 300.0, 256: 20.0},
+    "ACIL, re-associated": 3.0,
+    "streaming LDA, published": 100.0,
+}
 
 
 @dataclass(frozen=True)

@@ -229,7 +229,9 @@ def _result(
         "takes": done["takes"],
         "accuracy_matrix": matrix,
         "seen_accuracy": metrics.seen_accuracies(matrix, samples),
-        "validation_seen_accuracy": _seen(np.load(held_out), splits.val.labels, scenario) if held_out.is_file() else None,
+        "validation_seen_accuracy": _seen(np.load(held_out), splits.val.labels, scenario)
+        if held_out.is_file()
+        else None,
         "last": metrics.last_accuracy(matrix, samples),
         "average_incremental": metrics.average_incremental_accuracy(matrix, samples),
         "last_task_mean": metrics.last_task_accuracy(matrix),

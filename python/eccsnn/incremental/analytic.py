@@ -160,8 +160,9 @@ class StreamingLDA(FeatureLearner):
     inverts (1 - shrinkage) C + shrinkage I.
 
     Source: Hayes and Kanan, "Lifelong machine learning with deep streaming linear discriminant analysis", CVPR
-    Workshops 2020, eqs. 2 to 5; the authors' code inverts when it predicts, too. Deviation: no base initialisation, the stream begins with the first sample; the shrunk
-    covariance is positive definite, so a Cholesky solve takes the place of the pseudo-inverse.
+    Workshops 2020, eqs. 2 to 5; the authors' code, too, inverts when it predicts. Deviation: no base initialisation,
+    the stream begins with the first sample; the shrunk covariance is positive definite, so a Cholesky solve takes the
+    place of the pseudo-inverse.
 
     Args:
         features: D.

@@ -102,6 +102,7 @@ class ExactLearner(Learner):
             size, bound, source = expansion, expansion_count, f"{source} | {self.expand.source}"
         self._statistics = CountStatistics(size, bound, source)
         self._waiting: list[tuple[npt.NDArray[Any], Labels]] = []  # observed, but not in the statistics yet
+        self._waiting_count = 0
         self._solution: tuple[Tensor, Tensor] | None = None
         self._solved: Tensor | None = None  # factor of the last solution
         self._base: _Base | None = None  # of ridge
@@ -116,7 +117,7 @@ class ExactLearner(Learner):
         if self._waiting:
             rows, labels = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
             self._statistics.add(rows, labels, self.threads)
-            self._waiting = []
+            self._waiting, self._waiting_count = [], 0
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -131,10 +132,11 @@ class ExactLearner(Learner):
         """Adds samples: counts `[N, D]` and class ids; see `CountStatistics.add`."""
         rows = self._rows(inputs)
         labels = as_labels(labels, len(rows))
-        waiting = sum(len(ids) for _, ids in self._waiting) + len(rows)
+        waiting = self._waiting_count + len(rows)
         if len(rows) < TOGETHER and int(self._statistics.samples.sum()) + waiting <= MAX_SAMPLES:
             check_range(rows, self._statistics.max_count)
             self._waiting.append((rows.copy(), labels.copy()))
+            self._waiting_count = waiting
             if waiting >= TOGETHER:
                 self._add_waiting()
         else:
@@ -171,7 +173,7 @@ class ExactLearner(Learner):
 
     @property
     def condition(self) -> float | None:
-        """Condition number of the matrix that was factorized last (an estimate); None before, and for `nearest_mean`."""
+        """Condition number of the matrix factorized last (an estimate); None before, and for `nearest_mean`."""
         return None if self._solved is None else condition(self._solved)
 
     def scores(self, inputs: Any) -> npt.NDArray[np.float64]:
@@ -193,7 +195,7 @@ class ExactLearner(Learner):
                 f"the state holds {found[0]} features in 0..{found[1]}, expected {expected[0]} in 0..{expected[1]}; it "
                 "belongs to another trunk or expansion"
             )
-        self._statistics, self._waiting = statistics, []
+        self._statistics, self._waiting, self._waiting_count = statistics, [], 0
         self._solution = None
         self._base = None
 
@@ -283,5 +285,5 @@ class _Base:
         targets = weight.new_zeros(len(self._labels), len(classes))
         targets[range(len(self._labels)), [place[class_id] for class_id in self._labels]] = 1.0
         count = len(self._few)
-        macs = rows_macs(self._size, len(rows)) + count * self._size * (count + 3 * len(classes))
+        macs = rows_macs(self._size, len(rows)) + count * self._size * (len(rows) + 3 * len(classes))
         return self._few.solve(weight, targets), macs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+
 def factor_macs(features: int) -> int:
     """Multiply-accumulates of `factorize`."""
     return features**3 // 6
@@ -61,6 +62,7 @@ class FewRows:
         self._factor = factor
         self._rows = factor.new_zeros(0, len(factor))
         self._turned = factor.new_zeros(len(factor), 0)
+        self._inner = factor.new_zeros(0, 0)  # X U
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -70,6 +72,9 @@ class FewRows:
         if not len(rows):
             return
         turned = torch.cholesky_solve(rows.T.contiguous(), self._factor)
+        across = self._rows @ turned
+        right = torch.cat((across, rows @ turned))
+        self._inner = torch.cat((torch.cat((self._inner, across.T)), right), dim=1)
         self._rows = torch.cat((self._rows, rows))
         self._turned = torch.cat((self._turned, turned), dim=1)
 
@@ -78,7 +83,7 @@ class FewRows:
         if not len(self):
             return weight
         moved = weight + self._turned @ targets
-        inner = factorize(self._rows @ self._turned, 1.0)
+        inner = factorize(self._inner, 1.0)
         return moved - self._turned @ torch.cholesky_solve(self._rows @ moved, inner)
 
 

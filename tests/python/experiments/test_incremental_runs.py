@@ -123,5 +123,9 @@ def test_bad_configurations():
         load_config(NAME, ["learners=[icarrl]"])
     with pytest.raises(ConfigError, match="expected at least one, each once"):
         load_config(NAME, ["learners=[ncm, ncm]"])
+    with pytest.raises(ConfigError, match="unknown option 'exemplar' of replay: did you mean 'exemplars'"):
+        load_config(NAME, ["options={replay: {exemplar: 10}}"])
+    with pytest.raises(ConfigError, match="unknown option 'seed' of ncm: it takes none"):
+        load_config(NAME, ["options={ncm: {seed: 1}}"])
     with pytest.raises(ConfigError, match="unknown learner 'x'"):
         load_config(NAME, ["options={x: {}}"])

@@ -9,7 +9,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from eccsnn.errors import CheckpointError
 from eccsnn.incremental.exact import CLASSIFIERS, ExactLearner
 from eccsnn.incremental.expansion import SignExpansion
-from eccsnn.incremental.solve import condition, factorize, FewRows
+from eccsnn.incremental.solve import FewRows, condition, factorize
 
 
 @pytest.fixture(scope="module")

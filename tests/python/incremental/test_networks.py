@@ -214,6 +214,38 @@ def test_states_go_on(setting, kind):
     np.testing.assert_array_equal(other.scores(test), learner.scores(test))
 
 
+@pytest.mark.parametrize("kind", [FineTune, ICaRL])
+def test_a_broken_state_is_refused_and_changes_nothing(setting, kind):
+    learner = make(kind, setting)
+    first = restrict(setting[0].train, TASKS[0])
+    learner.observe(first.images, first.labels)
+    state = learner.state_dict()
+    name = next(name for name in state if name.startswith("model.head"))
+    test = setting[0].test.images[:20]
+    scores = learner.scores(test)
+    changes = [
+        ({"tasks": torch.zeros(0, dtype=torch.int64)}, "the state's tasks are"),
+        ({"tasks": torch.tensor([1.0, 3, 0, 1, 2])}, "expected int64"),
+        ({"tasks": torch.tensor([1, 3, 0, 1])}, "the number of its classes"),
+        ({"tasks": torch.tensor([1, 3, 0, 1, 2, 1, 2])}, "each id once"),
+        ({"tasks": torch.tensor([7, 3, 0, 1, 2])}, "0 or 1"),
+        ({"tasks": torch.tensor([1, 3, 0, 1, 2, 1, 9])}, "does not fit"),
+        ({name: torch.full_like(state[name], float("nan"))}, "hold NaN or infinite"),
+        ({name: state[name][:1]}, "does not fit"),
+    ]
+    if kind is ICaRL:
+        changes += [
+            ({"images": state["images"].float()}, "expected uint8"),
+            ({"labels": state["labels"][1:]}, r"int64 \[\d+\], expected uint8"),
+        ]
+    for change, message in changes:
+        with pytest.raises(CheckpointError, match=message):
+            learner.load_state_dict({**state, **change})
+        np.testing.assert_array_equal(learner.scores(test), scores)
+    with pytest.raises(CheckpointError, match="does not fit"):
+        learner.load_state_dict({key: value for key, value in state.items() if key != name})
+
+
 def test_work_is_counted(setting, fine_tuned):
     learner = taught(LwF, setting, epochs=2, logit_weight=0.0)
     images = len(restrict(setting[0].train, TASKS[1]))
