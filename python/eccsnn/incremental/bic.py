@@ -151,10 +151,10 @@ def fit_correction(logits: Tensor, targets: Tensor, new: int) -> tuple[float, fl
         corrected = torch.cat((logits[:, :old], parameters[0] * logits[:, old:] + parameters[1]), dim=1)
         # a weak pull to (1, 0): samples that can be separated would take the numbers to infinity
         loss = F.cross_entropy(corrected, targets) + _PULL * (parameters - start).square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)
     alpha, beta = parameters.detach().tolist()
     return alpha, beta
 

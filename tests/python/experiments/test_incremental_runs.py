@@ -129,3 +129,13 @@ def test_bad_configurations():
         load_config(NAME, ["options={ncm: {seed: 1}}"])
     with pytest.raises(ConfigError, match="unknown learner 'x'"):
         load_config(NAME, ["options={x: {}}"])
+
+
+@pytest.mark.parametrize(("name", "classes"), [("digits", 10), ("cifar10", 10), ("caltech101", 101)])
+def test_small_configurations_give_exemplars_the_bytes_of_statistics(name, classes):
+    config = load_config(f"incremental/{name}_small")
+    statistics = ExactLearner(8, 4, expansion=config.options["exact_expanded"]["expansion"])
+    statistics.observe(np.zeros((classes, 8), dtype=np.uint8), np.arange(classes))
+    fitting = statistics.memory_bytes // (3 * config.data.image_size**2)
+    exemplars = {key: given["exemplars"] for key, given in config.options.items() if "exemplars" in given}
+    assert exemplars == dict.fromkeys(("replay", "icarl", "wa", "bic"), fitting)
