@@ -101,6 +101,8 @@ def compared(config: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list | tuple) and len(value) > 3:
+        return f"{len(value)}-learners"
     return "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
@@ -147,13 +149,14 @@ def write_tables() -> None:
         shipped = load_config(name).model_dump(mode="json")
         groups: dict[tuple[str, tuple[str, ...]], list[dict[str, Any]]] = {}
         for file in mine:
-            key = (file["results"]["scenario"]["name"], setting(file["config"], shipped))
-            groups.setdefault(key, []).append(file)
+            # Means over seeds of one precision only.
+            scenario = f"{file['results']['scenario']['name']} in {file['config']['precision']}"
+            groups.setdefault((scenario, setting(file["config"], shipped)), []).append(file)
         made: dict[tuple[str, tuple[str, ...]], list[Row]] = {key: rows(found) for key, found in groups.items()}
         for (scenario, changed), found in groups.items():
             if changed:
                 continue
-            plot = FOLDER / "figures" / f"{name.split('/')[-1]}-{scenario}.svg".lower()
+            plot = FOLDER / "figures" / f"{name.split('/')[-1]}-{scenario.replace(' in ', '-')}.svg".lower()
             curves(made[scenario, changed], found[0]["results"]["scenario"]["tasks"], plot)
             lines += scenario_section(name, scenario, found, made[scenario, changed], f"figures/{plot.name}")
         lines += trunk_table(name, made)

@@ -17,7 +17,6 @@ SETTING = {
     "trunk.training.epochs": "trunk epochs",
     "trunk.pretraining_training.epochs": "pre-training epochs",
     "trunk.layers": "layers",
-    "precision": "precision",
     "class_order_seed": "class order",
 }
 

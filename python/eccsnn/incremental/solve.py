@@ -54,7 +54,8 @@ class FewRows:
     Example:
         >>> few = FewRows(torch.eye(1, dtype=torch.float64))
         >>> few.add(torch.full((1, 1), 3.0, dtype=torch.float64))
-        >>> few.solve(torch.tensor([[5.0]]).double(), torch.tensor([[1.0]]).double()).item()  # (5 + 3) / (1 + 9)
+        >>> weight, target = torch.full((2, 1, 1), 1.0, dtype=torch.float64)
+        >>> round(few.solve(5 * weight, target).item(), 12)  # (5 + 3) / (1 + 9)
         0.8
     """
 

@@ -79,9 +79,9 @@ def test_tables_and_plots_of_seeds_epochs_and_trunks(script, runs, tmp_path, cap
     assert cells(text, "| lwf (1 epochs) | images |")[2] == "2"
     assert "LwF, last accuracy by epochs a task: 1 epochs: " in text
     assert "% on validation, " in text
-    same = cells(text, "| B4-Inc3 | pre-training rotation, pre-training epochs 1 | exact_ridge |")
+    same = cells(text, "| B4-Inc3 in fp32 | pre-training rotation, pre-training epochs 1 | exact_ridge |")
     assert same[-1] == f"{100 * results[0]['last']:.2f}"
-    plot = tmp_path / "figures/digits_debug-b4-inc3.svg"
+    plot = tmp_path / "figures/digits_debug-b4-inc3-fp32.svg"
     assert f"![accuracy](figures/{plot.name})" in text
     before = plot.read_bytes()
     assert b"exact_ridge" in before
@@ -125,6 +125,20 @@ def test_statistics_stand_beside_exemplars_of_equal_bytes(script):
     assert [line for line in lines if line.startswith("| exact")] == [
         "| exact_ridge | 1,000 | 50.00 | replay | 950 | 50.00 |"
     ]
+
+
+def test_precisions_are_kept_apart(script, runs, tmp_path):
+    script.collect(runs[:2])
+    path = tmp_path / "results/digits_debug-seed1.json"
+    other = json.loads(path.read_text())
+    other["config"]["precision"] = "bf16"
+    path.write_text(json.dumps(other))
+    script.write_tables()
+    text = (tmp_path / "README.md").read_text()
+    for precision in ("fp32", "bf16"):
+        assert f"## incremental/digits_debug, B4-Inc3 in {precision}: " in text
+    assert text.count("| exact_ridge | features | 1 |") == 2
+    assert "other trunks" not in text
 
 
 def test_no_results_are_said_to_be_none(script, tmp_path):
