@@ -102,7 +102,7 @@ def compared(config: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
 
 def _short(value: Any) -> str:
     if isinstance(value, list | tuple) and len(value) > 3:
-        return f"{len(value)}-learners"
+        return f"{len(value)}-of-them"  # learners, or layers
     return "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
