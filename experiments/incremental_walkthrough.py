@@ -94,7 +94,7 @@ trained, exact = learners[lwf], learners["exact, LDA"]
 Markdown(
     f"At the end {lwf} is right for **{trained['last']:.1%}** of all digits, the exact learner for "
     f"**{exact['last']:.1%}**. Learning took LwF {trained['update_seconds']:.1f} s and {trained['update_macs']:.1e} "
-    f"multiply-accumulates, the exact learner {exact['update_seconds']:.2f} s and {exact['update_macs']:.1e}; it keeps "
+    f"multiply-accumulates, the exact learner {exact['update_seconds']:.3f} s and {exact['update_macs']:.1e}; it keeps "
     f"{exact['memory_bytes'][-1]:,} bytes."
 )
 
