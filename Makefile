@@ -114,7 +114,7 @@ proto:
 	PYTHONPATH=python build/proto/bin/python -m eccsnn.transport.proto.generate
 
 notebook: dev
-	$(BIN)/python -m jupytext --to ipynb experiments/walkthrough.py experiments/split_walkthrough.py experiments/events_walkthrough.py
+	$(BIN)/python -m jupytext --to ipynb $(wildcard experiments/*walkthrough.py)
 
 clean:
 	rm -rf build dist $(VENV)    # not $(RUNS): hours of training

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from eccsnn.costs import load_profile
 from eccsnn.costs.energy import arithmetic_energy_mj
@@ -218,6 +219,7 @@ def _result(
     full = metrics.accuracy_matrix(list(predictions), splits.test.labels, scenario.tasks, full=True)
     matrix = [row[: t + 1] for t, row in enumerate(full)]
     macs = [_macs(config, done, counts, work) for work in done["work"]]
+    held_out = folder / "validation.npy"
     profile = load_profile(config.costs.profile)
     # The first task is the trunk's: what learning new classes costs is what comes after it.
     update = {key: value - macs[0][key] for key, value in macs[-1].items()}
@@ -227,6 +229,9 @@ def _result(
         "takes": done["takes"],
         "accuracy_matrix": matrix,
         "seen_accuracy": metrics.seen_accuracies(matrix, samples),
+        "validation_seen_accuracy": _seen(np.load(held_out), splits.val.labels, scenario)
+        if held_out.is_file()
+        else None,
         "last": metrics.last_accuracy(matrix, samples),
         "average_incremental": metrics.average_incremental_accuracy(matrix, samples),
         "last_task_mean": metrics.last_task_accuracy(matrix),
@@ -243,6 +248,15 @@ def _result(
         "update_cloud_macs": update["cloud"],
         "update_energy_mj": {"value": energy.value, "provenance": energy.provenance, "source": energy.source},
     }
+
+
+def _seen(predictions: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], scenario: Scenario) -> list[float | None]:
+    """After each task, the accuracy on samples of the classes seen so far; None where there are none."""
+    result = []
+    for t, answer in enumerate(predictions):
+        seen = np.isin(labels, scenario.classes_learned(t + 1))
+        result.append(float((answer == labels)[seen].mean()) if seen.any() else None)
+    return result
 
 
 def _macs(
@@ -265,10 +279,6 @@ def _notes(config: IncrementalConfig) -> list[str]:
         "Learners on features: the forward passes that make the features are those of inference and are not counted.",
         f"A backward pass counts as {BACKWARD_FACTOR} forward passes; the network's work is counted dense.",
     ]
-    if config.trunk.pretraining != "none" and config.trunk.distillation.feature_weight > 0:
-        notes.append(
-            "After its pre-training the trunk learnt from the cloud's logits alone: feature_weight was left out."
-        )
     if config.trunk.pretraining == "cloud_labels":
         notes.append("The trunk has seen images of later classes, without labels: the cloud's answers to them.")
     return notes

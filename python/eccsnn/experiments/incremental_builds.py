@@ -52,14 +52,15 @@ def trunk(
 
 
 def features(config: IncrementalConfig, splits: Splits, trunk: Path, folder: Path) -> None:
-    """Spike counts of training and test images, and the work of the trunk for an image."""
+    """Spike counts of training, validation and test images, and the work of the trunk for an image."""
     model = _spiking(load_model(trunk / MODEL)).to(config.device)
     layers = config.trunk.layers
     arrays: dict[str, np.ndarray] = {"max_count": np.int64(count_bound(model, layers))}  # type: ignore[dict-item]
-    for name in ("train", "test"):
-        arrays[name] = count_features(
-            model, getattr(splits, name), mean=splits.mean, std=splits.std, layers=layers, device=config.device
-        )
+    for name in ("train", "val", "test"):
+        if images := getattr(splits, name):
+            arrays[name] = count_features(
+                model, images, mean=splits.mean, std=splits.std, layers=layers, device=config.device
+            )
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     write_atomically(folder / FEATURES, buffer.getvalue())
@@ -93,9 +94,10 @@ def learner(
     if learner_info(name).takes == "features":
         with np.load(features / FEATURES) as arrays:
             train, test, bound = arrays["train"], arrays["test"], int(arrays["max_count"])
+            validation = arrays.get("val")
         exact = name.startswith("exact_")
         made = build_learner(name, train.shape[1], *((bound,) if exact else ()), **options)
-        done = system.run_learner(made, (train, labels), test, scenario.tasks)
+        done = system.run_learner(made, (train, labels), test, scenario.tasks, validation)
     else:
         if name == "lwf" and teacher is not None:
             options["cloud"] = load_model(teacher / MODEL)
@@ -110,7 +112,7 @@ def learner(
             options=FitOptions(config.data.augment, config.device, config.precision, progress=progress),
             **options,
         )
-        done = system.run_learner(made, (splits.train, labels), splits.test, scenario.tasks)
+        done = system.run_learner(made, (splits.train, labels), splits.test, scenario.tasks, splits.val)
     result: dict[str, Any] = {
         "takes": made.takes,
         "seconds": done.seconds,
@@ -120,6 +122,8 @@ def learner(
     }
     write_json(folder / "learner.json", result)
     np.save(folder / "predictions.npy", done.predictions)
+    if done.validation is not None:
+        np.save(folder / "validation.npy", done.validation)
 
 
 def _spiking(model: Any) -> SpikingModel:

@@ -8,7 +8,8 @@ from pydantic import Field, field_validator, model_validator
 
 from eccsnn.experiments.ecc_snn_schema import Cloud, Distillation, EdgeModel
 from eccsnn.experiments.sections import Experiment, Section, Training
-from eccsnn.incremental.registry import learner_info, list_learners
+from eccsnn.incremental.registry import learner_info, learner_options, list_learners
+from eccsnn.nn._hints import nearest
 
 
 class Trunk(Section):
@@ -20,7 +21,10 @@ class Trunk(Section):
     pretraining: Literal["none", "rotation", "cloud_labels"] = Field(
         "none", description="before the first task; cloud_labels sees images of later classes, without labels"
     )
-    pretraining_training: Training = Training()
+    pretraining_training: Training = Field(
+        Training(),
+        description="of the pre-training; `training` and `distillation` on the first task follow it unchanged",
+    )
     layers: tuple[str, ...] = Field(
         ("penultimate",), description="whose spike counts are the features: penultimate, or names of feature maps"
     )
@@ -60,6 +64,10 @@ class IncrementalConfig(Experiment):
     @field_validator("options")
     @classmethod
     def _options_known(cls, options: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        for name in options:
-            learner_info(name)
+        for name, given in options.items():
+            known = learner_options(name)
+            for key in given:
+                if key not in known:
+                    hint = nearest(key, list(known)) if known else "it takes none"
+                    raise ValueError(f"unknown option {key!r} of {name}: {hint}")
         return options

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from eccsnn.errors import CheckpointError
 from eccsnn.incremental.counts import as_labels
 from eccsnn.incremental.expansion import gaussian_expansion
 from eccsnn.incremental.learner import Learner, as_float_features, take_state
@@ -56,18 +57,32 @@ class FeatureLearner(Learner):
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"classes": torch.tensor(self._classes, dtype=torch.int64)} | {
-            name: getattr(self, name) for name in self._tensors()
+            name: getattr(self, name) for name in self._shapes(len(self._classes))
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        names = self._tensors()
-        classes, *tensors = take_state(state, type(self).__name__, "classes", *names)
-        self._classes = classes.tolist()
-        for name, tensor in zip(names, tensors, strict=True):
-            setattr(self, name, tensor.clone())
+        """Goes on from `state_dict`.
 
-    def _tensors(self) -> tuple[str, ...]:
-        """Names of the attributes that hold what was learnt."""
+        Raises:
+            CheckpointError: An entry is missing or strange, or has another shape or dtype than this learner's, class
+                ids are no distinct numbers of at least 0, or values are not finite. Nothing is changed then.
+        """
+        names = tuple(self._shapes(0))
+        classes, *tensors = take_state(state, type(self).__name__, "classes", *names)
+        ids = _class_ids(classes)
+        for (name, shape), tensor in zip(self._shapes(len(ids)).items(), tensors, strict=True):
+            _check_entry(name, tensor, shape, len(ids))
+            if name == "random_layer" and not torch.equal(tensor, getattr(self, name)):
+                raise CheckpointError(
+                    f"the state is of a random layer with features, size and seed {tensor.tolist()}, expected "
+                    f"{getattr(self, name).tolist()}; build {type(self).__name__} with those"
+                )
+        self._classes = ids
+        for name, tensor in zip(names, tensors, strict=True):
+            setattr(self, name, tensor.detach().cpu().clone())
+
+    def _shapes(self, classes: int) -> dict[str, tuple[int, ...]]:
+        """The attributes that hold what was learnt, all float64, and their shapes with so many classes."""
         raise NotImplementedError
 
     def _add_class(self) -> None:
@@ -78,6 +93,31 @@ class FeatureLearner(Learner):
 
     def _scores(self, x: Tensor) -> Tensor:
         raise NotImplementedError
+
+
+def _class_ids(classes: Tensor) -> list[int]:
+    """Class ids of a learner's state, checked."""
+    if classes.dtype != torch.int64 or classes.ndim != 1:
+        raise CheckpointError(
+            f"the state's classes are {classes.dtype} of the shape {list(classes.shape)}, expected int64 [K]"
+        )
+    ids: list[int] = classes.tolist()
+    if len(set(ids)) < len(ids) or min(ids, default=0) < 0:
+        raise CheckpointError(f"the state's classes are {ids}, expected distinct ids of at least 0")
+    return ids
+
+
+def _check_entry(name: str, tensor: Tensor, shape: tuple[int, ...], classes: int) -> None:
+    """Raises CheckpointError where an entry of a learner's state cannot be one of `classes` classes."""
+    if tensor.dtype != torch.float64 or tuple(tensor.shape) != shape:
+        raise CheckpointError(
+            f"the state's {name} is {tensor.dtype} of the shape {list(tensor.shape)}, expected float64 {list(shape)} "
+            f"for {classes} classes; was it made with other features or another expansion?"
+        )
+    if not bool(torch.isfinite(tensor).all()):
+        raise CheckpointError(f"the state's {name} holds NaN or infinite values; it is broken, learn again")
+    if name == "samples" and bool((tensor < 1).any()):
+        raise CheckpointError(f"the state's samples are {tensor.tolist()}, expected at least 1 of each class")
 
 
 class NearestMean(FeatureLearner):
@@ -97,8 +137,8 @@ class NearestMean(FeatureLearner):
         self.sums = torch.zeros(0, features, dtype=torch.float64)
         self.samples = torch.zeros(0, dtype=torch.float64)
 
-    def _tensors(self) -> tuple[str, ...]:
-        return ("sums", "samples")
+    def _shapes(self, classes: int) -> dict[str, tuple[int, ...]]:
+        return {"sums": (classes, self.features), "samples": (classes,)}
 
     def _add_class(self) -> None:
         self.sums = torch.cat((self.sums, self.sums.new_zeros(1, self.features)))
@@ -120,16 +160,22 @@ class StreamingLDA(FeatureLearner):
     inverts (1 - shrinkage) C + shrinkage I.
 
     Source: Hayes and Kanan, "Lifelong machine learning with deep streaming linear discriminant analysis", CVPR
-    Workshops 2020, eqs. 2 to 5. Deviation: no base initialisation, the stream begins with the first sample; the shrunk
-    covariance is positive definite, so a Cholesky solve takes the place of the pseudo-inverse.
+    Workshops 2020, eqs. 2 to 5; the authors' code, too, inverts when it predicts. Deviation: no base initialisation,
+    the stream begins with the first sample; the shrunk covariance is positive definite, so a Cholesky solve takes the
+    place of the pseudo-inverse.
 
     Args:
         features: D.
         shrinkage: Above 0.
+        form: `published` makes new matrices in the order of eqs. 3 and 4, as the authors' code does; `in_place` does
+            the same in three passes over one matrix.
     """
 
-    def __init__(self, features: int, shrinkage: float = 1e-4) -> None:
+    def __init__(self, features: int, shrinkage: float = 1e-4, *, form: str = "in_place") -> None:
         super().__init__(features)
+        if form not in ("published", "in_place"):
+            raise ValueError(f"form is {form!r}, expected published or in_place")
+        self.form = form
         if not 0 < shrinkage <= 1:
             raise ValueError(f"shrinkage is {shrinkage}, expected a number above 0, at most 1")
         self.shrinkage = shrinkage
@@ -138,8 +184,12 @@ class StreamingLDA(FeatureLearner):
         self.covariance = torch.zeros(features, features, dtype=torch.float64)
         self._solution: tuple[Tensor, Tensor] | None = None
 
-    def _tensors(self) -> tuple[str, ...]:
-        return ("means", "samples", "covariance")
+    def _shapes(self, classes: int) -> dict[str, tuple[int, ...]]:
+        return {
+            "means": (classes, self.features),
+            "samples": (classes,),
+            "covariance": (self.features, self.features),
+        }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         super().load_state_dict(state)
@@ -154,7 +204,11 @@ class StreamingLDA(FeatureLearner):
         seen = float(self.samples.sum())
         for sample, k in zip(x, positions.tolist(), strict=True):
             offset = sample - self.means[k]
-            self.covariance.mul_(seen).addr_(offset, offset, alpha=seen / (seen + 1)).div_(seen + 1)
+            if self.form == "published":
+                delta = seen * (offset[:, None] @ offset[None]) / (seen + 1)
+                self.covariance = (seen * self.covariance + delta) / (seen + 1)
+            else:
+                self.covariance.mul_(seen).addr_(offset, offset, alpha=seen / (seen + 1)).div_(seen + 1)
             self.means[k] += offset / (self.samples[k] + 1)
             self.samples[k] += 1
             seen += 1
@@ -203,12 +257,14 @@ class ACIL(FeatureLearner):
             raise ValueError(f"ridge is {ridge} and batch_size {batch_size}, expected a number above 0 and at least 1")
         self.form, self.batch_size = form, batch_size
         self._random = gaussian_expansion(features, expansion, seed) if expansion else None
+        self.random_layer = torch.tensor([features, expansion, seed], dtype=torch.float64)  # what a state was made with
         size = expansion or features
         self.inverse = torch.eye(size, dtype=torch.float64) / ridge
         self.weight = torch.zeros(size, 0, dtype=torch.float64)
 
-    def _tensors(self) -> tuple[str, ...]:
-        return ("inverse", "weight")
+    def _shapes(self, classes: int) -> dict[str, tuple[int, ...]]:
+        size = len(self.inverse)
+        return {"inverse": (size, size), "weight": (size, classes), "random_layer": (3,)}
 
     def _add_class(self) -> None:
         self.weight = torch.cat((self.weight, self.weight.new_zeros(len(self.weight), 1)), dim=1)
@@ -269,13 +325,26 @@ class RanPAC(FeatureLearner):
             raise ValueError(f"expansion is {expansion}, ridges {ridges}; expected at least 1, and numbers above 0")
         self.seed, self.ridges = seed, ridges
         self._random = gaussian_expansion(features, expansion, seed)
+        self.random_layer = torch.tensor([features, expansion, seed], dtype=torch.float64)  # what a state was made with
         self.gram = torch.zeros(expansion, expansion, dtype=torch.float64)
         self.sums = torch.zeros(0, expansion, dtype=torch.float64)
         self.weight = torch.zeros(expansion, 0, dtype=torch.float64)
-        self.ridge = ridges[0]
+        self.chosen_ridge = torch.tensor(ridges[0], dtype=torch.float64)
 
-    def _tensors(self) -> tuple[str, ...]:
-        return ("gram", "sums", "weight")
+    def _shapes(self, classes: int) -> dict[str, tuple[int, ...]]:
+        size = len(self.gram)
+        return {
+            "gram": (size, size),
+            "sums": (classes, size),
+            "weight": (size, classes),
+            "chosen_ridge": (),
+            "random_layer": (3,),
+        }
+
+    @property
+    def ridge(self) -> float:
+        """The ridge that the last `observe` with five samples or more chose."""
+        return float(self.chosen_ridge)
 
     def _add_class(self) -> None:
         self.sums = torch.cat((self.sums, self.sums.new_zeros(1, self.sums.shape[1])))
@@ -294,7 +363,7 @@ class RanPAC(FeatureLearner):
                 float((targets[held] - turned @ (goal / (values.clamp(min=0) + ridge)[:, None])).square().mean())
                 for ridge in self.ridges
             ]
-            self.ridge = self.ridges[int(np.nanargmin(errors))]
+            self.chosen_ridge = torch.tensor(self.ridges[int(np.nanargmin(errors))], dtype=torch.float64)
             self.work.macs += 9 * len(gram) ** 3
         self.gram = gram + rows[held].T @ rows[held]
         self.sums = sums + targets[held].T @ rows[held]

@@ -7,8 +7,11 @@ From one state (`CountStatistics`) with n_k samples and sums s_k of class k, N s
     ridge          score_k(x) = x . w_k, w_k = (M + ridge I)^-1 s_k         (one-hot targets need the sums alone)
 
 C is shrunk to (1 - shrinkage) C + shrinkage trace(C) / D I. Solves are Cholesky's in fp64. The state does not depend
-on the order of samples, so the solution of a state solved afresh does not either; after a few samples, ridge turns
-its old factor instead (`incremental_solve`), which agrees up to rounding times the condition.
+on the order of samples, so the solution of a state solved afresh does not either; after a few samples, ridge corrects
+its last solution instead (`incremental_solve`), which agrees up to rounding times the condition.
+
+Small batches wait and are added to the state together, since adding one sample walks through the whole second moment as
+adding `TOGETHER` of them does. Nobody sees that: whatever reads the state adds them first, and integers do not mind.
 """
 
 from __future__ import annotations
@@ -22,13 +25,17 @@ import torch
 from torch import Tensor
 
 from eccsnn.errors import CheckpointError
-from eccsnn.incremental.counts import as_counts, check_range
+from eccsnn.incremental.counts import Labels, as_counts, as_labels, check_range
 from eccsnn.incremental.expansion import SignExpansion
 from eccsnn.incremental.learner import Learner, take_state
-from eccsnn.incremental.solve import condition, factor_macs, factorize, update_factor, update_macs
+from eccsnn.incremental.solve import FewRows, condition, factor_macs, factorize, rows_macs
 from eccsnn.incremental.statistics import CountStatistics
 
 CLASSIFIERS = ("ridge", "lda", "nearest_mean")
+TOGETHER = 256
+"""Samples that are added to the second moment at a time where they come in smaller batches."""
+MAX_SAMPLES = 2**32
+"""Of a state; see `CountStatistics`."""
 
 
 class ExactLearner(Learner):
@@ -42,7 +49,7 @@ class ExactLearner(Learner):
         shrinkage: Of `lda`, 0 to 1.
         expansion: Size of the integer random expansion; 0: none.
         expansion_count, expansion_seed: `out_count` and `seed` of `SignExpansion`.
-        incremental_solve: Turn the factor of `ridge` by a few new samples instead of factorizing anew.
+        incremental_solve: Correct the solution of `ridge` by a few new samples instead of factorizing anew.
         threads: For the statistics.
         source: What made the features; see `CountStatistics`.
 
@@ -93,15 +100,29 @@ class ExactLearner(Learner):
                 features, expansion, max_count=max_count, out_count=expansion_count, seed=expansion_seed
             )
             size, bound, source = expansion, expansion_count, f"{source} | {self.expand.source}"
-        self.statistics = CountStatistics(size, bound, source)
+        self._statistics = CountStatistics(size, bound, source)
+        self._waiting: list[tuple[npt.NDArray[Any], Labels]] = []  # observed, but not in the statistics yet
+        self._waiting_count = 0
         self._solution: tuple[Tensor, Tensor] | None = None
         self._solved: Tensor | None = None  # factor of the last solution
-        self._factor: Tensor | None = None  # of ridge, for all samples but the pending ones
-        self._pending: list[Tensor] = []
+        self._base: _Base | None = None  # of ridge
+
+    @property
+    def statistics(self) -> CountStatistics:
+        """The state, with every sample observed."""
+        self._add_waiting()
+        return self._statistics
+
+    def _add_waiting(self) -> None:
+        if self._waiting:
+            rows, labels = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
+            self._statistics.add(rows, labels, self.threads)
+            self._waiting, self._waiting_count = [], 0
 
     @property
     def classes(self) -> tuple[int, ...]:
-        return self.statistics.classes
+        waiting = {class_id for _, labels in self._waiting for class_id in labels.tolist()}
+        return tuple(sorted(waiting.union(self._statistics.classes)))
 
     @property
     def memory_bytes(self) -> int:
@@ -110,28 +131,33 @@ class ExactLearner(Learner):
     def observe(self, inputs: Any, labels: Any) -> None:
         """Adds samples: counts `[N, D]` and class ids; see `CountStatistics.add`."""
         rows = self._rows(inputs)
-        self.statistics.add(rows, labels, self.threads)
-        size = self.statistics.features
+        labels = as_labels(labels, len(rows))
+        waiting = self._waiting_count + len(rows)
+        if len(rows) < TOGETHER and int(self._statistics.samples.sum()) + waiting <= MAX_SAMPLES:
+            check_range(rows, self._statistics.max_count)
+            self._waiting.append((rows.copy(), labels.copy()))
+            self._waiting_count = waiting
+            if waiting >= TOGETHER:
+                self._add_waiting()
+        else:
+            self.statistics.add(rows, labels, self.threads)
+        size = self._statistics.features
         self.work.macs += len(rows) * (size * (size + 1) // 2 + self._expansion_macs)
         self._solution = None
-        waiting = sum(map(len, self._pending)) + len(rows)
-        turn = self.incremental_solve and update_macs(size, waiting) < factor_macs(size)
-        if self._factor is None or not turn:
-            self._forget_factor()
-        else:
-            self._pending.append(torch.from_numpy(rows).double())
+        if self._base is not None and not (self.incremental_solve and self._base.take(rows, labels)):
+            self._base = None
 
     def unlearn(self, inputs: Any, labels: Any) -> None:
         """Takes samples out again: the state is as if they had never been seen; see `CountStatistics.subtract`."""
         self.statistics.subtract(self._rows(inputs), labels, self.threads)
         self._solution = None
-        self._forget_factor()
+        self._base = None
 
     def merge(self, other: CountStatistics) -> None:
         """Adds the statistics of another learner of the same features, such as another edge's."""
         self.statistics.merge(other)
         self._solution = None
-        self._forget_factor()
+        self._base = None
 
     def solution(self) -> tuple[Tensor, Tensor]:
         """Weights float64 `[D, K]` and biases `[K]` of the classes, solved when the state has changed.
@@ -147,7 +173,7 @@ class ExactLearner(Learner):
 
     @property
     def condition(self) -> float | None:
-        """Condition number of the matrix that was solved last (an estimate); None before, and for `nearest_mean`."""
+        """Condition number of the matrix factorized last (an estimate); None before, and for `nearest_mean`."""
         return None if self._solved is None else condition(self._solved)
 
     def scores(self, inputs: Any) -> npt.NDArray[np.float64]:
@@ -162,20 +188,24 @@ class ExactLearner(Learner):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         (data,) = take_state(state, "ExactLearner", "statistics")
-        statistics = CountStatistics.from_bytes(data.numpy().tobytes(), self.statistics.source)
-        found, expected = ((s.features, s.max_count) for s in (statistics, self.statistics))
+        statistics = CountStatistics.from_bytes(data.numpy().tobytes(), self._statistics.source)
+        found, expected = ((s.features, s.max_count) for s in (statistics, self._statistics))
         if found != expected:
             raise CheckpointError(
                 f"the state holds {found[0]} features in 0..{found[1]}, expected {expected[0]} in 0..{expected[1]}; it "
                 "belongs to another trunk or expansion"
             )
-        self.statistics = statistics
+        self._statistics, self._waiting, self._waiting_count = statistics, [], 0
         self._solution = None
-        self._forget_factor()
+        self._base = None
 
     # --- solving ------------------------------------------------------------------------------------------------
 
     def _solve(self) -> tuple[Tensor, Tensor]:
+        if self._base is not None:
+            weight, macs = self._base.solve(self.classes)
+            self.work.macs += macs
+            return weight, torch.zeros(weight.shape[1], dtype=torch.float64)
         sums = torch.from_numpy(self.statistics.sums).double()  # [K, D]
         means = sums / torch.from_numpy(self.statistics.samples).double()[:, None]
         if self.classifier == "nearest_mean":
@@ -183,7 +213,9 @@ class ExactLearner(Learner):
         size = sums.shape[1]
         self.work.macs += len(sums) * size * size
         if self.classifier == "ridge":
-            weight = torch.cholesky_solve(sums.T.contiguous(), self._ridge_factor())
+            factor = self._factorize(torch.from_numpy(self.statistics.second_moment(np.float64)), self.ridge)
+            weight = torch.cholesky_solve(sums.T.contiguous(), factor)
+            self._base = _Base(factor, weight, self.classes)
             return weight, torch.zeros(len(sums), dtype=torch.float64)
         degrees = int(self.statistics.samples.sum()) - len(sums)
         if degrees < 1:
@@ -197,24 +229,10 @@ class ExactLearner(Learner):
         weight = torch.cholesky_solve(means.T.contiguous(), factor)
         return weight, -(means * weight.T).sum(1) / 2
 
-    def _ridge_factor(self) -> Tensor:
-        if self._factor is None:
-            self._factor = self._factorize(torch.from_numpy(self.statistics.second_moment(np.float64)), self.ridge)
-        elif self._pending:
-            rows = torch.cat(self._pending)
-            self._factor = self._solved = update_factor(self._factor, rows)
-            self.work.macs += update_macs(len(self._factor), len(rows))
-        self._pending = []
-        return self._factor
-
     def _factorize(self, matrix: Tensor, ridge: float) -> Tensor:
         self._solved = factorize(matrix, ridge)
         self.work.macs += factor_macs(len(matrix))
         return self._solved
-
-    def _forget_factor(self) -> None:
-        self._factor = None
-        self._pending = []
 
     # --- input --------------------------------------------------------------------------------------------------
 
@@ -229,3 +247,43 @@ class ExactLearner(Learner):
             return rows
         check_range(rows, self.max_count)
         return self.expand(rows)
+
+
+class _Base:
+    """A solution of ridge, and the few samples that came after it.
+
+    Args:
+        factor: Of M + ridge I.
+        weight: Its solution `[D, K]`.
+        classes: Of its columns.
+    """
+
+    def __init__(self, factor: Tensor, weight: Tensor, classes: tuple[int, ...]) -> None:
+        self._few = FewRows(factor)
+        self._weight, self._classes = weight, classes
+        self._labels: list[int] = []
+        self._pending: list[Tensor] = []
+        self._size = len(factor)
+
+    def take(self, rows: npt.NDArray[Any], labels: Labels) -> bool:
+        """Takes samples in; False where so many are better solved afresh, or there are too many already."""
+        waiting = sum(map(len, self._pending)) + len(rows)
+        if rows_macs(self._size, waiting) >= factor_macs(self._size) or len(self._few) + waiting > self._size // 4:
+            return False
+        self._pending.append(torch.from_numpy(rows).double())
+        self._labels += labels.tolist()
+        return True
+
+    def solve(self, classes: tuple[int, ...]) -> tuple[Tensor, int]:
+        """Weights `[D, K]` of all samples, and the multiply-accumulates that they took."""
+        rows = torch.cat(self._pending) if self._pending else self._weight.new_zeros(0, self._size)
+        self._pending = []
+        self._few.add(rows)
+        place = {class_id: k for k, class_id in enumerate(classes)}
+        weight = self._weight.new_zeros(self._size, len(classes))
+        weight[:, [place[class_id] for class_id in self._classes]] = self._weight
+        targets = weight.new_zeros(len(self._labels), len(classes))
+        targets[range(len(self._labels)), [place[class_id] for class_id in self._labels]] = 1.0
+        count = len(self._few)
+        macs = rows_macs(self._size, len(rows)) + count * self._size * (len(rows) + 3 * len(classes))
+        return self._few.solve(weight, targets), macs

@@ -94,15 +94,20 @@ class NetworkLearner(Learner):
         return weights | {"tasks": torch.tensor([int(self._started), *tasks]), **self._memory_state()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on from `state_dict`.
+
+        Raises:
+            CheckpointError: The state is of another learner, network, image size or first task, is not complete, or
+                holds values that are not finite. Nothing is changed then.
+        """
         weights = {name[len(_MODEL) :]: tensor for name, tensor in state.items() if name.startswith(_MODEL)}
         memory = {name: tensor for name, tensor in state.items() if not name.startswith(_MODEL)}
         if "tasks" not in memory:
             raise CheckpointError(f"the state has no entry 'tasks', expected one of {type(self).__name__}")
-        started, *flat = memory.pop("tasks").tolist()
-        tasks: list[list[int]] = []
-        while flat:
-            tasks.append(flat[1 : 1 + flat[0]])
-            flat = flat[1 + flat[0] :]
+        started, tasks = _tasks_of_state(memory.pop("tasks"))
+        broken = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor).all())]
+        if broken:
+            raise CheckpointError(f"the state's weights {broken[0]} hold NaN or infinite values; it is broken")
         mine = [list(task) for task in self.model.head.tasks]
         if tasks[: len(mine)] != mine:
             raise CheckpointError(f"the state is of the tasks {tasks}, expected them to begin with {mine}")
@@ -114,7 +119,7 @@ class NetworkLearner(Learner):
         except RuntimeError as error:
             raise CheckpointError(f"the state does not fit {type(self.model).__name__}: {error}") from error
         self._load_memory(memory)
-        self.model, self._started = model, bool(started)
+        self.model, self._started = model, started
 
     # --- what learners differ in --------------------------------------------------------------------------------
 
@@ -165,6 +170,22 @@ class NetworkLearner(Learner):
     def _count_teacher(self, data: ImageSet) -> None:
         """A frozen network looks at every sample of a training, too."""
         self.work.forward_samples += len(data) * int(self.training["epochs"])
+
+
+def _tasks_of_state(entry: Tensor) -> tuple[bool, list[list[int]]]:
+    """Whether a learner has begun, and the classes of its tasks, from the entry `tasks` of its state."""
+    flat: list[int] = entry.tolist() if entry.dtype == torch.int64 and entry.ndim == 1 else []
+    started, rest, tasks = flat[:1], flat[1:], []
+    while rest and 0 < rest[0] < len(rest):
+        tasks.append(rest[1 : 1 + rest[0]])
+        rest = rest[1 + rest[0] :]
+    ids = [class_id for task in tasks for class_id in task]
+    if started not in ([0], [1]) or rest or not tasks or min(ids) < 0 or len(set(ids)) < len(ids):
+        raise CheckpointError(
+            f"the state's tasks are {entry.dtype} {entry.tolist()}, expected int64: 0 or 1, and for each task the "
+            "number of its classes and their ids, each id once"
+        )
+    return bool(started[0]), tasks
 
 
 def unlabelled(inputs: Any) -> ImageSet:
@@ -287,4 +308,15 @@ def images_of_state(memory: Mapping[str, Tensor]) -> ImageSet | None:
         return None
     if set(memory) != {"images", "labels"}:
         raise CheckpointError(f"the state has the entries {sorted(memory)}, expected images and labels")
+    images, labels = memory["images"], memory["labels"]
+    if (
+        images.dtype != torch.uint8
+        or images.ndim not in (4, 5)
+        or labels.dtype != torch.int64
+        or labels.shape != images.shape[:1]
+    ):
+        raise CheckpointError(
+            f"the state's images are {images.dtype} {list(images.shape)}, labels {labels.dtype} {list(labels.shape)}, "
+            "expected uint8 [N, C, H, W] or [N, T, C, H, W] and int64 [N]"
+        )
     return ImageSet(memory["images"].numpy(), memory["labels"].numpy())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from eccsnn.incremental.analytic import ACIL, NearestMean, RanPAC, StreamingLDA
+from eccsnn.incremental.bic import BiasCorrection
 from eccsnn.incremental.exact import ExactLearner
 from eccsnn.incremental.learner import Learner
 from eccsnn.incremental.networks import FineTune, Joint, LwF
@@ -58,6 +60,7 @@ _LEARNERS: dict[str, tuple[LearnerInfo, Callable[..., Learner]]] = {
         (LearnerInfo("replay", "images", "experience replay (Chaudhry et al. 2019)"), ExperienceReplay),
         (LearnerInfo("icarl", "images", "herding and nearest mean of exemplars (Rebuffi et al. 2017)"), ICaRL),
         (LearnerInfo("wa", "images", "replay with aligned weights (Zhao et al. 2020)"), WeightAligning),
+        (LearnerInfo("bic", "images", "replay with a bias correction of the logits (Wu et al. 2019)"), BiasCorrection),
     )
 }
 
@@ -76,6 +79,33 @@ def learner_info(name: str) -> LearnerInfo:
     if name not in _LEARNERS:
         raise ValueError(f"unknown learner {name!r}: {nearest(name, list(_LEARNERS))}")
     return _LEARNERS[name][0]
+
+
+def learner_options(name: str) -> tuple[str, ...]:
+    """Names of the options that `build_learner` takes for a learner, without what its surroundings decide.
+
+    Raises:
+        ValueError: There is no learner of this name.
+
+    Example:
+        >>> learner_options("replay"), learner_options("slda")
+        (('exemplars',), ('shrinkage', 'form'))
+    """
+    takes = learner_info(name).takes
+    builder = _LEARNERS[name][1]
+    kind: Any = builder.func if isinstance(builder, partial) else builder
+    decided = {"self", "features", "max_count", "threads", "source"}
+    if takes == "images":
+        decided = {"self", "model", "mean", "std", "training", "seed", "options", "cloud"}
+    names: list[str] = []
+    for base in kind.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        parameters = inspect.signature(base.__init__).parameters.values()
+        names += [p.name for p in parameters if p.kind is not p.VAR_KEYWORD and p.name not in decided]
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break  # it passes nothing on
+    return tuple(names)
 
 
 def build_learner(name: str, *arguments: Any, **options: Any) -> Learner:

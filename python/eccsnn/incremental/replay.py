@@ -99,7 +99,6 @@ class ExemplarLearner(NetworkLearner):
         with torch.inference_mode():
             for batch in batches(images, 128, mean=self.mean, std=self.std, device=self.options.device):
                 parts.append(F.normalize(self.model.forward_features(batch.images).penultimate.double(), dim=1).cpu())
-        self.work.forward_samples += len(images)
         return torch.cat(parts).numpy()
 
     def _memory_state(self) -> dict[str, Tensor]:
@@ -155,6 +154,7 @@ class ICaRL(ExemplarLearner):
         self._count_teacher(self._data(images))
 
     def _choose(self, images: ImageSet, count: int) -> list[int]:
+        self.work.forward_samples += len(images)
         return herd(self._features(images), count)
 
     def _keep(self, images: ImageSet) -> None:
@@ -171,6 +171,7 @@ class ICaRL(ExemplarLearner):
             raise ValueError("ICaRL has no exemplars yet; observe the first task's images, also of a trained network")
         if self._means is None:
             features = self._features(self._memory)
+            self.work.forward_samples += len(self._memory)
             means = np.stack([features[self._memory.labels == c].mean(axis=0) for c in self.classes])
             self._means = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
         return self._features(unlabelled(inputs)) @ self._means.T - 1.0
@@ -211,4 +212,5 @@ class WeightAligning(ExemplarLearner):
             new.weight *= known / new.weight.norm(dim=1).mean().clamp(min=1e-12)
 
     def _choose(self, images: ImageSet, count: int) -> list[int]:
+        self.work.forward_samples += len(images)
         return herd(self._features(images), count)

@@ -15,7 +15,7 @@ from eccsnn.data import Splits, restrict
 from eccsnn.incremental.learner import Learner
 from eccsnn.incremental.pretraining import pretrain_by_cloud, pretrain_by_rotation, transfer_trunk
 from eccsnn.models import Model
-from eccsnn.systems.ecc_snn import joint_loss, train_edge
+from eccsnn.systems.ecc_snn import feature_distillation, joint_loss, train_edge
 from eccsnn.training import FitOptions, fit
 from eccsnn.training.classifier import build_seeded, input_shape, validation
 
@@ -44,8 +44,8 @@ def train_trunk(
         pretraining: `none`; `rotation` on the first task's images; `cloud_labels` on all training images without
             labels, also those of classes that are learnt later.
         pretraining_training: Keyword arguments of `eccsnn.training.fit` for it.
-        model, training, distillation, seed, options: As for `train_edge`; after a pre-training, `feature_weight` of the
-            distillation does not count: the cloud teaches by its logits alone.
+        model, training, distillation, seed, options: As for `train_edge`. The training on the first task is the same
+            after every pre-training, so that trunks differ in what came before it alone.
 
     Returns:
         The network in evaluation mode.
@@ -79,16 +79,22 @@ def train_trunk(
         source = pretrain_by_cloud(splits.train, copy.deepcopy(cloud), training=pretraining_training, **shared)
     edge = build_seeded(seed, tasks=[list(classes)], **{**input_shape(splits, model["name"]), **model})
     transfer_trunk(source, edge)
-    weights = {**distillation, "feature_weight": 0.0}
     teacher = None if cloud is None else copy.deepcopy(cloud).to(options.device).eval().requires_grad_(False)
+    feature = None
+    if teacher is not None and distillation["feature_weight"] > 0:
+        maps = {key: distillation[key] for key in ("feature_order", "student_map", "teacher_map")}
+        feature = feature_distillation(
+            edge, teacher, splits.image_shape[-1], frames=splits.timesteps, seed=seed, **maps
+        )
     fit(
         edge,
         task,
-        joint_loss(teacher, None, **weights),
+        joint_loss(teacher, feature, **distillation),
         mean=splits.mean,
         std=splits.std,
         seed=seed,
         options=options,
+        extra_modules={} if feature is None else {"feature": feature},
         validate=validation(splits, classes, options),
         **training,
     )
@@ -101,12 +107,14 @@ class LearnerRun:
 
     Attributes:
         predictions: int64 `[tasks, N]`, class ids of all test samples after each task.
+        validation: The same of the validation samples, for whoever has to choose something; None where there are none.
         seconds: Of learning each task, solving included.
         memory_bytes: After each task, besides the network.
         work: After each task, all so far: see `eccsnn.incremental.learner.Work`.
     """
 
     predictions: npt.NDArray[np.int64]
+    validation: npt.NDArray[np.int64] | None
     seconds: list[float]
     memory_bytes: list[int]
     work: list[dict[str, int]]
@@ -117,6 +125,7 @@ def run_learner(
     train: tuple[Any, npt.NDArray[np.int64]],
     test: Any,
     tasks: Sequence[Sequence[int]],
+    validation: Any = None,
 ) -> LearnerRun:
     """Teaches a learner task after task and asks it about all test samples after each.
 
@@ -126,9 +135,11 @@ def run_learner(
         train: Features `[N, D]` or an `ImageSet`, and class ids `[N]`.
         test: Features or an `ImageSet`.
         tasks: Class ids of each task.
+        validation: Features or an `ImageSet`; None or empty: none.
     """
     inputs, labels = train
-    predictions, seconds, memory, work = [], [], [], []
+    predictions, held_out, seconds, memory, work = [], [], [], [], []
+    one = test.take(np.arange(1)) if learner.takes == "images" else test[:1]
     for classes in tasks:
         rows = np.flatnonzero(np.isin(labels, classes))
         begin = time.perf_counter()
@@ -136,9 +147,11 @@ def run_learner(
             learner.observe(inputs.gather(rows), labels[rows])
         else:
             learner.observe(inputs[rows], labels[rows])
-            learner.predict(test[:1])  # solves, which belongs to learning
+        learner.predict(one)  # what is left to be solved belongs to learning
         seconds.append(time.perf_counter() - begin)
         predictions.append(learner.predict(test))
+        if validation is not None and len(validation):
+            held_out.append(learner.predict(validation))
         memory.append(learner.memory_bytes)
         work.append(asdict(learner.work))
-    return LearnerRun(np.stack(predictions), seconds, memory, work)
+    return LearnerRun(np.stack(predictions), np.stack(held_out) if held_out else None, seconds, memory, work)

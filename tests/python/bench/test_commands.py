@@ -234,10 +234,10 @@ def test_incremental(tmp_path):
     (row,) = record.rows
     assert {entry.owner for entry in row.measurements} == {"eccsnn", "acil", "slda"}
     assert all(entry.value > 0 for entry in row.measurements)
-    assert {"ACIL, published update", "streaming LDA update"} <= row.ratios.keys()
-    assert len(record.results) == 12  # four peers, a solve a task, a solve a batch, none
+    assert {"ACIL, published update", "streaming LDA, published update"} <= row.ratios.keys()
+    assert len(record.results) == 15  # five peers, a solve a task, a solve a batch, none
     assert all(result.bar is None for result in record.results)  # they are for the full size
-    assert "streaming LDA over eccsnn, batch 4, updates alone" in shown
+    assert "streaming LDA, in place over eccsnn, batch 4, updates alone" in shown
     alone, _ = bench("incremental", "--peers", "none", cwd=tmp_path)
     assert alone.results == []
 

@@ -96,6 +96,8 @@ def test_work_of_networks_is_counted(results):
     assert 0 < exact["update_macs"] < tuned["update_macs"]
     assert exact["update_energy_mj"]["provenance"] == "modelled"
     for result in results["learners"].values():
+        assert len(result["validation_seen_accuracy"]) == 3
+        assert all(0 <= value <= 1 for value in result["validation_seen_accuracy"])
         assert set(result["forgetting"]) == set(metrics.FORGETTING)
         assert len(result["seconds"]) == len(result["seen_accuracy"]) == 3
 
@@ -103,12 +105,10 @@ def test_work_of_networks_is_counted(results):
 @pytest.mark.parametrize("pretraining", ["rotation", "cloud_labels"])
 def test_trunks_from_other_trainings(runs, pretraining):
     changes = [*TINY[:2], f"trunk.pretraining={pretraining}", "trunk.pretraining_training.epochs=1", "learners=[ncm]"]
-    changes.append("trunk.distillation.feature_weight=0.1")
     run = run_config(NAME, changes, runs_dir=runs)
     assert not stages(run)["trunk"]["reused"]
     notes = json.loads((run / "results.json").read_text())["notes"]
     assert any("later classes" in note for note in notes) == (pretraining == "cloud_labels")
-    assert any("feature_weight was left out" in note for note in notes)
 
 
 def test_the_report_has_a_table_of_learners(finished, results, tmp_path):
@@ -123,5 +123,19 @@ def test_bad_configurations():
         load_config(NAME, ["learners=[icarrl]"])
     with pytest.raises(ConfigError, match="expected at least one, each once"):
         load_config(NAME, ["learners=[ncm, ncm]"])
+    with pytest.raises(ConfigError, match="unknown option 'exemplar' of replay: did you mean 'exemplars'"):
+        load_config(NAME, ["options={replay: {exemplar: 10}}"])
+    with pytest.raises(ConfigError, match="unknown option 'seed' of ncm: it takes none"):
+        load_config(NAME, ["options={ncm: {seed: 1}}"])
     with pytest.raises(ConfigError, match="unknown learner 'x'"):
         load_config(NAME, ["options={x: {}}"])
+
+
+@pytest.mark.parametrize(("name", "classes"), [("digits", 10), ("cifar10", 10), ("caltech101", 101)])
+def test_small_configurations_give_exemplars_the_bytes_of_statistics(name, classes):
+    config = load_config(f"incremental/{name}_small")
+    statistics = ExactLearner(8, 4, expansion=config.options["exact_expanded"]["expansion"])
+    statistics.observe(np.zeros((classes, 8), dtype=np.uint8), np.arange(classes))
+    fitting = statistics.memory_bytes // (3 * config.data.image_size**2)
+    exemplars = {key: given["exemplars"] for key, given in config.options.items() if "exemplars" in given}
+    assert exemplars == dict.fromkeys(("replay", "icarl", "wa", "bic"), fitting)

@@ -39,10 +39,11 @@ def test_acil_recursion_equals_training_on_everything_at_once(digits, form, expa
     assert learner.classes == (6, 7, 0, 1, 2, 3, 8, 9, 4, 5)
 
 
-def test_streaming_lda_updates_its_covariance_as_the_paper_says():
+@pytest.mark.parametrize("form", ["published", "in_place"])
+def test_streaming_lda_updates_its_covariance_as_the_paper_says(form):
     rng = np.random.default_rng(0)
     rows, labels = rng.standard_normal((30, 4)), rng.integers(0, 3, 30)
-    learner = StreamingLDA(4)
+    learner = StreamingLDA(4, form=form)
     learner.observe(rows[:10], labels[:10])
     learner.observe(rows[10:], labels[10:])
     covariance, means, counts = np.zeros((4, 4)), np.zeros((3, 4)), np.zeros(3)
@@ -105,11 +106,72 @@ def test_states_go_on(digits, build):
         build(64).predict(digits[2])
 
 
+def _changed(state, **entries):
+    return {**state, **entries}
+
+
+@pytest.mark.parametrize("build", [NearestMean, StreamingLDA, ACIL, lambda d: RanPAC(d, expansion=50)])
+def test_a_broken_state_is_refused_and_changes_nothing(digits, build):
+    learner = taught(build(64), digits)
+    before = {name: tensor.clone() for name, tensor in learner.state_dict().items()}
+    scores = learner.scores(digits[2][:5])
+    name = next(name for name, tensor in before.items() if name != "classes" and tensor.ndim == 2)
+    nan = before[name].clone()
+    nan[0, 0] = float("nan")
+    for state, message in (
+        ({key: value for key, value in before.items() if key != name}, "is it another learner's"),
+        (_changed(before, strange=torch.zeros(1)), "is it another learner's"),
+        (_changed(before, classes=before["classes"].float()), r"float32 of the shape \[10\], expected int64"),
+        (_changed(before, classes=before["classes"][None]), r"the shape \[1, 10\], expected int64 \[K\]"),
+        (_changed(before, classes=before["classes"] - 1), "expected distinct ids of at least 0"),
+        (_changed(before, classes=torch.zeros(10, dtype=torch.int64)), "expected distinct ids"),
+        (_changed(before, classes=before["classes"][:9]), "for 9 classes"),
+        (_changed(before, **{name: before[name].float()}), f"{name} is torch.float32"),
+        (_changed(before, **{name: before[name][:, 1:]}), f"the state's {name} is .* expected float64"),
+        (_changed(before, **{name: nan}), f"{name} holds NaN or infinite"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            learner.load_state_dict(state)
+        assert all(torch.equal(tensor, before[key]) for key, tensor in learner.state_dict().items())
+        np.testing.assert_array_equal(learner.scores(digits[2][:5]), scores)
+    with pytest.raises(CheckpointError):
+        taught(build(32), (digits[0][:, :32], *digits[1:])).load_state_dict(before)
+
+
+def test_a_state_without_samples_of_a_class_is_refused(digits):
+    state = taught(NearestMean(64), digits).state_dict()
+    state["samples"] = torch.cat((torch.zeros(1, dtype=torch.float64), state["samples"][1:]))
+    with pytest.raises(CheckpointError, match="expected at least 1 of each class"):
+        NearestMean(64).load_state_dict(state)
+
+
+def test_states_of_one_learner_are_not_another_ones(digits):
+    built = [NearestMean(64), StreamingLDA(64), ACIL(64), RanPAC(64, expansion=64)]
+    for mine in built:
+        taught(mine, digits)
+    for mine in built:
+        for other in built:
+            if other is not mine:
+                with pytest.raises(CheckpointError, match="is it another learner's"):
+                    mine.load_state_dict(other.state_dict())
+
+
+def test_the_chosen_ridge_is_part_of_a_state(digits):
+    """A few samples hold nothing out, so they go on with the ridge that was chosen before."""
+    learner, other = taught(RanPAC(64, expansion=50), digits), RanPAC(64, expansion=50)
+    assert learner.ridge != learner.ridges[0]
+    other.load_state_dict(learner.state_dict())
+    for each in (learner, other):
+        each.observe(digits[2][:3], digits[3][:3])
+    np.testing.assert_array_equal(other.scores(digits[2]), learner.scores(digits[2]))
+
+
 def test_arguments_out_of_range():
     for build, message in (
         (lambda: ACIL(4, form="fast"), "form is 'fast'"),
         (lambda: ACIL(4, ridge=0), "ridge is 0"),
         (lambda: StreamingLDA(4, shrinkage=0), "shrinkage is 0"),
+        (lambda: StreamingLDA(4, form="fast"), "form is 'fast'"),
         (lambda: RanPAC(4, expansion=0), "expansion is 0"),
         (lambda: NearestMean(0), "features is 0"),
     ):

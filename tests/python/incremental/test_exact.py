@@ -9,7 +9,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from eccsnn.errors import CheckpointError
 from eccsnn.incremental.exact import CLASSIFIERS, ExactLearner
 from eccsnn.incremental.expansion import SignExpansion
-from eccsnn.incremental.solve import condition, factorize, update_factor
+from eccsnn.incremental.solve import FewRows, condition, factorize
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_the_order_of_samples_changes_no_bit_of_the_solution(digits, classifier)
         assert torch.equal(a, b)
 
 
-def test_turning_the_factor_agrees_with_a_new_one(digits):
+def test_correcting_a_solution_agrees_with_a_new_one(digits):
     learners = [ExactLearner(64, 16, expansion=300, incremental_solve=turn) for turn in (True, False)]
     for learner in learners:
         learner.observe(digits[0][:600], digits[1][:600])
@@ -91,6 +91,44 @@ def test_turning_the_factor_agrees_with_a_new_one(digits):
             learner.solution()
     assert torch.allclose(learners[0].solution()[0], learners[1].solution()[0], atol=1e-12)
     assert learners[0].work.macs < learners[1].work.macs
+
+
+def test_a_solution_is_corrected_only_while_few_samples_came(digits):
+    """Whatever the sizes of batches, solutions agree with those of all samples at once."""
+    learner = ExactLearner(64, 16, expansion=300)
+    begin = 0
+    for size in (500, 1, 1, 10, 60, 3, 2, 200, 1, 20, 20, 20, 20, 1):
+        learner.observe(digits[0][begin : begin + size], digits[1][begin : begin + size])
+        begin += size
+        afresh = ExactLearner(64, 16, expansion=300, incremental_solve=False)
+        afresh.observe(digits[0][:begin], digits[1][:begin])
+        assert torch.allclose(learner.solution()[0], afresh.solution()[0], atol=1e-11)
+
+
+def test_small_batches_wait_and_nobody_sees_it(digits):
+    one = ExactLearner(64, 16)
+    mine = digits[0][:300].copy()
+    for i in range(300):
+        one.observe(mine[i : i + 1], digits[1][i : i + 1])
+        mine[i] = 0  # the caller's array is the caller's
+        if i == 20:
+            one.unlearn(digits[0][:5], digits[1][:5])
+            one.observe(digits[0][:5], digits[1][:5])
+        if i == 40:
+            with pytest.raises(ValueError, match=r"expected counts in 0\.\.16"):
+                one.observe(np.full((1, 64), 17, np.uint8), [0])
+            with pytest.raises(ValueError, match="labels have shape"):
+                one.observe(digits[0][:1], [0, 1])
+            with pytest.raises(ValueError, match="labels contain -1"):
+                one.observe(digits[0][:1], [-1])
+    every = ExactLearner(64, 16)
+    every.observe(digits[0][:300], digits[1][:300])
+    assert one.classes == every.classes
+    assert one._waiting
+    assert one.memory_bytes == every.memory_bytes
+    assert torch.equal(one.state_dict()["statistics"], every.state_dict()["statistics"])
+    assert not one._waiting
+    assert one.statistics == every.statistics
 
 
 def test_unlearning_and_merging(digits):
@@ -176,9 +214,13 @@ def test_solving():
     rows = torch.from_numpy(rng.standard_normal((200, 75)))
     extra = torch.from_numpy(rng.standard_normal((9, 75)))
     factor = factorize(rows.T @ rows, 1.0)
-    turned = update_factor(factor, extra, block=16)
-    assert torch.allclose(turned, factorize(rows.T @ rows + extra.T @ extra, 1.0), atol=1e-11)
-    assert torch.equal(turned, turned.tril())
+    sums, targets = torch.from_numpy(rng.standard_normal((75, 4))), torch.from_numpy(rng.standard_normal((9, 4)))
+    few = FewRows(factor)
+    for part in extra.split(4):
+        few.add(part)
+    expected = torch.linalg.solve(factor @ factor.T + extra.T @ extra, sums + extra.T @ targets)
+    assert torch.allclose(few.solve(torch.cholesky_solve(sums, factor), targets), expected, atol=1e-12)
+    assert len(few) == 9
     assert condition(factor) == pytest.approx(float(torch.linalg.cond(factor @ factor.T)), rel=0.1)
     with pytest.raises(ValueError, match=r"not positive definite .*raise the ridge"):
         factorize(-torch.eye(3, dtype=torch.float64), 0.5)

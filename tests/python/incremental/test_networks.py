@@ -6,9 +6,10 @@ import torch
 
 from eccsnn.data import batches, load_dataset, restrict
 from eccsnn.errors import CheckpointError
+from eccsnn.incremental.bic import BiasCorrection, fit_correction
 from eccsnn.incremental.networks import FineTune, Joint, LwF
 from eccsnn.incremental.registry import build_learner, learner_info, list_learners
-from eccsnn.incremental.replay import ExperienceReplay, ICaRL, WeightAligning, herd
+from eccsnn.incremental.replay import ExemplarLearner, ExperienceReplay, ICaRL, WeightAligning, herd
 from eccsnn.training import cross_entropy, fit
 from eccsnn.training.classifier import build_seeded
 
@@ -127,9 +128,75 @@ def test_weight_aligning_gives_new_classes_the_norm_of_old_ones(setting, fine_tu
     assert kept > forgot
 
 
-@pytest.mark.parametrize("kind", [FineTune, Joint, ExperienceReplay, ICaRL, WeightAligning])
+def test_bic_takes_back_the_bias_towards_new_classes(setting, fine_tuned):
+    """What its source shows: after replay of a few exemplars too many answers are new classes, and two numbers fitted
+    on a small balanced part mend it."""
+    learner = taught(BiasCorrection, setting, exemplars=60)
+    test = setting[0].test
+    known = test.take(np.flatnonzero(np.isin(test.labels, learner.classes)))
+    corrections = learner.corrections
+    assert corrections[0] == (1.0, 0.0)
+    corrected = learner.predict(known.images)
+    learner._corrections[1] = (1.0, 0.0)
+    plain = learner.predict(known.images)
+    truth = np.isin(known.labels, TASKS[1]).mean()
+    assert np.isin(plain, TASKS[1]).mean() > truth + 0.02
+    assert np.isin(corrected, TASKS[1]).mean() < np.isin(plain, TASKS[1]).mean()
+    accuracy, without = ((answer == known.labels).mean() for answer in (corrected, plain))
+    assert accuracy > without
+    forgot, _ = accuracies(fine_tuned, setting)
+    learner._corrections[1] = corrections[1]
+    kept, _ = accuracies(learner, setting)
+    assert kept > forgot + 0.2
+
+
+def test_bic_holds_back_a_balanced_part_and_trains_on_none_of_it(setting):
+    learner = make(BiasCorrection, setting, exemplars=60)
+    first, second = (restrict(setting[0].train, task) for task in TASKS)
+    learner.observe(first.images, first.labels)
+    data = learner._data(second)
+    held = learner._held
+    assert {c: int((held.labels == c).sum()) for c in range(5)} == dict.fromkeys(range(5), 2)  # a tenth of 20 each
+    pixels = {image.tobytes() for image in held.images}
+    assert not pixels & {image.tobytes() for image in data.images}
+    assert len(data) + len(held) == len(second) + 60
+    learner = make(BiasCorrection, setting, exemplars=3, epochs=1)  # one of each class: nothing to hold back
+    for part in (first, second):
+        learner.observe(part.images, part.labels)
+    assert learner.corrections == ((1.0, 0.0), (1.0, 0.0))
+
+
+def test_the_correction_is_the_minimum_of_its_loss():
+    """Labels drawn from known numbers give them back, and no other pair has a smaller cross-entropy."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(20000, 6, generator=generator, dtype=torch.float64)
+    true = torch.cat((logits[:, :4], 0.6 * logits[:, 4:] - 1.5), dim=1)
+    targets = torch.multinomial(true.softmax(1), 1, generator=generator)[:, 0]
+    alpha, beta = fit_correction(logits, targets, 2)
+    assert alpha == pytest.approx(0.6, abs=0.05)
+    assert beta == pytest.approx(-1.5, abs=0.1)
+
+    def loss(a, b):
+        return float(torch.nn.functional.cross_entropy(torch.cat((logits[:, :4], a * logits[:, 4:] + b), 1), targets))
+
+    assert all(loss(alpha, beta) <= loss(alpha + a, beta + b) for a in (-0.02, 0, 0.02) for b in (-0.02, 0, 0.02))
+
+
+def test_a_state_of_bic_is_checked(setting):
+    learner = taught(BiasCorrection, setting, epochs=1, exemplars=60)
+    state = learner.state_dict()
+    for corrections in (None, torch.ones(3, 2), torch.full((2, 2), float("nan"))):
+        changed = {name: tensor for name, tensor in state.items() if name != "corrections"}
+        if corrections is not None:
+            changed["corrections"] = corrections
+        with pytest.raises(CheckpointError, match=r"expected finite numbers \[2, 2\] of 2 heads"):
+            learner.load_state_dict(changed)
+        assert torch.equal(learner.state_dict()["corrections"], state["corrections"])
+
+
+@pytest.mark.parametrize("kind", [FineTune, Joint, ExperienceReplay, ICaRL, WeightAligning, BiasCorrection])
 def test_states_go_on(setting, kind):
-    options = {"exemplars": 20} if issubclass(kind, ExperienceReplay | ICaRL | WeightAligning) else {}
+    options = {"exemplars": 20} if issubclass(kind, ExemplarLearner) else {}
     learner = taught(kind, setting, epochs=1, **options)
     other = make(kind, setting, **options)
     other.load_state_dict(learner.state_dict())
@@ -145,6 +212,38 @@ def test_states_go_on(setting, kind):
     with pytest.raises(CheckpointError, match="expected them to begin with"):
         other.load_state_dict(state)
     np.testing.assert_array_equal(other.scores(test), learner.scores(test))
+
+
+@pytest.mark.parametrize("kind", [FineTune, ICaRL])
+def test_a_broken_state_is_refused_and_changes_nothing(setting, kind):
+    learner = make(kind, setting)
+    first = restrict(setting[0].train, TASKS[0])
+    learner.observe(first.images, first.labels)
+    state = learner.state_dict()
+    name = next(name for name in state if name.startswith("model.head"))
+    test = setting[0].test.images[:20]
+    scores = learner.scores(test)
+    changes = [
+        ({"tasks": torch.zeros(0, dtype=torch.int64)}, "the state's tasks are"),
+        ({"tasks": torch.tensor([1.0, 3, 0, 1, 2])}, "expected int64"),
+        ({"tasks": torch.tensor([1, 3, 0, 1])}, "the number of its classes"),
+        ({"tasks": torch.tensor([1, 3, 0, 1, 2, 1, 2])}, "each id once"),
+        ({"tasks": torch.tensor([7, 3, 0, 1, 2])}, "0 or 1"),
+        ({"tasks": torch.tensor([1, 3, 0, 1, 2, 1, 9])}, "does not fit"),
+        ({name: torch.full_like(state[name], float("nan"))}, "hold NaN or infinite"),
+        ({name: state[name][:1]}, "does not fit"),
+    ]
+    if kind is ICaRL:
+        changes += [
+            ({"images": state["images"].float()}, "expected uint8"),
+            ({"labels": state["labels"][1:]}, r"int64 \[\d+\], expected uint8"),
+        ]
+    for change, message in changes:
+        with pytest.raises(CheckpointError, match=message):
+            learner.load_state_dict({**state, **change})
+        np.testing.assert_array_equal(learner.scores(test), scores)
+    with pytest.raises(CheckpointError, match="does not fit"):
+        learner.load_state_dict({key: value for key, value in state.items() if key != name})
 
 
 def test_work_is_counted(setting, fine_tuned):
@@ -177,7 +276,7 @@ def test_bad_tasks(setting, fine_tuned):
 
 def test_the_registry():
     names = [info.name for info in list_learners()]
-    assert len(set(names)) == len(names) == 14
+    assert len(set(names)) == len(names) == 15
     assert learner_info("lwf").takes == "images"
     assert build_learner("ncm", 4).takes == "features"
     with pytest.raises(ValueError, match="unknown learner 'exact_rigde': did you mean 'exact_ridge'"):

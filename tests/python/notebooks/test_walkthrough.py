@@ -9,7 +9,7 @@ jupytext = pytest.importorskip("jupytext", reason="the extra 'notebooks' is not 
 nbclient = pytest.importorskip("nbclient", reason="the extra 'notebooks' is not installed")
 
 FOLDER = Path(__file__).resolve().parents[3] / "experiments"
-NAMES = ("walkthrough", "split_walkthrough", "events_walkthrough")
+NAMES = ("walkthrough", "split_walkthrough", "events_walkthrough", "incremental_walkthrough")
 
 
 def cells(path: Path) -> list[tuple[str, str]]:
@@ -36,6 +36,7 @@ def test_the_committed_notebook_has_no_outputs(name: str) -> None:
         ("walkthrough", "ecc_snn/digits_debug", 5),
         ("split_walkthrough", "neucodex/digits_debug", 4),
         ("events_walkthrough", "", 5),
+        ("incremental_walkthrough", "incremental/digits_debug", 4),
     ],
 )
 def test_every_cell_runs_at_debug_size(
@@ -55,6 +56,7 @@ def test_every_cell_runs_at_debug_size(
     found = [output for output in outputs if "image/png" in output.get("data", {})]
     assert len(found) == pictures
     assert not any(output.get("name") == "stderr" for output in outputs), outputs
+    said = "".join(output.get("text", "") for output in outputs)
     if name == "walkthrough":
         (report,) = (tmp_path / "runs").glob(f"{config}/*/report.html")
         assert config in report.read_text(encoding="utf-8")
@@ -63,7 +65,11 @@ def test_every_cell_runs_at_debug_size(
         assert base64.b64decode(film).startswith(b"GIF89a")
         (table,) = [output["data"]["text/markdown"] for output in outputs if "text/markdown" in output.get("data", {})]
         assert table.count("| yes |") == 2
+    elif name == "incremental_walkthrough":
+        assert "bytes each, equal: True" in said
+        assert "the same answers: True" in said
+        assert "un-learnt equals never seen: True" in said
+        assert "merged equals all seen at once: True" in said
     else:
-        said = "".join(output.get("text", "") for output in outputs)
         assert "the same logits: True" in said
         assert "lossless: True" in said
