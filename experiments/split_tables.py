@@ -176,33 +176,74 @@ def link_table(found: Sequence[Row]) -> list[str]:
     lines = []
     seen: set[str] = set()
     for row in found:
-        if row.system in seen or row.system == "ecc_snn":
+        measured = [one for file in row.files for one in file["results"].get("link") or []]
+        if row.system in seen or row.system == "ecc_snn" or not measured:
             continue
         seen.add(row.system)
-        groups: dict[tuple[str, str], list[dict]] = {}
-        for file in row.files:
-            for one in file["results"].get("link") or []:
-                groups.setdefault((one["mode"], one["shape"]), []).append(one)
-        for (mode, shape), members in groups.items():
-            trips = [one["round_trips"]["median"] for one in members if one["round_trips"]]
-            steps = [] if mode == "upload_image" else [one["timesteps"]["needed"] for one in members]
-            wire = [one["bytes"]["wire_up"] for one in members if one["bytes"]["wire_up"] is not None]
-            lines.append(
-                f"| {SYSTEMS[row.system]} | {LINK_MODES.get(mode) or MODES[mode]} | {shape} | {len(members)} x {members[0]['images']} "
-                f"| {spread([one['latency_ms']['median'] for one in members], 1, 1)} | {spread([one['latency_ms']['p95'] for one in members], 1, 1)} "
-                f"| {spread(trips, 1, 2)} | {spread(steps, 1, 2)} "
-                f"| {spread([one['bytes']['payload_up'] for one in members], 1, 0)} | {spread(wire, 1, 0)} "
-                f"| {spread([one['wasted']['edge_timesteps'] for one in members], 1, 2)} | {sum(one['lost'] for one in members)} |"
-            )
+        lines += _links_of(SYSTEMS[row.system], measured)
     if not lines:
         return []
     return [
         "Measured over a link between two processes (gRPC over TCP), by mode; edge only is the uncut network, image upload a JPEG to a",
-        "cloud that computes the whole cut network. BottleNet and BottleNet++ have no such stream, and ECC-SNN's link is in its own tables:", "",
-        "| system | mode | link | seeds x images | median ms | 95th percentile ms | round trips | timesteps | payload B | wire B up | timesteps wasted | lost |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-        *lines, "",
+        "cloud that computes the whole cut network. BottleNet and BottleNet++ have no such stream, and ECC-SNN's link is in its own tables.", "",
+        *lines,
     ]  # fmt: skip
+
+
+def _links_of(name: str, measured: Sequence[dict]) -> list[str]:
+    """One system's links: latency and round trips by link and mode, then what does not depend on the link."""
+    modes, shapes = (list(dict.fromkeys(one[key] for one in measured)) for key in ("mode", "shape"))
+    called = [LINK_MODES.get(mode) or MODES[mode] for mode in modes]
+
+    def cell(members: Sequence[dict]) -> str:
+        if not members:
+            return NONE
+        trips = [one["round_trips"]["median"] for one in members if one["round_trips"]]
+        return (
+            f"{spread([one['latency_ms']['median'] for one in members], 1, 1)} "
+            f"({spread([one['latency_ms']['p95'] for one in members], 1, 1)}){f', {spread(trips, 1, 2)}' if trips else ''}"
+        )
+
+    seeds = max(
+        sum((one["mode"], one["shape"]) == (mode, shape) for one in measured) for mode in modes for shape in shapes
+    )
+    lines = [
+        f"{name}, {seeds} seed{'s' if seeds > 1 else ''} x {measured[0]['images']} images: median latency in ms (95th percentile), median round trips:",
+        "",
+        f"| link | {' | '.join(called)} |",
+        f"| --- |{' --- |' * len(modes)}",
+    ]
+    for shape in shapes:
+        cells = [cell([one for one in measured if (one["mode"], one["shape"]) == (mode, shape)]) for mode in modes]
+        lines.append(f"| {shape} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        f"{name}, an image over all of these links, smallest to largest:",
+        "",
+        "| mode | timesteps | payload B | wire B up | timesteps wasted | lost in all |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for mode, words in zip(modes, called, strict=True):
+        members = [one for one in measured if one["mode"] == mode]
+        steps = NONE if mode == "upload_image" else _range([one["timesteps"]["needed"] for one in members], 2)
+        wire = _range([one["bytes"]["wire_up"] for one in members if one["bytes"]["wire_up"] is not None], 0)
+        lines.append(
+            f"| {words} | {steps} | {_range([one['bytes']['payload_up'] for one in members], 0)} | {wire} "
+            f"| {_range([one['wasted']['edge_timesteps'] for one in members], 2)} | {sum(one['lost'] for one in members)} |"
+        )
+    return [*lines, ""]
+
+
+def _range(values: Sequence[float], digits: int) -> str:
+    """Smallest and largest value.
+
+    >>> _range([2.0, 3.5], 1), _range([2.0, 2.01], 1), _range([], 0)
+    ('2.0 to 3.5', '2.0', '-')
+    """
+    if not values:
+        return NONE
+    ends = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 def variants_table(found: Sequence[Row], system: str) -> list[str]:
