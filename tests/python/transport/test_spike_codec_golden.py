@@ -1,7 +1,7 @@
 """The codec on spikes of trained networks, against the fixed reference model: the bars of its size.
 
 `tools/golden_spikes.py` made the files `sew_...` from finished runs of `neucodex/cifar10_small` and
-`spikebottlenet/cifar10_small` (14 epochs); the others crossed cuts of spiking VGG-9s that were trained for a few minutes.
+`spikebottlenet/cifar10_small` (14 epochs); the others crossed cuts of spiking VGG-9s, trained for a few minutes.
 Tables and the reference's counts are learnt on other images than those that are judged.
 """
 
