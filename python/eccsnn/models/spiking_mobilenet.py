@@ -65,8 +65,8 @@ class SpikingMobileNet(SpikingModel):
         spec: The resolved arguments of `build_model`.
         norm_gain: See `eccsnn.models.base.kaiming_init`; 27 layers without a shortcut need one above 1 to fire.
         depthwise_neurons: False leaves out the neurons between a block's two convolutions: 14 layers of neurons instead
-            of 27 without a shortcut (configs/neucodex/recipe_trials.json compares them); the pointwise convolutions then
-            multiply real values, which costs more energy than adding spikes.
+            of 27 without a shortcut (configs/neucodex/recipe_trials.json compares them); the pointwise convolutions
+            then multiply real values, which costs more energy than adding spikes.
         stem_stride: See `eccsnn.models.base.stem_stride_for`.
 
     Raises:
