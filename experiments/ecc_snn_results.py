@@ -8,19 +8,15 @@ The README is written between its markers only; the prose around them is kept.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from eccsnn.experiments.schema import load_config
+from collection import command_line, configuration, differences, finished, write, write_between_markers
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs" / "ecc_snn"
-BEGIN, END = "<!-- begin: made by experiments/ecc_snn_results.py -->", "<!-- end -->"
+BEGIN = "<!-- begin: made by experiments/ecc_snn_results.py -->"
 UPLOAD_RATES = (0.1, 0.2, 0.3, 0.5)
 # Keys in which a collected run may differ from the shipped configuration of its name; tables say what they were.
 FREE = (
@@ -43,13 +39,9 @@ def variant(config: dict[str, Any]) -> str:
 
 def collect(runs: list[Path]) -> None:
     """Writes one file a run: everything of results.json but the long curves, and where it comes from."""
-    (FOLDER / "results").mkdir(exist_ok=True)
-    for run in runs:
-        info = json.loads((run / "run.json").read_text())
-        if info["status"] != "finished":
-            sys.exit(f"{run} is {info['status']}, not finished: run it to its end first")
+    for run, info in finished(runs):
         results = json.loads((run / "results.json").read_text())
-        config = yaml.safe_load((run / "config.yaml").read_text())
+        config = configuration(run)
         others = sorted(key for key in differences(config, info["name"]) if not key.startswith(FREE))
         if others:
             print(f"left out: {run} differs from {info['name']} in {', '.join(others)}")
@@ -70,29 +62,10 @@ def collect(runs: list[Path]) -> None:
         }
         name = f"{info['name'].split('/')[-1]}-{variant(config)}-seed{info['seed']}".replace(" ", "").replace("+", "-")
         path = FOLDER / "results" / f"{name}.json"
-        path.write_text(
-            json.dumps(
-                {"variant": variant(config), "run": kept, "config": config, "epochs": epochs, "results": results},
-                indent=1,
-            )
-            + "\n"
+        write(
+            path,
+            {"variant": variant(config), "run": kept, "config": config, "epochs": epochs, "results": results},
         )
-        print(path)
-
-
-def differences(config: dict[str, Any], name: str) -> set[str]:
-    """Keys in which a resolved configuration differs from the shipped one of its name."""
-    shipped = flat(load_config(name).model_dump(mode="json"))
-    given = flat(config)
-    return {key for key in shipped.keys() | given.keys() if shipped.get(key) != given.get(key)}
-
-
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as one level of dotted ones."""
-    result: dict[str, Any] = {}
-    for key, value in config.items():
-        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return result
 
 
 def points(part: dict[str, Any]) -> list[tuple[float, int]]:
@@ -237,26 +210,10 @@ def write_tables() -> None:
     for path in sorted((FOLDER / "results").glob("*.json")):
         file = json.loads(path.read_text())
         groups.setdefault(file["run"]["name"], []).append(file)
-    readme = FOLDER / "README.md"
-    text = readme.read_text()
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    body = "\n".join(line for name, files in groups.items() for line in table(name, files))
-    readme.write_text(f"{head}{BEGIN}\n\n{body}\n{END}{tail}")
-
-
-def main() -> None:
-    """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("collect", help="run directories to results/*.json").add_argument("runs", nargs="+", type=Path)
-    commands.add_parser("table", help="results/*.json to README.md")
-    given = parser.parse_args()
-    if given.command == "collect":
-        collect(given.runs)
-    else:
-        write_tables()
+    write_between_markers(
+        FOLDER / "README.md", BEGIN, [line for name, files in groups.items() for line in table(name, files)]
+    )
 
 
 if __name__ == "__main__":
-    main()
+    command_line(__doc__, collect, write_tables)

@@ -10,24 +10,22 @@ It takes what there is, and says which systems have no results.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+from collection import command_line, compared, configuration, finished, provenance, write, write_between_markers
 from split_figures import front, rate_accuracy
 from split_rows import by_data, main_rows, rows
 from split_tables import section
 
 from eccsnn.errors import ConfigError
-from eccsnn.experiments.schema import load_config, validate
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 FOLDERS = ("neucodex", "spikebottlenet", "baselines")
 READMES = ("neucodex", "spikebottlenet")
-BEGIN, END = "<!-- begin: made by experiments/split_results.py -->", "<!-- end -->"
+BEGIN = "<!-- begin: made by experiments/split_results.py -->"
 CURVE_POINTS = 20
 # Keys in which a collected run may differ from the shipped configuration of its name; tables say what they were.
 FREE = ("seed", "device", "checkpoint_seconds", "data.root", "data.display_name", "link.")
@@ -52,17 +50,13 @@ VARIANTS = {
 
 def collect(runs: list[Path]) -> None:
     """Writes one file a run: results.json with thinned exit curves, its configuration, and where it comes from."""
-    for run in runs:
-        info = json.loads((run / "run.json").read_text())
-        if info["status"] != "finished":
-            print(f"left out: {run} is {info['status']}, not finished: run it to its end first")
-            continue
+    for run, info in finished(runs):
         folder, _, name = info["name"].partition("/")
         if folder not in FOLDERS:
             print(f"left out: {run} is one of {info['name']}, expected {', '.join(FOLDERS)}")
             continue
         try:
-            config, variant = compared(yaml.safe_load((run / "config.yaml").read_text()), info["name"])
+            config, variant = compared(configuration(run), info["name"], free=FREE, variants=VARIANTS)
         except ConfigError as error:
             print(f"left out: {run} {error}")
             continue
@@ -73,57 +67,17 @@ def collect(runs: list[Path]) -> None:
         results = thinned(results)
         config["data"]["root"] = None  # a path of the machine it ran on
         path = CONFIGS / folder / "results" / f"{'-'.join(filter(None, (name, variant)))}-seed{info['seed']}.json"
-        kept = {key: info[key] for key in ("schema", "name", "seed", "started", "finished", "versions", "git")}
-        kept["stages"] = [
-            {key: stage[key] for key in ("name", "key", "reused", "seconds")}
-            | {key: stage["computed"][key] for key in ("hardware", "git")}
-            for stage in info["stages"]
-        ]
-        content = {"variant": variant, "run": kept, "config": config, "results": results}
+        content = {"variant": variant, "run": provenance(info), "config": config, "results": results}
         if path.exists() and not replaces(content, json.loads(path.read_text())):
             print(f"left out: {run} has the settings of another run, whose results are in {path}: remove that first")
             continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=1) + "\n")
-        print(path)
+        write(path, content)
 
 
 def replaces(new: dict[str, Any], old: dict[str, Any]) -> bool:
     """Whether a file may be written over: by the same run, or by one that measured a link where the old one did not."""
     same = new["run"]["started"] == old["run"]["started"]
     return same or (bool(new["results"].get("link")) and not old["results"].get("link"))
-
-
-def compared(config: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
-    """A configuration with today's defaults for keys that it lacks, and the variant of the shipped one that it is.
-
-    Raises:
-        ConfigError: There is no shipped configuration of this name, this one is not valid any more, or they differ in
-            more than makes a variant.
-    """
-    try:
-        resolved = validate(config, "its configuration").model_dump(mode="json")
-        changed = differences(resolved, name)
-    except ConfigError as error:
-        raise ConfigError(f"cannot be compared with {name}: {error}") from error
-    others = sorted(key for key in changed if not key.startswith(FREE) and key not in VARIANTS)
-    if others:
-        raise ConfigError(f"differs from {name} in {', '.join(others)}")
-    return resolved, "-".join(f"{short}{changed[key]}" for key, short in VARIANTS.items() if key in changed)
-
-
-def differences(config: dict[str, Any], name: str) -> dict[str, Any]:
-    """Values of a resolved configuration that differ from the shipped one of its name, by dotted key."""
-    shipped, given = flat(load_config(name).model_dump(mode="json")), flat(config)
-    return {key: given.get(key) for key in shipped.keys() | given.keys() if shipped.get(key) != given.get(key)}
-
-
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as one level of dotted ones."""
-    result: dict[str, Any] = {}
-    for key, value in config.items():
-        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return result
 
 
 def thinned(results: dict[str, Any]) -> dict[str, Any]:
@@ -147,7 +101,9 @@ def collected() -> list[dict[str, Any]]:
     for path in (path for folder in FOLDERS for path in sorted((CONFIGS / folder / "results").glob("*.json"))):
         file = json.loads(path.read_text())
         try:
-            file["config"], file["variant"] = compared(file["config"], file["run"]["name"])
+            file["config"], file["variant"] = compared(
+                file["config"], file["run"]["name"], free=FREE, variants=VARIANTS
+            )
         except ConfigError as error:
             print(f"left out: {path} {error}")
             continue
@@ -167,13 +123,7 @@ def write_tables() -> None:
             if all(row.system == "ecc_snn" for row in found):
                 continue
             lines += section(found, system, figures(found, system, readme.parent / "figures"))
-        if not lines:
-            lines = ["No results have been collected yet.", ""]
-        text = readme.read_text()
-        head, rest = text.split(BEGIN)
-        tail = rest.split(END)[1]
-        readme.write_text(f"{head}{BEGIN}\n\n" + "\n".join(lines) + f"\n{END}{tail}")
-        print(readme)
+        write_between_markers(readme, BEGIN, lines)
 
 
 def figures(found: list[Any], system: str, folder: Path) -> list[str]:
@@ -189,18 +139,5 @@ def figures(found: list[Any], system: str, folder: Path) -> list[str]:
     return [f"figures/{path.name}" for path in drawn if path is not None]
 
 
-def main() -> None:
-    """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("collect", help="run directories to results/*.json").add_argument("runs", nargs="+", type=Path)
-    commands.add_parser("table", help="results/*.json to README.md and figures")
-    given = parser.parse_args()
-    if given.command == "collect":
-        collect(given.runs)
-    else:
-        write_tables()
-
-
 if __name__ == "__main__":
-    main()
+    command_line(__doc__, collect, write_tables)

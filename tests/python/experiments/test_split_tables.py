@@ -24,7 +24,7 @@ def script(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "CONFIGS", tmp_path)
     for system in module.READMES:
         (tmp_path / system).mkdir()
-        (tmp_path / system / "README.md").write_text(f"before\n{module.BEGIN}\nold\n{module.END}\nafter\n")
+        (tmp_path / system / "README.md").write_text(f"before\n{module.BEGIN}\nold\n<!-- end -->\nafter\n")
     return module
 
 
