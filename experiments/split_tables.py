@@ -83,8 +83,8 @@ def _recipes(files: Sequence[File]) -> str:
         return ""
     spiking = rates(("neucodex", "spikebottlenet", "edge_only"))
     return (
-        f" Learning rates{f' (spiking {spiking}, artificial {artificial})' if spiking else ''} come from the same few short runs on CIFAR-10 for spiking "
-        "and artificial networks (experiments/recipe_trials.py); nothing else of the recipes was searched."
+        f" Learning rates{f' (spiking {spiking}, artificial {artificial})' if spiking else ''} were tried in the same few short runs on CIFAR-10 for spiking "
+        "and artificial networks (configs/neucodex/recipe_trials.json); nothing else of the recipes was searched."
     )
 
 

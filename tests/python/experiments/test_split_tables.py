@@ -287,7 +287,7 @@ def test_the_page_says_how_recipes_were_searched(script, write, tmp_path):
         f"{load_config(name).network.training.lr:g}"
         for name in ("neucodex/digits_debug", "baselines/bottlenet_digits_debug")
     )
-    assert f"Learning rates (spiking {spiking}, artificial {artificial}) come from the same few short runs" in text
+    assert f"Learning rates (spiking {spiking}, artificial {artificial}) were tried in the same few short runs" in text
 
 
 def test_figures_are_the_same_bytes_for_the_same_results(script, write, tmp_path):
