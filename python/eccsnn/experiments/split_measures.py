@@ -187,7 +187,7 @@ def counts(config: SplitConfig, splits: Splits, cut: Path | None, uncut: Path | 
             head, shape = exit_head(config, model.head.class_ids), (edge.wire.channels, edge.wire.size, edge.wire.size)
             found["exit_head"] = {"macs": float(sum(count_macs(head, shape).values()))}
         point = model.split_point(config.unit.point)
-        found["point"] = {"name": point.name, "shape": [point.channels, point.size, point.size]}
+        found["point"] = {"name": point.name, "shape": [point.channels, point.size, point.size], "bits": point.bits}
         found["edge"] = _count_images(edge, images, spike_input)
         if isinstance(model, SpikingModel):
             with torch.inference_mode():

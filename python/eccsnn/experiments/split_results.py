@@ -96,7 +96,7 @@ def collect(config: SplitConfig, splits: Splits, outputs: Path, counts: Path) ->
     if "cut_test_firing_rate" in arrays:
         summary["payload"]["wire_firing_rate"] = arrays["cut_test_firing_rate"].tolist()
     if config.spiking:
-        summary["ablation"] = _ablation(config, counted, uncut, cut, summary["split"], ids)
+        summary["ablation"] = _ablation(config, counted, uncut, cut, ids)
     return summary
 
 
@@ -345,12 +345,11 @@ def _ablation(
     counted: Mapping[str, Any],
     uncut: _Judged,
     cut: _Judged,
-    cut_at: Mapping[str, Any],
     class_ids: list[int],
 ) -> list[dict[str, Any]]:
     """Compression x early exit. Without compression the uncut network is cut at the same point, and its spikes cross
-    packed at one bit. Bytes and energy are those of the published mode."""
-    packet = math.ceil(math.prod(cut_at["point_shape"]) / 8)
+    packed at one bit, sums of spikes in bit planes. Bytes and energy are those of the published mode."""
+    packet = math.ceil(counted["point"]["bits"] / 8)
     sizes = np.full((uncut.timesteps, len(uncut.stops)), packet)
     free = {"dense": [0.0] * uncut.timesteps}  # the device's energy alone is asked for
     costed = ("payload_bytes", "device_energy_mj")

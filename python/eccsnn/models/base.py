@@ -243,7 +243,7 @@ class Model(nn.Module):
                 an ANN `kind` (`bottlenet` or `bottlenet++`) and those of `eccsnn.nn.BottleNet` or `BottleNetPP`.
 
         Raises:
-            ValueError: An unknown point or option, a second unit at a point, or a point whose values are not binary.
+            ValueError: An unknown point or option, or a second unit at a point.
         """
         for point in units:
             self.split_point(point)

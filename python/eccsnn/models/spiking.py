@@ -90,16 +90,10 @@ class SpikingModel(Model):
                 raise ValueError(f"{owner}: unknown option {key!r}: {nearest(key, BOTTLENECK_KEYS)}")
         if "channels" not in options:
             raise ValueError(f"{owner}: channels is missing, expected the number of channels on the wire")
-        if point.max_count != 1:
-            binary = [name for name, other in self.split_points.items() if other.max_count == 1]
-            raise ValueError(
-                f"{owner}: its values go up to {point.max_count}, expected binary spikes; cut at one of {binary}, or "
-                "build a SEW-ResNet with connect='iand'"
-            )
         full = {"stride": 1, "kernel_size": 1, "norm_gain": self._spec.get("norm_gain", 1.0), **options}
         full["neuron"] = complete_neuron_config(options.get("neuron", self._spec["neuron"]))
         try:
-            return SpikeBottleneck(point.channels, point.size, **full), full
+            return SpikeBottleneck(point.channels, point.size, **full, of_spikes=point.max_count == 1), full
         except ValueError as error:
             raise ValueError(f"{self._spec['name']} at {point.name!r}: {error}") from error
 

@@ -62,7 +62,7 @@ class Bottleneck(nn.Module):
 
 
 class SpikeBottleneck(Bottleneck):
-    """Encoder to few channels and decoder back; binary spikes in, between and out.
+    """Encoder to few channels and decoder back; binary spikes between and out, binary or sums of spikes in.
 
     The encoder is a convolution with batch norm and neurons. The decoder mirrors it: a convolution of the same kernel
     where the size stays, a transposed convolution where it changes.
@@ -76,6 +76,7 @@ class SpikeBottleneck(Bottleneck):
         neuron: Configuration of the neurons of both sides; see `eccsnn.nn.complete_neuron_config`.
         norm_gain: First weight of both batch norms. Without one above 1 an untrained unit in front of a threshold
             rarely fires (see `eccsnn.models.base.kaiming_init`).
+        of_spikes: Whether what stands at the split point is binary; False for sums of spikes.
 
     Attributes:
         encoder, decoder: Layers from spikes [T, N, ...] to spikes [T, N, ...], each with a `Pass` besides.
@@ -100,13 +101,14 @@ class SpikeBottleneck(Bottleneck):
         kernel_size: int = 1,
         neuron: Mapping[str, Any] | None = None,
         norm_gain: float = 1.0,
+        of_spikes: bool = True,
     ) -> None:
         super().__init__()
         self.size = bottleneck_size(size, channels, stride, kernel_size)
         if not norm_gain > 0:
             raise ValueError(f"bottleneck: norm_gain is {norm_gain}, expected a number above 0")
         self.channels = channels
-        self.encoder = ConvLIF(in_channels, channels, self.size, neuron, kernel_size, stride)
+        self.encoder = ConvLIF(in_channels, channels, self.size, neuron, kernel_size, stride, of_spikes)
         if self.size == size:
             self.decoder = ConvLIF(channels, in_channels, size, neuron, kernel_size)
         else:
@@ -119,7 +121,7 @@ class SpikeBottleneck(Bottleneck):
         name_neurons(self)
 
     def encode(self, x: Tensor, run: Pass | None = None) -> Tensor:
-        """Maps binary spikes [T, N, C, H, W] at the split point to spikes [T, N, c, h, w] for the wire."""
+        """Maps spikes or their sums [T, N, C, H, W] at the split point to spikes [T, N, c, h, w] for the wire."""
         return self.encoder(x, run or Pass())
 
     def decode(self, x: Tensor, run: Pass | None = None) -> Tensor:
