@@ -1,10 +1,11 @@
 """Statistics of simulated recordings, as docs/events.md shows them.
 
-    python experiments/event_statistics.py cifar10_dvs /path/to/cifar10/train --limit 100
-    python experiments/event_statistics.py n_caltech101 /path/to/caltech101/101_ObjectCategories --limit 102
+    python experiments/event_statistics.py cifar10_dvs /path/to/cifar10/train --limit 500
+    python experiments/event_statistics.py n_caltech101 /path/to/caltech101/101_ObjectCategories --limit 510
 
 each simulate recordings of images from a folder `CLASS/*`, the same share of every class, write what they measure to
-`benchmarks/event_statistics/PRESET.json` and renew the table in docs/events.md, which is made of these files alone.
+`benchmarks/event_statistics/PRESET.json` and renew the table in docs/events.md, which is made of these files and of
+what others counted in the originals (`ORIGINALS`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,12 @@ BEGIN, END = "<!-- begin: made by experiments/event_statistics.py -->", "<!-- en
 # Presets that are measured: a side of a loop; a quarter of a saccade. N-MNIST's images were not at hand.
 BIN_US = {"cifar10_dvs": 54_000, "n_caltech101": 25_000}
 TIMESTEPS, SIZE = 10, 48  # of frames, as data sets have them by default
+
+# Totals of the originals as counted by jackd/stsc, examples/{cifar10-dvs,ncaltech101}/dataset-info.py (GitHub, 1fe592f).
+ORIGINALS = {
+    "cifar10_dvs": {"recordings": 10_000, "events": 2_050_719_068, "duration_us": 12_984_442_259},
+    "n_caltech101": {"recordings": 8_709, "events": 1_004_129_410, "duration_us": 2_613_918_898},
+}
 
 
 def measure(preset_name: str, images: ImageFiles, *, seed: int) -> dict[str, Any]:
@@ -91,11 +98,26 @@ _ROWS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
+def _of_original(preset_name: str) -> dict[str, str]:
+    """Cells of the rows that are known of the original."""
+    found = ORIGINALS[preset_name]
+    return {
+        "recordings": f"{found['recordings']:,}",
+        "duration": f"{found['duration_us'] / found['recordings'] / 1000:,.0f} ms",
+        "events a recording, mean": f"{found['events'] / found['recordings']:,.0f}",
+        "thousand events/s, mean": f"{found['events'] / found['duration_us'] * 1000:,.0f}",
+    }
+
+
 def table(measured: list[dict[str, Any]]) -> str:
-    """The Markdown table of what was measured, a column a file."""
-    titles = " | ".join(f"simulated {PRESETS[one['preset']].title}" for one in measured)
-    lines = [f"| | {titles} |", "| --- |" + " --- |" * len(measured)]
-    lines += [f"| {name} | {' | '.join(cell(one) for one in measured)} |" for name, cell in _ROWS.items()]
+    """The Markdown table of what was measured and of the originals, two columns a file."""
+    columns = {}
+    for one in measured:
+        title = PRESETS[one["preset"]].title
+        columns[f"simulated {title}"] = {name: cell(one) for name, cell in _ROWS.items()}
+        columns[f"original {title}"] = _of_original(one["preset"])
+    lines = [f"| | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
+    lines += [f"| {name} | {' | '.join(column.get(name, '') for column in columns.values())} |" for name in _ROWS]
     return "\n".join(lines)
 
 

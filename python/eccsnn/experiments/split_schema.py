@@ -27,7 +27,7 @@ class NetworkModel(Section):
         1.0, description="spiking: first weight of every batch norm; 2 (= tau) makes a small, deep SNN learn sooner"
     )
     connect: Literal["add", "iand"] | None = Field(
-        None, description="sew_resnet: how spikes join the shortcut: their sum, or iand, which keeps them binary at every split point"
+        None, description="sew_resnet: how spikes join the shortcut: as a sum, or by iand, which keeps them binary"
     )
     depthwise_neurons: bool | None = Field(
         None, description="spiking_mobilenet: false leaves out the neurons between a block's two convolutions"

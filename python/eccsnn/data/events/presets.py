@@ -78,7 +78,7 @@ PRESETS = {
         title="CIFAR10-DVS",
         path=CameraPath.closed_loops(loops=6, side_px=4.0, side_us=54_000),
         sensor=SensorModel(
-            threshold_on=0.22, threshold_off=0.22, refractory_us=500, shot_noise_rate_hz=1.0, leak_rate_hz=0.1
+            threshold_on=0.255, threshold_off=0.255, refractory_us=500, shot_noise_rate_hz=1.0, leak_rate_hz=0.1
         ),
         size=(128, 128),
         keep_aspect=False,
@@ -91,7 +91,7 @@ PRESETS = {
         title="N-Caltech101",
         path=CameraPath.saccades(),
         sensor=SensorModel(
-            threshold_on=0.34, threshold_off=0.34, refractory_us=500, shot_noise_rate_hz=1.0, leak_rate_hz=0.1
+            threshold_on=0.36, threshold_off=0.36, refractory_us=500, shot_noise_rate_hz=1.0, leak_rate_hz=0.1
         ),
         size=(180, 240),
         keep_aspect=True,
