@@ -16,21 +16,23 @@ struct Forward {
   static void range(const LifForward& a, std::int64_t begin, std::int64_t end) {
     const Neuron<C, kCommon> n(a.params);
     Norm norm{a.norm.channels, {a.norm.mean, a.norm.scale, a.norm.bias}, -1, {}};
+    BitRows<E> rows;
+    if (a.x_bits != nullptr) rows.fill(a.x_channels, a.x_one);
     for (std::int64_t at = begin; at < end; at += kRow<C>) {
       const int count = static_cast<int>(end - at < kRow<C> ? end - at : kRow<C>);
       if (a.norm.channels > 0) {
         norm.move_to(at);
-        block<true>(a, n, norm, at, count);
+        block<true>(a, n, norm, rows, at, count);
       } else {
-        block<false>(a, n, norm, at, count);
+        block<false>(a, n, norm, rows, at, count);
       }
     }
   }
 
   // A block of neurons through all timesteps.
   template <bool kNorm>
-  static void block(const LifForward& a, const Neuron<C, kCommon>& n, const Norm& norm, std::int64_t at,
-                    int count) {
+  static void block(const LifForward& a, const Neuron<C, kCommon>& n, const Norm& norm, BitRows<E>& rows,
+                    std::int64_t at, int count) {
     Row<C> v;
     Padded<E, kStrip> x_copy, spikes_copy;
     start_row(v, a.v_init, at, count, n.v_reset);
@@ -38,7 +40,9 @@ struct Forward {
       if (a.v_kept != nullptr && t != 0 && t % kLifSegment == 0) {
         copy_row(static_cast<C*>(a.v_kept) + (t / kLifSegment - 1) * a.neurons + at, v.at, count);
       }
-      const E* x = x_copy.read(static_cast<const E*>(a.x) + t * a.x_step + at, count);
+      const E* x = a.x_bits == nullptr
+                       ? x_copy.read(static_cast<const E*>(a.x) + t * a.x_step + at, count)
+                       : rows.expand(a.x_bits + t * (a.neurons / rows.channels) * rows.bytes, at, count);
       E* const to = a.spikes == nullptr ? nullptr : static_cast<E*>(a.spikes) + t * a.neurons + at;
       E* const spikes = spikes_copy.write(to, count);
       std::uint8_t* bits =

@@ -189,6 +189,49 @@ struct Padded {
   }
 };
 
+// LifForward::x_bits as elements: eight at a time, by a table of all bytes.
+template <class E>
+struct BitRows {
+  static constexpr int kRowSize = kRow<typename Lanes<E>::Compute>;
+  std::int64_t channels, bytes;
+  E table[256][8];
+  alignas(64) E at[kRowSize + 8];
+
+  void fill(std::int64_t x_channels, std::uint64_t x_one) {
+    channels = x_channels;
+    bytes = (channels + 7) / 8;
+    E one, zero{};
+    __builtin_memcpy(&one, &x_one, sizeof(E));
+    for (E& element : at) element = zero;  // lanes past a row's end are computed with, too
+    for (int byte = 0; byte < 256; ++byte) {
+      for (int k = 0; k < 8; ++k) table[byte][k] = byte >> k & 1 ? one : zero;
+    }
+  }
+
+  // Elements `first` and on of a timestep, whose bits these are.
+  ECCSNN_INLINE const E* expand(const std::uint8_t* bits, std::int64_t first, int count) {
+    bits += first / channels * bytes;
+    std::int64_t c = first % channels;
+    int i = 0;
+    for (; c % 8 != 0 && c < channels && i < count; ++c) at[i++] = table[bits[c / 8]][c % 8];
+    if (channels == 2 && c % 2 == 0) {  // frames of events: four bytes are one of the table
+      for (bits += c / 2, c = 0; i + 8 <= count; i += 8, bits += 4) {
+        std::uint32_t four;
+        __builtin_memcpy(&four, bits, sizeof(four));
+        const std::uint32_t byte = (four & 3) | (four >> 6 & 12) | (four >> 12 & 48) | (four >> 18 & 192);
+        __builtin_memcpy(at + i, table[byte], sizeof(table[0]));
+      }
+    }
+    for (; i < count; bits += bytes, c = 0) {
+      for (; c < channels && i < count; c += 8) {
+        __builtin_memcpy(at + i, table[bits[c / 8]], sizeof(table[0]));  // what is too much is written over
+        i += static_cast<int>(channels - c < 8 ? channels - c : 8);
+      }
+    }
+    return at;
+  }
+};
+
 // Membranes of a block: from `from`, or `rest` where that is null.
 template <class C>
 ECCSNN_INLINE void start_row(Row<C>& v, const void* from, std::int64_t at, int count, C rest) {

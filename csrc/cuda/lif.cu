@@ -5,6 +5,20 @@
 namespace eccsnn {
 namespace {
 
+// kCount elements of timestep t of LifForward::x_bits.
+template <class E, int kCount>
+__device__ Pack<E, kCount> expand_bits(const LifForward& a, std::int64_t t, std::int64_t at) {
+  const std::int64_t bytes = (a.x_channels + 7) / 8;
+  Pack<E, kCount> x;
+#pragma unroll
+  for (int k = 0; k < kCount; ++k) {
+    const std::int64_t pixel = (t * a.neurons + at + k) / a.x_channels, c = (at + k) % a.x_channels;
+    std::uint64_t element = (a.x_bits[pixel * bytes + c / 8] >> c % 8 & 1) != 0 ? a.x_one : 0;
+    memcpy(&x.e[k], &element, sizeof(E));
+  }
+  return x;
+}
+
 // kBits: the spikes of the thread's kCount = 8 neurons become one byte, and so does the surrogate's window
 // where that is wanted.
 template <class E, int kCount, bool kBits, bool kNorm>
@@ -26,7 +40,8 @@ __global__ void __launch_bounds__(kLifCudaThreads)
       if (a.v_kept != nullptr && t != 0 && t % kLifSegment == 0) {
         store_pack(a.v_kept, (t / kLifSegment - 1) * a.neurons + at, v);
       }
-      const auto x = load_pack<kCount, E>(a.x, t * a.x_step + at);
+      const auto x = a.x_bits == nullptr ? load_pack<kCount, E>(a.x, t * a.x_step + at)
+                                         : expand_bits<E, kCount>(a, t, at);
       Pack<E, kCount> spikes;
       [[maybe_unused]] unsigned bits = 0, window = 0;
 #pragma unroll

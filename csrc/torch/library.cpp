@@ -24,6 +24,11 @@ STABLE_TORCH_LIBRARY(eccsnn, m) {
       "lif_inference(Tensor x, Tensor? v_init, Tensor? tau_tensor, float tau, float v_threshold, float? "
       "v_reset, "
       "str charge, bool need_state, bool packed) -> (Tensor spikes, Tensor v_final)");
+  // x are packed spikes times `gain`: uint8 [T, ..., ceil(channels / 8)]; spikes are [T, ..., channels].
+  m.def(
+      "lif_of_packed(Tensor packed, SymInt channels, float gain, ScalarType dtype, Tensor? v_init, "
+      "Tensor? tau_tensor, float tau, float v_threshold, float? v_reset, str charge, bool need_state) "
+      "-> (Tensor spikes, Tensor v_final)");
   // grad_v_init is empty where v_init is None; grad_tau (0-dim) is zero unless asked for.
   m.def(
       "lif_backward(Tensor grad_spikes, Tensor? grad_v_final, Tensor x, Tensor v_kept, Tensor? v_init, "

@@ -34,6 +34,18 @@ std::tuple<Tensor, Tensor> lif_inference_cpu(const Tensor& x, std::optional<Tens
   return {call.spikes, call.v_final};
 }
 
+std::tuple<Tensor, Tensor> lif_of_packed_cpu(const Tensor& packed, std::int64_t channels, double gain,
+                                             ScalarType dtype, std::optional<Tensor> v_init,
+                                             std::optional<Tensor> tau_tensor, double tau, double v_threshold,
+                                             std::optional<double> v_reset, std::string charge,
+                                             bool need_state) {
+  LifOfPackedCall call(packed, channels, gain, dtype, v_init, tau_tensor,
+                       to_params(tau, v_threshold, v_reset, charge), need_state);
+  call.args.params.tau = tau_value(tau, tau_tensor);
+  in_parallel(&lif_forward, call.args);
+  return {call.spikes, call.v_final};
+}
+
 std::tuple<Tensor, Tensor, Tensor> lif_backward_cpu(
     const Tensor& grad_spikes, std::optional<Tensor> grad_v_final, const Tensor& x, const Tensor& v_kept,
     std::optional<Tensor> v_init, std::optional<Tensor> tau_tensor, double tau, double v_threshold,
@@ -83,6 +95,7 @@ std::tuple<Tensor, Tensor> lif_mask_backward_cpu(const Tensor& grad_spikes,
 STABLE_TORCH_LIBRARY_IMPL(eccsnn, CPU, m) {
   m.impl("lif_forward", TORCH_BOX(&eccsnn::torch_ops::lif_forward_cpu));
   m.impl("lif_inference", TORCH_BOX(&eccsnn::torch_ops::lif_inference_cpu));
+  m.impl("lif_of_packed", TORCH_BOX(&eccsnn::torch_ops::lif_of_packed_cpu));
   m.impl("lif_backward", TORCH_BOX(&eccsnn::torch_ops::lif_backward_cpu));
   m.impl("lif_mask_forward", TORCH_BOX(&eccsnn::torch_ops::lif_mask_forward_cpu));
   m.impl("lif_mask_backward", TORCH_BOX(&eccsnn::torch_ops::lif_mask_backward_cpu));

@@ -1,6 +1,10 @@
 // What the CPU and the CUDA binding of the LIF ops share: checks, outputs, and the translation of arguments.
 #pragma once
 
+#include <torch/headeronly/util/BFloat16.h>
+#include <torch/headeronly/util/Half.h>
+
+#include <cstring>
 #include <optional>
 #include <string>
 #include <utility>
@@ -92,16 +96,22 @@ inline void check_tau(const std::optional<Tensor>& tau, const Tensor& x) {
 }
 
 inline LifParams to_params(double tau, double v_threshold, std::optional<double> v_reset,
-                           const std::string& charge, const std::string& surrogate, double surrogate_alpha,
-                           bool smooth, const Tensor& x) {
-  require(!smooth || x.scalar_type() == ScalarType::Double,
-          "smooth = True is for checking gradients and takes float64 alone.");
+                           const std::string& charge) {
   LifParams p;
   p.tau = tau;
   p.v_threshold = v_threshold;
   p.hard_reset = v_reset.has_value();
   p.v_reset = v_reset.value_or(0.0);
   p.charge = to_charge(charge);
+  return p;
+}
+
+inline LifParams to_params(double tau, double v_threshold, std::optional<double> v_reset,
+                           const std::string& charge, const std::string& surrogate, double surrogate_alpha,
+                           bool smooth, const Tensor& x) {
+  require(!smooth || x.scalar_type() == ScalarType::Double,
+          "smooth = True is for checking gradients and takes float64 alone.");
+  LifParams p = to_params(tau, v_threshold, v_reset, charge);
   p.surrogate = to_surrogate(surrogate);
   p.alpha = surrogate_alpha;
   p.smooth = smooth;
@@ -167,6 +177,61 @@ struct LifForwardCall {
   Rows rows;
   std::optional<Tensor> v;
   Tensor spikes, mask, v_kept, v_final;
+  LifForward args;
+};
+
+// The bits of a number as an element of a tensor.
+inline std::uint64_t element_bits(double value, ScalarType type) {
+  std::uint64_t bits = 0;
+  const auto keep = [&bits](auto element) { std::memcpy(&bits, &element, sizeof(element)); };
+  switch (type) {
+    case ScalarType::Double:
+      keep(value);
+      break;
+    case ScalarType::BFloat16:
+      keep(torch::headeronly::BFloat16(static_cast<float>(value)));
+      break;
+    case ScalarType::Half:
+      keep(torch::headeronly::Half(static_cast<float>(value)));
+      break;
+    default:
+      keep(static_cast<float>(value));
+  }
+  return bits;
+}
+
+// The forward pass from packed spikes, for inference.
+struct LifOfPackedCall {
+  LifOfPackedCall(const Tensor& packed, std::int64_t channels, double gain, ScalarType dtype,
+                  const std::optional<Tensor>& v_init, const std::optional<Tensor>& tau_tensor,
+                  const LifParams& params, bool need_state)
+      : bits(torch::stable::contiguous(packed)), v(v_init) {
+    require(packed.dim() >= 2 && packed.scalar_type() == ScalarType::Byte && packed.size(0) >= 1 &&
+                channels >= 1 && packed.size(packed.dim() - 1) == (channels + 7) / 8,
+            "packed is not uint8 [T, ..., ceil(channels / 8)] with at least one timestep and channel.");
+    args.params = params;
+    args.dtype = float_dtype(dtype, "lif_of_packed");
+    auto shape = shape_of(packed);
+    shape.back() = channels;
+    spikes = torch::stable::new_empty(packed, shape, dtype);
+    if (v.has_value()) v = check_state(v, spikes, "v_init");
+    check_tau(tau_tensor, spikes);
+    args.timesteps = shape[0];
+    args.neurons = count(neuron_shape(spikes));
+    args.x_bits = static_cast<const std::uint8_t*>(bits.const_data_ptr());
+    args.x_channels = channels;
+    args.x_one = element_bits(gain, dtype);
+    args.v_init = pointer(v);
+    args.spikes = spikes.mutable_data_ptr();
+    const std::vector<std::int64_t> nothing = {0};
+    v_final =
+        torch::stable::new_empty(packed, need_state ? neuron_shape(spikes) : nothing, accumulate_type(dtype));
+    args.v_final = need_state ? v_final.mutable_data_ptr() : nullptr;
+  }
+
+  Tensor bits;
+  std::optional<Tensor> v;
+  Tensor spikes, v_final;
   LifForward args;
 };
 

@@ -37,6 +37,18 @@ std::tuple<Tensor, Tensor> lif_inference_cuda_op(const Tensor& x, std::optional<
   return {call.spikes, call.v_final};
 }
 
+std::tuple<Tensor, Tensor> lif_of_packed_cuda_op(const Tensor& packed, std::int64_t channels, double gain,
+                                                 ScalarType dtype, std::optional<Tensor> v_init,
+                                                 std::optional<Tensor> tau_tensor, double tau,
+                                                 double v_threshold, std::optional<double> v_reset,
+                                                 std::string charge, bool need_state) {
+  LifOfPackedCall call(packed, channels, gain, dtype, v_init, tau_tensor,
+                       to_params(tau, v_threshold, v_reset, charge), need_state);
+  const OnDeviceOf device(packed);
+  STD_CUDA_CHECK(lif_forward_cuda(call.args, pointer(tau_tensor), device.stream()));
+  return {call.spikes, call.v_final};
+}
+
 std::tuple<Tensor, Tensor, Tensor> lif_backward_cuda_op(
     const Tensor& grad_spikes, std::optional<Tensor> grad_v_final, const Tensor& x, const Tensor& v_kept,
     std::optional<Tensor> v_init, std::optional<Tensor> tau_tensor, double tau, double v_threshold,
@@ -97,6 +109,7 @@ std::tuple<Tensor, Tensor> lif_mask_backward_cuda_op(const Tensor& grad_spikes,
 STABLE_TORCH_LIBRARY_IMPL(eccsnn, CUDA, m) {
   m.impl("lif_forward", TORCH_BOX(&eccsnn::torch_ops::lif_forward_cuda_op));
   m.impl("lif_inference", TORCH_BOX(&eccsnn::torch_ops::lif_inference_cuda_op));
+  m.impl("lif_of_packed", TORCH_BOX(&eccsnn::torch_ops::lif_of_packed_cuda_op));
   m.impl("lif_backward", TORCH_BOX(&eccsnn::torch_ops::lif_backward_cuda_op));
   m.impl("lif_mask_forward", TORCH_BOX(&eccsnn::torch_ops::lif_mask_forward_cuda_op));
   m.impl("lif_mask_backward", TORCH_BOX(&eccsnn::torch_ops::lif_mask_backward_cuda_op));

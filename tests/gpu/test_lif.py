@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from eccsnn.ops import lif, lif_packed, pack_spikes, reference
+from eccsnn.ops import lif, lif_of_packed, lif_packed, pack_spikes, reference
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 
@@ -144,6 +144,17 @@ def test_packed_spikes(dtype, channels):
         assert torch.equal(v_packed, v)
     unaligned = (torch.randn(4, 2, 9) * 2).to(dtype).cuda()[:, :, 1:]
     assert torch.equal(lif_packed(unaligned)[0], pack_spikes(lif(unaligned)[0]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("channels", [2, 11, 24])
+def test_neurons_read_packed_spikes(dtype, channels):
+    packed = torch.randint(0, 256, (5, 2, 7, 9, (channels + 7) // 8), dtype=torch.uint8)
+    on_cpu = lif_of_packed(packed, channels, gain=1.3, dtype=dtype, tau=1.7)
+    for result, expected in zip(
+        lif_of_packed(packed.cuda(), channels, gain=1.3, dtype=dtype, tau=1.7), on_cpu, strict=True
+    ):
+        assert torch.equal(result.cpu(), expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -81,6 +81,11 @@ struct LifForward {
   const void* x = nullptr;
   std::int64_t x_step =
       0;  // elements from one timestep of x to the next; 0: the same input at every timestep
+  // In place of x, spikes [timesteps, neurons / x_channels, ceil(x_channels / 8)] with bit i of byte j for
+  // channel 8 j + i: a neuron gets the element with the bits x_one, or 0. Null: x. Takes no norm.
+  const std::uint8_t* x_bits = nullptr;
+  std::int64_t x_channels = 0;
+  std::uint64_t x_one = 0;
   LifNorm norm;
   const void* v_init = nullptr;  // [neurons] membrane type; null: v_reset, or 0 with soft reset
   void* spikes = nullptr;        // may be null

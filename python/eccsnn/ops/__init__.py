@@ -20,7 +20,7 @@ from eccsnn.ops.events import (  # noqa: E402
     events_to_voxel_grid,
 )
 from eccsnn.ops.feature_distillation import spike_count_pool  # noqa: E402
-from eccsnn.ops.lif import lif, lif_packed  # noqa: E402
+from eccsnn.ops.lif import lif, lif_of_packed, lif_packed  # noqa: E402
 from eccsnn.ops.logit_distillation import logit_distillation  # noqa: E402
 from eccsnn.ops.norm_lif import batch_norm_lif, channel_statistics  # noqa: E402
 from eccsnn.ops.spike_layers import spike_conv2d, spike_linear, spike_max_pool2d  # noqa: E402
@@ -34,6 +34,7 @@ __all__ = [
     "events_to_time_surfaces",
     "events_to_voxel_grid",
     "lif",
+    "lif_of_packed",
     "lif_packed",
     "logit_distillation",
     "pack_spikes",

@@ -26,10 +26,10 @@ from eccsnn.ops._autograd import (
     refuse_second_derivative,
     refuse_transforms,
 )
-from eccsnn.ops._checks import check_neuron
+from eccsnn.ops._checks import check_neuron, check_number
 from eccsnn.ops._layout import memory_order, restore_order
 from eccsnn.ops.reference import membrane_dtype
-from eccsnn.ops.spikes import pack_spikes
+from eccsnn.ops.spikes import check_packed, pack_spikes
 
 _SEGMENT = 16  # kLifSegment of eccsnn/lif.h
 
@@ -170,6 +170,63 @@ def lif_packed(
     return bits, restore_order(v_final, order, 0) if return_state else v_final
 
 
+def lif_of_packed(
+    packed: Tensor,
+    channels: int,
+    v_init: Tensor | None = None,
+    *,
+    gain: float = 1.0,
+    dtype: torch.dtype = torch.float32,
+    tau: float | Tensor = 2.0,
+    v_threshold: float = 1.0,
+    v_reset: float | None = 0.0,
+    decay_input: bool = True,
+    leak: bool = True,
+    return_state: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """`lif(gain * unpack_spikes(packed, channels, dtype))` that reads the bits themselves. Not differentiable.
+
+    Binary frames of events (`events_to_packed_frames`) feed neurons so without a dense copy of them.
+
+    Args:
+        packed: uint8 `[T, N, H, W, ceil(C / 8)]` or `[T, N, ceil(C / 8)]`; see `pack_spikes`.
+        channels: C, which the packed tensor alone does not tell.
+        v_init: `[N, C, H, W]` or `[N, C]`, as for `lif`.
+        gain: Input current of a spike, rounded to `dtype`; no spike is 0.
+        dtype: Of the spikes: float32, float64, bfloat16 or float16; membranes are float32 (float64 for float64).
+        tau, v_threshold, v_reset, decay_input, leak, return_state: As for `lif`.
+
+    Returns:
+        Spikes `[T, N, C, H, W]` in channels-last memory or `[T, N, C]`, and the membrane after the last timestep
+        `[N, ...]`; an empty tensor without `return_state`. Their bits are those of `lif`.
+
+    Raises:
+        TypeError, ValueError, BuildError: As for `lif` and `unpack_spikes`.
+
+    Example:
+        >>> import torch
+        >>> frames = torch.tensor([[[[[3]]]], [[[[1]]]]], dtype=torch.uint8)  # [T=2, N=1, H=1, W=1, 1 byte]
+        >>> lif_of_packed(frames, 2, gain=1.5)[0].flatten(1).tolist()
+        [[0.0, 0.0], [1.0, 0.0]]
+    """
+    check_packed("lif_of_packed", packed, channels)
+    check_number("gain", gain)
+    timesteps, *places, _ = packed.shape
+    spikes_shape = (timesteps, places[0], channels, *places[1:])
+    like = torch.empty((), dtype=dtype, device=packed.device).expand(spikes_shape)
+    flags = {"decay_input": decay_input, "leak": leak, "return_state": return_state}
+    check_neuron(like, v_init, tau, v_threshold, v_reset, "atan", 2.0, flags)
+    if v_init is not None:
+        v_init = v_init.movedim(1, -1)
+    with torch.no_grad():
+        charge = charge_name(decay_input, leak)
+        _, v_init, parameters = _arguments(like, v_init, None, tau, v_threshold, v_reset, charge)
+        spikes, v_final = torch.ops.eccsnn.lif_of_packed(
+            packed, channels, float(gain), dtype, v_init, *parameters, return_state
+        )
+    return spikes.movedim(-1, 2), v_final.movedim(-1, 1) if return_state else v_final
+
+
 def charge_name(decay_input: bool, leak: bool) -> str:
     """The charge of csrc/core/charges.inc that the two flags mean."""
     if not leak:
@@ -218,6 +275,15 @@ def _lif_inference_fake(x: Tensor, v_init: Tensor | None, *rest: Any) -> tuple[T
         neurons = math.prod(x.shape[1:])
         return x.new_empty((x.shape[0], (neurons + 7) // 8), dtype=torch.uint8), v_final
     return x.new_empty(x.shape), v_final
+
+
+@torch.library.register_fake("eccsnn::lif_of_packed")
+def _lif_of_packed_fake(
+    packed: Tensor, channels: int, gain: float, dtype: torch.dtype, *rest: Any
+) -> tuple[Tensor, Tensor]:
+    shape = (*packed.shape[:-1], channels)
+    v_final = packed.new_empty(shape[1:] if rest[-1] else (0,), dtype=membrane_dtype(dtype))
+    return packed.new_empty(shape, dtype=dtype), v_final
 
 
 @torch.library.register_fake("eccsnn::lif_backward")

@@ -74,22 +74,32 @@ def unpack_spikes(packed: Tensor, channels: int, dtype: torch.dtype = torch.floa
         >>> unpack_spikes(torch.tensor([[[5]]], dtype=torch.uint8), channels=3)
         tensor([[[1., 0., 1.]]])
     """
-    if packed.dtype != torch.uint8:
-        raise TypeError(f"unpack_spikes expects packed spikes of dtype uint8, got {packed.dtype}")
     if dtype not in _SPIKE_DTYPES:
         raise TypeError(f"unpack_spikes makes {_SPIKE_DTYPE_NAMES}, got dtype={dtype}")
+    check_packed("unpack_spikes", packed, channels)
+    _library.require_kernels_for(packed)
+    return torch.ops.eccsnn.unpack_spikes(packed, channels, dtype)
+
+
+def check_packed(op: str, packed: Tensor, channels: int) -> None:
+    """Checks that a tensor can be packed spikes with this many channels.
+
+    Raises:
+        TypeError: It is not uint8.
+        ValueError: It has another shape.
+    """
+    if packed.dtype != torch.uint8:
+        raise TypeError(f"{op} expects packed spikes of dtype uint8, got {packed.dtype}")
     if packed.dim() not in (3, 5):
         raise ValueError(
-            "unpack_spikes expects packed spikes [T, N, H, W, ceil(C / 8)] or [T, N, ceil(C / 8)], "
+            f"{op} expects packed spikes [T, N, H, W, ceil(C / 8)] or [T, N, ceil(C / 8)], "
             f"got shape {tuple(packed.shape)}"
         )
     if channels < 0 or packed.shape[-1] != (channels + 7) // 8:
         raise ValueError(
-            f"unpack_spikes expects ceil(channels / 8) bytes in the last dimension, got {packed.shape[-1]} bytes for "
+            f"{op} expects ceil(channels / 8) bytes in the last dimension, got {packed.shape[-1]} bytes for "
             f"channels={channels}; pass the number of channels that was packed"
         )
-    _library.require_kernels_for(packed)
-    return torch.ops.eccsnn.unpack_spikes(packed, channels, dtype)
 
 
 @torch.library.register_fake("eccsnn::pack_spikes")

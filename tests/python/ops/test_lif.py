@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eccsnn.ops import lif, lif_packed, pack_spikes, reference
+from eccsnn.ops import lif, lif_of_packed, lif_packed, pack_spikes, reference, unpack_spikes
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 NEURONS = [
@@ -354,6 +354,44 @@ def test_packed_spikes_of_one_row_of_neurons():
     assert nothing.numel() == 0
     with pytest.raises(ValueError, match=r"shape \[3, 2, 5, 8\]; expected"):
         lif_packed(torch.zeros(3, 2, 5, 8))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 8, 11, 24])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_neurons_read_packed_spikes(channels, dtype):
+    generator = torch.Generator().manual_seed(channels)
+    packed = torch.randint(0, 256, (5, 2, 21, 25, (channels + 7) // 8), generator=generator, dtype=torch.uint8)
+    v_init = torch.randn(2, channels, 21, 25, generator=generator).to(reference.membrane_dtype(dtype))
+    for neuron in ({}, {"v_reset": None, "tau": torch.tensor(1.7)}, {"leak": False}):
+        for gain in (1.3, -0.7):
+            current = gain * unpack_spikes(packed, channels, torch.float64)
+            expected, expected_v = reference.lif(current.to(dtype), v_init, **neuron)
+            spikes, v = lif_of_packed(packed, channels, v_init, gain=gain, dtype=dtype, **neuron)
+            assert spikes.any()
+            assert torch.equal(spikes, expected)
+            assert torch.equal(v, expected_v)
+    rows = packed[:, :, 0, 0]
+    assert torch.equal(lif_of_packed(rows, channels, gain=2.0)[0], lif(2.0 * unpack_spikes(rows, channels))[0])
+    repeated = packed[:1].expand(packed.shape)
+    same = lif_of_packed(repeated, channels, gain=2.0, return_state=False)
+    assert torch.equal(same[0], lif(2.0 * unpack_spikes(repeated.contiguous(), channels))[0])
+    assert same[1].numel() == 0
+
+
+def test_packed_spikes_that_are_none():
+    packed = torch.zeros(3, 2, 4, 4, 1, dtype=torch.uint8)
+    for wrong, channels, error, message in (
+        (packed.float(), 2, TypeError, "lif_of_packed expects packed spikes of dtype uint8"),
+        (packed[0], 2, ValueError, "lif_of_packed expects packed spikes"),
+        (packed, 9, ValueError, "got 1 bytes for channels=9"),
+        (packed[:0], 2, ValueError, "timesteps"),
+    ):
+        with pytest.raises(error, match=message):
+            lif_of_packed(wrong, channels)
+    with pytest.raises(ValueError, match="v_init has shape"):
+        lif_of_packed(packed, 2, torch.zeros(2, 4, 4, 2))
+    with pytest.raises(ValueError, match="gain=nan"):
+        lif_of_packed(packed, 2, gain=float("nan"))
 
 
 def test_a_state_that_nobody_reads_is_not_written():

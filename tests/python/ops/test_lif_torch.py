@@ -25,6 +25,8 @@ def test_opcheck(dtype, with_state, with_tau):
     plain = [None if a is None else a.detach() for a in (x, v_init, tau)]
     for packed in (False, True):
         torch.library.opcheck(torch.ops.eccsnn.lif_inference, (*plain, 2.0, *NEURON[:3], with_state, packed))
+    packed, neuron = torch.full((3, 2, 1), 21, dtype=torch.uint8), (plain[2], 2.0, *NEURON[:3], with_state)
+    torch.library.opcheck(torch.ops.eccsnn.lif_of_packed, (packed, 5, 1.5, dtype, plain[1], *neuron))
     grad_v = torch.randn(2, 5, dtype=membrane) if with_state else None
     kept = torch.empty(0, 2, 5, dtype=membrane)
     arguments = (torch.randn(3, 2, 5).to(dtype), grad_v, plain[0], kept, plain[1], plain[2], 2.0, *NEURON, with_tau)
