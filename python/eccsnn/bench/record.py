@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import re
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ from eccsnn.bench.machine import describe, load_average
 from eccsnn.bench.peers import Absent, peer_versions
 from eccsnn.errors import BenchmarkError, ConfigError
 from eccsnn.experiments.provenance import git_state, now, versions
+from eccsnn.whole_files import replacing
 
 FORMAT = "eccsnn.bench"
 VERSION = 2
@@ -226,6 +226,8 @@ def check_writable(path: Path, option: str) -> None:
     try:
         if path.is_dir():
             raise IsADirectoryError(0, f"{str(path)!r} is a folder")
+        if path.exists() and not path.is_file():
+            raise FileExistsError(0, "it is there and no regular file")
         for folder in path.parents:
             if folder.exists() and not folder.is_dir():
                 raise NotADirectoryError(0, f"{str(folder)!r} is no folder")
@@ -246,15 +248,9 @@ def check_writable(path: Path, option: str) -> None:
 def write_record(record: Record, path: Path) -> Path:
     """Writes a record, whole or not at all, and makes its folder where that is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
-        os.chmod(temporary, 0o644)  # mkstemp's files are private
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with replacing(path) as temporary:
+        text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+        temporary.write_text(text, encoding="utf-8")
     return path
 
 

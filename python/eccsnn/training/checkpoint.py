@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +19,29 @@ from torch import Tensor, nn
 
 from eccsnn.errors import CheckpointError
 from eccsnn.models import Model, build_model, check_finite
+from eccsnn.whole_files import replacing
 
 _FORMAT = "eccsnn.checkpoint/3"
-
-# Reading the mask means setting it, which is not safe once there are threads: so once, at import.
-_UMASK = os.umask(0)
-os.umask(_UMASK)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes `data` to `path` so that a reader, a kill or a full disk never meets half a file.
 
-    The bytes go to a temporary file beside `path`, are flushed to disk and then renamed over it.
+    See `eccsnn.whole_files.replacing`; the folder is made where it is missing.
 
     Raises:
-        CheckpointError: The file cannot be written (for example because the disk is full); an older file at `path` is
-            left as it was.
+        CheckpointError: The file cannot be written (for example because the disk is full), or what is at `path` is no
+            regular file; an older file there is left as it was.
     """
-    temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, 0o666 & ~_UMASK)  # mkstemp makes files that nobody else can read
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        temporary = None
+        with replacing(path) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
         raise CheckpointError(
             f"cannot write {path}: {error.strerror or error}. What was there before is unchanged; "
-            "free some space or choose another directory, then start the same command again to resume."
+            "free some space or choose another place, then start the same command again to resume."
         ) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

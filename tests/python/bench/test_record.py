@@ -1,5 +1,6 @@
 import importlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def test_bars(record):
 def test_a_failed_write_leaves_what_was_there(record, tmp_path, monkeypatch):
     path = write_record(record, tmp_path / "a.json")
     before = path.read_text()
-    monkeypatch.setattr(records.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk")))
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk")))
     with pytest.raises(OSError, match="disk"):
         write_record(record, path)
     assert path.read_text() == before

@@ -91,7 +91,7 @@ def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(CheckpointError, match="No space left"):
         checkpoint.save_checkpoint(path, TENSORS, {"epoch": 2})
     monkeypatch.undo()

@@ -13,10 +13,7 @@ docs/event_formats.md says what each has as origin, polarity and unit; here all 
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +23,7 @@ from eccsnn.data.events import aedat4, arrays, records
 from eccsnn.data.events.faults import Faults, check_policy
 from eccsnn.data.events.types import Events, concatenate
 from eccsnn.errors import ConfigError, DataError
+from eccsnn.whole_files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +149,7 @@ def write_events(path: str | Path, events: Events | Iterable[Events], format: st
     """Writes a recording, whole or not at all: to a temporary file beside it, which then takes its name.
 
     Args:
-        path: the file; one that is there is replaced.
+        path: the file; one that is there is replaced, and a link's target in place of the link.
         events: a recording, or its consecutive blocks, at least one. They are written as they come (`npz` and `gesture`
             collect them).
         format: one of `FORMATS`; None: that of the suffix.
@@ -173,7 +171,9 @@ def write_events(path: str | Path, events: Events | Iterable[Events], format: st
     except DataError as error:
         raise DataError(f"{path} is not written: {error}") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error}; choose another folder or free some space") from error
+        raise DataError(
+            f"{path} cannot be written: {error.strerror or error}; choose another file or folder, or free some space"
+        ) from error
 
 
 def guess_format(path: str | Path) -> str:
@@ -197,27 +197,6 @@ def guess_format(path: str | Path) -> str:
     if by_suffix is None:
         raise ConfigError(f"the format of {path} is not clear; expected a suffix of {_suffixes()}, or name the format")
     return by_suffix
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place when the block ends, and is removed when it fails.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    temporary = Path(name)
-    try:
-        os.close(handle)
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp's files are private
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _read(

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from eccsnn.data.events.files import replacing
 from eccsnn.data.events.frames import window_frames
 from eccsnn.data.events.summary import summarize
 from eccsnn.data.events.types import Events
-from eccsnn.errors import ConfigError
+from eccsnn.errors import ConfigError, DataError
+from eccsnn.whole_files import replacing
 
 SUFFIXES = (".gif", ".html")
 MAX_FRAMES = 2000
@@ -39,7 +39,7 @@ def play(events: Events, path: str | Path, *, window_us: int = 20_000, scale: in
 
     Raises:
         ConfigError: another suffix, no events, an argument out of range, or more than `MAX_FRAMES` frames.
-        OSError: the file cannot be written.
+        DataError: the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
@@ -62,8 +62,13 @@ def play(events: Events, path: str | Path, *, window_us: int = 20_000, scale: in
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=duration_ms, loop=0)
     film = buffer.getvalue()
     content = film if path.suffix.lower() == ".gif" else _page(film, events, path.stem, window_us, duration_ms).encode()
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written: {error.strerror or error}; choose another file or folder, or free some space"
+        ) from error
     return len(frames)
 
 
@@ -88,6 +93,7 @@ def _page(film: bytes, events: Events, title: str, window_us: int, duration_ms: 
         "duration": f"{summary.duration_us / 1000:.1f} ms",
         "rate": f"{summary.rate_hz:,.0f} events/s",
         "brighter": f"{summary.brighter_share:.1%}",
+        "colours": "red: brighter, blue: darker; the deeper, the more events",
         "a frame": f"{window_us / 1000:g} ms of events, shown for {duration_ms} ms",
     }
     cells = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows.items())

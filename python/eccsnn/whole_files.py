@@ -1,0 +1,42 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+# Reading the mask means setting it, which is not safe once there are threads: so once, at import.
+_UMASK = os.umask(0)
+os.umask(_UMASK)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file that takes the place of `path` when the block ends, and is removed when it fails.
+
+    A reader, a kill or a full disk never meets half a file: the bytes are on the disk before the file gets its name. A
+    symbolic link stays one: the file that it points to is replaced.
+
+    Raises:
+        OSError: it cannot be written, or what is there is no regular file (a folder, a device, a pipe).
+    """
+    # Asked of the path itself: what /dev/stdout points to has no name that could be asked.
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EEXIST, "it is there and no regular file, which could be replaced", str(path))
+    target = Path(os.path.realpath(path))
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    temporary = Path(name)
+    try:
+        os.fchmod(handle, 0o666 & ~_UMASK)  # mkstemp's files are private
+        os.close(handle)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
