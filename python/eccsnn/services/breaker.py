@@ -51,11 +51,18 @@ class CircuitBreaker:
         self._failures = 0
         self._next_open_s = open_s
         self._open_until: float | None = None
+        self._last_failure = ""
 
     @property
     def is_open(self) -> bool:
         """Whether the last calls failed, so that at most trials go through."""
         return self._open_until is not None
+
+    @property
+    def why_open(self) -> str:
+        """A sentence for who is not let through, with the last failure that was told."""
+        last = f"; the last failure: {self._last_failure}" if self._last_failure else ""
+        return f"the cloud failed several times in a row; the edge asks again later{last}"
 
     def allows(self) -> bool:
         """Whether a call may be made now."""
@@ -66,10 +73,12 @@ class CircuitBreaker:
         self._failures = 0
         self._next_open_s = self._first_open_s
         self._open_until = None
+        self._last_failure = ""
 
-    def failed(self) -> None:
-        """A call was not answered."""
+    def failed(self, why: str | None = None) -> None:
+        """A call was not answered; `why` is what `why_open` tells those that follow."""
         self._failures += 1
+        self._last_failure = why or ""
         if self.is_open or self._failures >= self._failures_to_open:
             self._open_until = self._clock() + self._next_open_s
             self._next_open_s = min(2 * self._next_open_s, self._max_open_s)

@@ -283,7 +283,7 @@ class EdgeAgent:
         """Send a request until it is answered or given up; also the size of its message."""
         upload = _Upload()
         if not self._breaker.allows():
-            upload.failed("circuit_open", "the cloud failed several times in a row; the edge asks again later")
+            upload.failed("circuit_open", self._breaker.why_open)
             return upload, 0
         tries = 1 if self._breaker.is_open else 1 + self._retries
         message = b""
@@ -318,7 +318,7 @@ class EdgeAgent:
         if usable:
             self._breaker.succeeded()
         else:
-            self._breaker.failed()
+            self._breaker.failed(upload.error)
         return upload, len(message)
 
 

@@ -160,8 +160,7 @@ class StreamAgent:
         elif self._breaker.allows():
             decision = self._ask(sample)
         else:
-            sample.reason = "circuit_open"
-            sample.error = "the cloud failed several times in a row; the edge asks again later"
+            sample.reason, sample.error = "circuit_open", self._breaker.why_open
         return sample.result(self.mode, decision or sample.make_do(self.edge_threshold))
 
     def close(self) -> None:
@@ -219,7 +218,7 @@ class StreamAgent:
         if usable:
             self._breaker.succeeded()
         else:
-            self._breaker.failed()
+            self._breaker.failed(sample.error)
         return decision
 
     def _failed(self, sample: Sample, reason: str, error: Exception, *, broken: bool = False) -> None:

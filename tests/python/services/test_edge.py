@@ -136,7 +136,7 @@ def test_without_a_cloud_every_image_is_answered_and_counted(image, free_port) -
     assert f"the cloud at 127.0.0.1:{free_port} is not there" in done.link["fallback_error"]  # not the counting proxy
     assert done.link["payload_bytes_up"] is None
     assert done.results[0].payload_bytes_up == 0
-    assert "again later" in done.results[-1].error
+    assert "again later; the last failure: the cloud at 127.0.0.1" in done.results[-1].error
 
 
 def test_a_slow_cloud_times_out_and_a_repeat_finds_the_work_done(predict, image) -> None:

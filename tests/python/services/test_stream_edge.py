@@ -265,6 +265,7 @@ def test_a_circuit_that_is_open_spares_the_waiting() -> None:
         cloud.gone, cloud.clock.now = False, 2.0
         back = edge.process(image_of(EARLY))
     assert [result.reason for result in results] == ["unavailable", "unavailable", "circuit_open"]
+    assert results[-1].error.endswith(f"; the last failure: {results[0].error}")
     assert {result.label for result in results} == {20}
     assert (back.source, back.reason) == (Source.CLOUD, None)
 
