@@ -27,7 +27,7 @@ from eccsnn.data.events.classes import (
 )
 from eccsnn.data.events.faults import Faults, check_policy
 from eccsnn.data.events.files import Sensor, read_events
-from eccsnn.data.events.frames import SLICES, fixed_frames, saturate
+from eccsnn.data.events.frames import SLICES, check_slices, fixed_frames, saturate
 from eccsnn.data.events.simulate_dataset import MANIFEST
 from eccsnn.data.events.types import Events
 from eccsnn.data.source import ListedFile, Source, describe_folder, existing_folder, list_folder, subfolders
@@ -352,11 +352,13 @@ def read_frames(path: str | Path, dataset: str, options: FrameOptions) -> np.nda
 
 
 def read_recording(path: Path, kind: Kind, policy: str, faults: Faults) -> Events:
-    """Events of a file, which must be of the data set's sensor.
+    """Events of a file, which must be of the data set's sensor; a file without a byte has none under the policy `skip`.
 
     Raises:
         DataError: the file is broken or of another sensor.
     """
+    if check_policy(policy) and path.is_file() and path.stat().st_size == 0:  # of a format with a header, too
+        return Events.empty(width=kind.sensor[0], height=kind.sensor[1])
     sensor = None if path.suffix.lower() == ".aedat4" else kind.sensor
     events = read_events(path, sensor=sensor, policy=policy, faults=faults)
     width, height = kind.sensor
@@ -377,6 +379,7 @@ class _Builder:
 
     def build(self, allocate: Allocate) -> None:
         count = len(self._files)
+        self._check_slices()
         images = allocate("images", frames_shape(count, self._size, self._options), np.uint8)
         allocate("labels", (count,), np.int64)[:] = [f.label for f in self._files]
         allocate("is_test", (count,), np.bool_)[:] = [f.is_test for f in self._files]
@@ -392,13 +395,33 @@ class _Builder:
         in_chunks(count, work, description=f"making frames of {self._kind.title}")
         if self._errors:
             first = min(self._errors)
+            advice = (
+                "The policy 'skip' leaves bad events and empty recordings out"
+                if self._options.policy == "strict"
+                else "The policy 'skip' leaves out bad events and empty recordings, and no files that cannot be read: "
+                "get those again, or move them elsewhere"
+            )
             raise DataError(
-                f"{len(self._errors)} of {count} recordings are bad. The first: {self._errors[first]}. The policy "
-                "'skip' leaves bad events and empty recordings out"
+                f"{len(self._errors)} of {count} recordings are bad. The first: {self._errors[first]}. {advice}"
             )
         if self._faults.total:
             logger.warning("%s: left out %s", self._root, self._faults.in_words())
         warn_of_saturation(self._root, *self._over)
+
+    def _check_slices(self) -> None:
+        """One recording at least has to be long enough, before gigabytes are laid out for their slices."""
+        problem = None
+        for file in self._files:
+            try:
+                events = read_recording(self._root / file.path, self._kind, self._options.policy, Faults())
+                check_slices(events, self._options.timesteps, self._options.slice_by)
+            except DataError:
+                return  # which is said with the others
+            except ValueError as error:
+                problem = problem or f"{self._root / file.path}: {error}"
+            else:
+                return
+        raise DataError(f"no recording is long enough. The first: {problem}; take fewer timesteps")
 
     def _convert(self, path: Path, out: np.ndarray) -> bool:
         options, faults = self._options, Faults()

@@ -86,12 +86,21 @@ def fixed_frames(
         raise ValueError(f"slice_by is {slice_by!r}, expected one of {', '.join(map(repr, SLICES))}")
     t, x, y, polarity = event_tensors(events)
     bounds = (ops.slice_by_number if slice_by == "count" else ops.slice_by_time)(t, timesteps)
-    if (len(events) if slice_by == "count" else events.duration_us) < timesteps:
-        given = f"{len(events)} events" + ("" if slice_by == "count" else f" in {events.duration_us} us")
-        raise ValueError(f"{given} cannot be cut into {timesteps} slices by {slice_by}: a slice would have no length")
+    check_slices(events, timesteps, slice_by)
     size = events.height if height is None else height, events.width if width is None else width
     frames = ops.events_to_frames(x, y, polarity, bounds, sensor_size=(events.height, events.width), size=size)
     return frames.numpy()
+
+
+def check_slices(events: Events, timesteps: int, slice_by: str) -> None:
+    """Checks that a recording is long enough.
+
+    Raises:
+        ValueError: a slice would have no length, see `fixed_frames`.
+    """
+    if (len(events) if slice_by == "count" else events.duration_us) < timesteps:
+        given = f"{len(events)} events" + ("" if slice_by == "count" else f" in {events.duration_us} us")
+        raise ValueError(f"{given} cannot be cut into {timesteps} slices by {slice_by}: a slice would have no length")
 
 
 def saturate(frames: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.uint8], int]:
