@@ -43,6 +43,7 @@ class DatasetInfo:
         layout: what `root` must look like; None: no root is needed.
         downloads: whether `download=True` works.
         is_frames: whether samples are event frames `[T, 2, S, S]`.
+        num_classes: how many classes it always has; None: the folders that are there.
     """
 
     name: str
@@ -51,6 +52,7 @@ class DatasetInfo:
     layout: str | None
     downloads: bool = False
     is_frames: bool = False
+    num_classes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,11 @@ def _register(info: DatasetInfo, open_source: Callable[[_Options], Source]) -> N
 
 _register(
     DatasetInfo(
-        "digits", "scikit-learn digits", "1,797 handwritten digits that come with scikit-learn; no files", None
+        "digits",
+        "scikit-learn digits",
+        "1,797 handwritten digits that come with scikit-learn; no files",
+        None,
+        num_classes=10,
     ),
     lambda o: open_digits(image_size=o.image_size),
 )
@@ -88,6 +94,7 @@ for _name, _variant in cifar.VARIANTS.items():
             "the original pickles, or folders of images",
             _variant.layout,
             downloads=True,
+            num_classes=len(_variant.class_names),
         ),
         lambda o, name=_name: cifar.open_cifar(  # type: ignore[misc]
             name, o.root, image_size=o.image_size, download=o.download
@@ -122,6 +129,7 @@ _register(
         "10,000 recordings of a moving CIFAR-10 in 10 classes, 128 px; the test part is cut, stratified, 9:1",
         events.LAYOUTS["cifar10_dvs"],
         is_frames=True,
+        num_classes=10,
     ),
     lambda o: events.open_cifar10_dvs(o.root, o.frames),
 )
@@ -145,6 +153,7 @@ _register(
         "60,000 + 10,000 recordings of MNIST in saccades, 34 px",
         events.LAYOUTS["n_mnist"],
         is_frames=True,
+        num_classes=10,
     ),
     lambda o: events.open_n_mnist(o.root, o.frames),
 )
@@ -155,6 +164,7 @@ _register(
         "1,077 + 264 recordings of 11 gestures, 128 px, as tonic has cut them",
         events.LAYOUTS["dvs128_gesture"],
         is_frames=True,
+        num_classes=11,
     ),
     lambda o: events.open_dvs128_gesture(o.root, o.frames),
 )

@@ -63,6 +63,23 @@ def build_scenario(name: str, num_classes: int, seed: int | None = None) -> Scen
     """
     if num_classes < 1:
         raise ConfigError(f"num_classes is {num_classes}, expected at least 1")
+    base, step = parse_scenario(name, num_classes)
+    order = range(num_classes) if seed is None else permutation(num_classes, "class order", seed).tolist()
+    starts = [0, *range(base, num_classes, step)]
+    tasks = tuple(tuple(order[a:b]) for a, b in zip(starts, [*starts[1:], num_classes], strict=True))
+    return Scenario(name=f"B{base}-Inc{step}", tasks=tasks)
+
+
+def parse_scenario(name: str, num_classes: int | None = None) -> tuple[int, int]:
+    """The numbers (u, v) of a scenario, see `build_scenario`, which takes the same names.
+
+    Args:
+        name: such as `"B5-Inc1"`.
+        num_classes: number of classes of the data set; None: not known yet, so that any u will do.
+
+    Raises:
+        ConfigError: as `build_scenario`.
+    """
     match = _PATTERN.fullmatch(name) if isinstance(name, str) else None
     if match is None:
         raise ConfigError(
@@ -76,15 +93,11 @@ def build_scenario(name: str, num_classes: int, seed: int | None = None) -> Scen
             f"write B{max(step, 1)}-Inc{max(step, 1)} to give every task the same size"
         )
     if step == 0:
-        raise ConfigError(
-            f"scenario {name!r} adds 0 classes a task; write Inc1 or more (one task only: B{num_classes}-Inc1)"
-        )
-    if base > num_classes:
+        single = f"B{'<all>' if num_classes is None else num_classes}-Inc1"
+        raise ConfigError(f"scenario {name!r} adds 0 classes a task; write Inc1 or more (one task only: {single})")
+    if num_classes is not None and base > num_classes:
         raise ConfigError(f"scenario {name!r} starts with {base} classes, but the data set has {num_classes}")
-    order = range(num_classes) if seed is None else permutation(num_classes, "class order", seed).tolist()
-    starts = [0, *range(base, num_classes, step)]
-    tasks = tuple(tuple(order[a:b]) for a, b in zip(starts, [*starts[1:], num_classes], strict=True))
-    return Scenario(name=f"B{base}-Inc{step}", tasks=tasks)
+    return base, step
 
 
 def restrict(image_set: ImageSet, classes: Sequence[int]) -> ImageSet:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from eccsnn.data import Splits
-from eccsnn.errors import ConfigError
 from eccsnn.experiments.run import Run, StageProgress
 from eccsnn.experiments.schema import Config
 from eccsnn.experiments.stages import Artefact
@@ -35,19 +34,6 @@ def cloud_stage(run: Run, splits: Splits) -> Artefact:
 
     inputs = training_inputs(config, splits) | config.cloud.model_dump(mode="json")
     return run.stage("cloud", inputs, (*INFERENCE_CODE, "experiments/cloud.py"), build)
-
-
-def check_timesteps(splits: Splits, timesteps: int, key: str) -> None:
-    """An SNN takes one event frame a timestep, so it has as many as a recording has frames.
-
-    Raises:
-        ConfigError: It has not.
-    """
-    if splits.timesteps not in (None, timesteps):
-        raise ConfigError(
-            f"{key} is {timesteps}, but a recording becomes {splits.timesteps} frames, one a timestep. Set {key} and "
-            "data.timesteps to the same number."
-        )
 
 
 def training_inputs(config: Config, splits: Splits) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from eccsnn.data import Scenario, Splits, build_scenario
 from eccsnn.errors import ConfigError
 from eccsnn.experiments import ecc_snn_builds as builds
 from eccsnn.experiments import ecc_snn_results as results
-from eccsnn.experiments.cloud import INFERENCE_CODE, MODEL, check_timesteps, cloud_stage, training_inputs
+from eccsnn.experiments.cloud import INFERENCE_CODE, MODEL, cloud_stage, training_inputs
 from eccsnn.experiments.ecc_snn_schema import EccSnnConfig
 from eccsnn.experiments.live import load_splits, measure_link
 from eccsnn.experiments.run import LOG, Run, StageProgress
@@ -87,7 +87,6 @@ def _check(config: EccSnnConfig, splits: Splits, scenario: Scenario) -> None:
                     f"images, expected at least {least}. Raise data.subset.{part}, or add images."
                 )
     results.check_costs(config, splits)
-    check_timesteps(splits, config.edge.model.timesteps, "edge.model.timesteps")
     if splits.timesteps is not None and config.link.codec == "jpeg":
         raise ConfigError(
             f"{config.name}: link.codec is jpeg, but event frames are uploaded without loss. Use png or raw."

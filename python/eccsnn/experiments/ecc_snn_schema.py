@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from eccsnn import offload
 from eccsnn.experiments.sections import Experiment, Fraction, Neuron, Positive, Section, Training
@@ -119,3 +119,9 @@ class EccSnnConfig(Experiment):
     execution: Execution = Execution()
     update: Update = Update()
     link: Link = Link()
+
+    @model_validator(mode="after")
+    def _fits_its_data(self) -> EccSnnConfig:
+        self.data.check_scenario(self.scenario)
+        self.data.check_timesteps(self.edge.model.timesteps, "edge.model.timesteps")
+        return self

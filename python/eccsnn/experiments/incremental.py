@@ -28,8 +28,11 @@ from eccsnn.experiments.live import load_splits
 from eccsnn.experiments.run import LOG, Run
 from eccsnn.experiments.stages import Artefact
 from eccsnn.incremental import metrics
+from eccsnn.incremental.counts import count_bound
 from eccsnn.incremental.registry import learner_info
+from eccsnn.systems.ecc_snn import check_models
 from eccsnn.training.checkpoint import write_json
+from eccsnn.training.classifier import build_seeded, input_shape
 
 _BUILDS = ("experiments/cloud.py", "experiments/incremental_builds.py")
 _TRUNK_CODE = (*INFERENCE_CODE, "systems/ecc_snn.py", "systems/incremental.py", "incremental/pretraining.py", *_BUILDS)
@@ -52,6 +55,7 @@ def run_incremental(run: Run) -> dict[str, Any]:
         samples = metrics.task_samples(splits.test.labels, scenario.tasks)
     except ValueError as error:
         raise ConfigError(f"{config.name}: {error}; raise data.subset, or add images") from error
+    _check(config, splits, scenario)
     cloud = cloud_stage(run, splits) if _needs_cloud(config) else None
     trunk = _trunk(run, splits, scenario, cloud)
     features = _features(run, splits, trunk)
@@ -89,6 +93,25 @@ def run_incremental(run: Run) -> dict[str, Any]:
         "learners": results,
         "notes": _notes(config),
     }
+
+
+def _check(config: IncrementalConfig, splits: Splits, scenario: Scenario) -> None:
+    """Finds what would stop the experiment at its end before hours are spent on its beginning."""
+    trunk = config.trunk.model.model_dump()
+    task = list(scenario.tasks[0])
+    try:
+        model = build_seeded(0, tasks=[task], **{**input_shape(splits, trunk["name"]), **trunk})
+        count_bound(builds.spiking(model), config.trunk.layers)
+        if _needs_cloud(config):
+            check_models(
+                splits,
+                task,
+                cloud=config.cloud.model.model_dump(exclude_none=True),
+                edge=trunk,
+                distillation=config.trunk.distillation.model_dump(),
+            )
+    except ValueError as error:
+        raise ConfigError(f"{config.name}: {error}") from error
 
 
 def _needs_cloud(config: IncrementalConfig) -> bool:

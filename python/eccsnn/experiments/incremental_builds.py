@@ -53,7 +53,7 @@ def trunk(
 
 def features(config: IncrementalConfig, splits: Splits, trunk: Path, folder: Path) -> None:
     """Spike counts of training, validation and test images, and the work of the trunk for an image."""
-    model = _spiking(load_model(trunk / MODEL)).to(config.device)
+    model = spiking(load_model(trunk / MODEL)).to(config.device)
     layers = config.trunk.layers
     arrays: dict[str, np.ndarray] = {"max_count": np.int64(count_bound(model, layers))}  # type: ignore[dict-item]
     for name in ("train", "val", "test"):
@@ -126,7 +126,12 @@ def learner(
         np.save(folder / "validation.npy", done.validation)
 
 
-def _spiking(model: Any) -> SpikingModel:
+def spiking(model: Any) -> SpikingModel:
+    """The model, which has to be a spiking one.
+
+    Raises:
+        ValueError: It is not.
+    """
     if not isinstance(model, SpikingModel):
         raise ValueError(f"the trunk is a {type(model).__name__}, expected a spiking network: its counts are features")
     return model

@@ -47,7 +47,9 @@ class IncrementalConfig(Experiment):
     training: Training = Field(Training(), description="of a task, for learners that train the network")
 
     @model_validator(mode="after")
-    def _labels_are_hard(self) -> IncrementalConfig:
+    def _fits_its_data(self) -> IncrementalConfig:
+        self.data.check_scenario(self.scenario)
+        self.data.check_timesteps(self.trunk.model.timesteps, "trunk.model.timesteps")
         if self.data.mix is not None:
             raise ValueError(f"data.mix is {self.data.mix}, but learners take one label a sample; remove data.mix")
         return self

@@ -143,14 +143,31 @@ def _explain(problem: Any, schema: type[Section]) -> str:
     where = ".".join(location) or "(top)"
     if problem["type"] == "extra_forbidden":
         known = _keys_at(schema, location[:-1])
-        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.4)
-        hint = (
-            f"did you mean {'.'.join([*location[:-1], near[0]])}?" if near else f"known keys here: {', '.join(known)}"
-        )
+        near = _near_keys(schema, location, known)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known keys here: {', '.join(known)}"
         return f"{where}: unknown key; {hint}"
     if problem["type"] == "missing":
         return f"{where}: missing; add this key"
-    return f"{where}: {problem['msg']} (given: {problem['input']!r})"
+    message = problem["msg"].removeprefix("Value error, ")
+    if isinstance(problem["input"], dict):  # of a whole section, whose message names the key
+        return message if not location else f"{where}: {message}"
+    return f"{where}: {message} (given: {problem['input']!r})"
+
+
+def _near_keys(schema: type[Section], location: list[str], known: list[str]) -> list[str]:
+    """What an unknown key may have meant: the same name elsewhere, else one like it here or elsewhere."""
+    *parents, name = location
+    last: dict[str, list[str]] = {}
+    parts = (key.split(".") for key, _, _ in describe_keys(schema))
+    for key in dict.fromkeys(".".join(path[:end]) for path in parts for end in range(1, len(path) + 1)):
+        last.setdefault(key.rpartition(".")[2], []).append(key)
+
+    def here(cutoff: float) -> list[str]:
+        return [".".join([*parents, key]) for key in difflib.get_close_matches(name, known, n=1, cutoff=cutoff)]
+
+    elsewhere = [key for like in difflib.get_close_matches(name, last, n=1, cutoff=0.8) for key in last[like]]
+    near = last.get(name) or here(0.6) or elsewhere or here(0.4)
+    return sorted(near, key=lambda key: key.split(".")[: len(parents)] != parents)[:3]
 
 
 def _keys_at(schema: type[Section], location: list[str]) -> list[str]:

@@ -6,7 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from eccsnn.data import AUGMENTATIONS, list_datasets
+from eccsnn.data import AUGMENTATIONS, DatasetInfo, list_datasets
+from eccsnn.data.events.datasets import DEFAULT_TIMESTEPS
+from eccsnn.data.scenario import parse_scenario
+from eccsnn.errors import ConfigError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -70,8 +73,7 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Data:
-        frames = {info.name: info.is_frames for info in list_datasets()}.get(self.name)
-        if frames is False:
+        if any(info.name == self.name and not info.is_frames for info in list_datasets()):
             for key in _OF_FRAMES:
                 if getattr(self, key) is not None:
                     raise ValueError(f"{key} is for event frames; {self.name} has images: remove {key}")
@@ -86,6 +88,36 @@ class Data(Section):
                 "(simulate: null reads those of root)"
             )
         return self
+
+    def check_timesteps(self, timesteps: int, key: str) -> None:
+        """An SNN takes one event frame a timestep, so it has as many as a recording has frames; `key` is its T.
+
+        Raises:
+            ValueError: It has not.
+        """
+        frames = DEFAULT_TIMESTEPS if self.timesteps is None else self.timesteps
+        if _info(self.name).is_frames and frames != timesteps:
+            raise ValueError(
+                f"{key} is {timesteps}, but a recording becomes {frames} frames, one a timestep; set {key} and "
+                "data.timesteps to the same number"
+            )
+
+    def check_scenario(self, scenario: str) -> None:
+        """Checks a scenario as far as it can be without the data.
+
+        Raises:
+            ValueError: It is none, or begins with more classes than the data set has.
+        """
+        of = self.name if self.simulate is None else self.simulate.images
+        try:
+            parse_scenario(scenario, _info(of).num_classes)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+
+def _info(dataset: str) -> DatasetInfo:
+    unknown = DatasetInfo(dataset, dataset, "", None)  # which whoever loads it will say
+    return {info.name: info for info in list_datasets()}.get(dataset, unknown)
 
 
 class Neuron(Section):

@@ -19,7 +19,7 @@ from eccsnn.errors import ConfigError
 from eccsnn.experiments import split_builds as builds
 from eccsnn.experiments import split_measures as measures
 from eccsnn.experiments import split_results as results
-from eccsnn.experiments.cloud import INFERENCE_CODE, MODEL, check_timesteps, cloud_stage, training_inputs
+from eccsnn.experiments.cloud import INFERENCE_CODE, MODEL, cloud_stage, training_inputs
 from eccsnn.experiments.live import load_splits, sample_test_images
 from eccsnn.experiments.run import LOG, Run, StageProgress
 from eccsnn.experiments.split_live import measure
@@ -82,9 +82,7 @@ def _check(config: SplitConfig, splits: Splits) -> None:
             f"{config.name}: network.model.name is {name}, an {known[name]}, but {config.system} takes an {kind}, like "
             f"{fitting}."
         )
-    if config.spiking:
-        check_timesteps(splits, config.network.model.timesteps, "network.model.timesteps")
-    elif splits.timesteps is not None:
+    if not config.spiking and splits.timesteps is not None:
         raise ConfigError(
             f"{config.name}: {config.system} sends the features of a network that sees one image; event frames have no "
             "published form of it. Use neucodex, spikebottlenet, edge_only or cloud_only."

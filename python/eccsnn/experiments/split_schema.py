@@ -132,6 +132,8 @@ class SplitConfig(Experiment):
             )
         if self.finetune.rate_weight > 0 and not (cut and self.spiking):
             raise ValueError(f"finetune.rate_weight is for spikes on a wire; {self.system} sends none: set it to 0")
+        if self.spiking:
+            self.data.check_timesteps(self.network.model.timesteps, "network.model.timesteps")
         return self
 
     @property

@@ -118,6 +118,23 @@ def test_the_report_has_a_table_of_learners(finished, results, tmp_path):
     assert "Accuracy while classes come" in page
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trunk.layers=[nope]", "unknown layer 'nope'"),
+        ("trunk.layers=[conv_lst]", "unknown layer 'conv_lst': did you mean 'conv_last'"),
+        ("trunk.layers=[]", "no layer is named"),
+        ("trunk.model.name=spiking_vgg99", "spiking_vgg99"),
+        ("trunk.model.name=vgg16", "vgg16|expected a spiking network"),
+        ("trunk.distillation={feature_weight: 1, student_map: nope}", "student_map is 'nope'"),
+    ],
+)
+def test_what_cannot_work_is_said_before_any_training(override, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        run_config(NAME, [*TINY, override], runs_dir=tmp_path)
+    assert not (tmp_path / "stages").exists()
+
+
 def test_bad_configurations():
     with pytest.raises(ConfigError, match="unknown learner 'icarrl': did you mean 'icarl'"):
         load_config(NAME, ["learners=[icarrl]"])

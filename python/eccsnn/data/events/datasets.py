@@ -37,6 +37,7 @@ from eccsnn.errors import ConfigError, DataError
 logger = logging.getLogger(__name__)
 
 DEFAULT_FRAME_SIZE = 48
+DEFAULT_TIMESTEPS = 10
 FRAMES_VERSION = 1
 """Raised when the same recording gives other frames: what is cached is then made anew."""
 SIMULATED = "simulated DVS"
@@ -56,7 +57,7 @@ class FrameOptions:
     """
 
     size: int | None = None
-    timesteps: int = 10
+    timesteps: int = DEFAULT_TIMESTEPS
     slice_by: str = "count"
     policy: str = "strict"
     binary: bool = False
