@@ -207,7 +207,7 @@ def report(
 @app.command()
 def predict(
     run: RunArgument,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
+    images: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Images, or recordings of an event run.")],
     device: Device = None,
     precision: Precision = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
@@ -263,7 +263,8 @@ def serve(
 def edge(
     run: RunArgument,
     images: Annotated[
-        list[Path] | None, typer.Argument(metavar="IMAGE...", help="Image files; none: test images.")
+        list[Path] | None,
+        typer.Argument(metavar="FILE...", help="Images, or recordings of an event run; none: test images."),
     ] = None,
     cloud: Annotated[str, typer.Option(help="HOST:PORT of `eccsnn serve`.")] = "127.0.0.1:50051",
     limit: Annotated[int, typer.Option(help="Test images to send through, when no files are given.")] = 100,

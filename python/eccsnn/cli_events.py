@@ -53,7 +53,7 @@ def simulate(
         str | None, typer.Option(help="For many images: original (default), or npz. One image: by the file's name.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the noise.", min=0)] = 0,
-    threads: Annotated[int, typer.Option(min=1)] = 1,
+    threads: Annotated[int, typer.Option(help="Cores to simulate on; the events are the same.", min=1)] = 1,
 ) -> None:
     """Simulates recordings of images, in the files and folders of the original data set.
 
@@ -90,9 +90,8 @@ def simulate(
         else:
             images, names, what = _of_dataset(source, root, part or "train", preset, limit, seed)
     else:
-        raise ConfigError(
-            f"{source!r} is no image file, no folder and no data set; see `eccsnn list datasets` for names"
-        )
+        there = "is neither a file nor a folder" if Path(source).exists() else "does not exist"
+        raise ConfigError(f"{source!r} {there}, and it is no name of a data set: see `eccsnn list datasets`")
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("recordings", total=len(images))
         result = simulate_dataset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -156,8 +157,11 @@ def test_film_has_the_colours_of_polarities(tmp_path):
 
 
 def test_errors_say_what_was_expected(image, recording, tmp_path):
-    with pytest.raises(ConfigError, match="no image file, no folder and no data set"):
+    with pytest.raises(ConfigError, match="'cifar' does not exist, and it is no name of a data set"):
         call("simulate", "cifar", tmp_path / "x")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="pipe' is neither a file nor a folder"):
+        call("simulate", tmp_path / "pipe", tmp_path / "x")
     with pytest.raises(ConfigError, match="no preset 'dvs'"):
         call("simulate", image, tmp_path / "x.aedat", "--preset", "dvs")
     with pytest.raises(DataError, match="cannot be read as an image"):

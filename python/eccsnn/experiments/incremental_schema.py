@@ -48,10 +48,10 @@ class IncrementalConfig(Experiment):
 
     @model_validator(mode="after")
     def _fits_its_data(self) -> IncrementalConfig:
-        self.data.check_scenario(self.scenario)
-        self.data.check_timesteps(self.trunk.model.timesteps, "trunk.model.timesteps")
         if self.data.mix is not None:
             raise ValueError(f"data.mix is {self.data.mix}, but learners take one label a sample; remove data.mix")
+        self.data.check_scenario(self.scenario)
+        self.data.check_timesteps(self.trunk.model.timesteps, "trunk.model.timesteps")
         return self
 
     @field_validator("learners")

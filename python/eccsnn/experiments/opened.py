@@ -12,7 +12,9 @@ from torch import Tensor
 
 from eccsnn.data import ImageSet, Splits
 from eccsnn.data.decode import decode_image
-from eccsnn.data.events.datasets import FrameOptions, read_frames
+from eccsnn.data.events.datasets import KINDS, FrameOptions, read_frames
+from eccsnn.data.events.files import guess_format
+from eccsnn.errors import ConfigError, DataError
 from eccsnn.experiments.sections import Data
 
 
@@ -103,6 +105,14 @@ class OpenedRun:
         """
         if self.frames is None:
             return decode_image(path, self.image_size)
+        kind = KINDS[self.frames.dataset]
+        try:
+            guess_format(path)
+        except ConfigError:
+            raise DataError(
+                f"{path} is no recording of an event camera; this run was trained on recordings of {kind.title} and "
+                f"takes those, files ending in {', '.join(kind.suffixes)}, in place of images"
+            ) from None
         options = self.frames.model_dump(exclude={"dataset"})
         frames = read_frames(path, self.frames.dataset, FrameOptions(size=self.image_size, **options))
         return frames.reshape(self.sample_shape)

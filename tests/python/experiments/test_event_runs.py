@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import eccsnn
 from eccsnn.data import model_input
@@ -107,6 +108,11 @@ def test_a_run_predicts_recordings(finished, tmp_path):
     assert row["payload_bytes"] > 0
     frames = loaded.read_image(tmp_path / "one.aedat")
     assert frames.sum() == 3000
+    Image.new("RGB", (32, 32)).save(tmp_path / "photo.png")
+    with pytest.raises(
+        DataError, match=r"photo\.png is no recording .* of CIFAR10-DVS .* ending in \.aedat, .* of images"
+    ):
+        loaded.predict_files([tmp_path / "photo.png"])
     write_events(tmp_path / "short.aedat", recording(2))
     with pytest.raises(DataError, match=r"short\.aedat: 2 events cannot be cut into 3 slices"):
         loaded.predict_files([tmp_path / "short.aedat"])
