@@ -105,9 +105,14 @@ def serve_run(
 
 def _of_ecc_snn(loaded: Loaded) -> LoadedRun:
     if not isinstance(loaded, LoadedRun):
-        system = loaded.system if isinstance(loaded, LoadedSplit) else "incremental"
-        raise ConfigError(f"{loaded.path} is a run of {system}, expected one of ecc_snn.")
+        raise ConfigError(f"{loaded.path} is a run of {_system(loaded)}, expected one of ecc_snn.")
     return loaded
+
+
+def _system(loaded: Loaded) -> str:
+    if isinstance(loaded, LoadedSplit):
+        return loaded.system
+    return "ecc_snn" if isinstance(loaded, LoadedRun) else "incremental"
 
 
 def edge_run(
@@ -163,7 +168,7 @@ def edge_run(
     loaded = load(run, device=device, precision=precision)
     if (update is None) == isinstance(loaded, LoadedIncremental):
         raise ConfigError(
-            f"--update FILE goes with an incremental run and only with one; {run} is {type(loaded).__name__}, and "
+            f"--update FILE goes with an incremental run and only with one; {run} is a run of {_system(loaded)}, and "
             f"--update {'is missing' if update is None else 'was given'}."
         )
     if codec == "jpeg" and loaded.frames is not None:

@@ -67,6 +67,28 @@ def as_counts(features: Any, max_count: int, columns: int | None = None) -> Coun
     return np.ascontiguousarray(array.astype(dtype))
 
 
+def check_integers(**arguments: Any) -> None:
+    """Checks arguments by their names.
+
+    Raises:
+        TypeError: One is no integer.
+    """
+    for name, value in arguments.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise TypeError(f"{name} is {value!r}, expected an integer")
+
+
+def check_threads(threads: int) -> None:
+    """Checks a number of threads.
+
+    Raises:
+        TypeError, ValueError: It is no integer of at least 1.
+    """
+    check_integers(threads=threads)
+    if threads < 1:
+        raise ValueError(f"threads is {threads}, expected at least 1")
+
+
 def check_range(counts: CountArray, max_count: int) -> None:
     """Checks what `as_counts` leaves to whoever adds the counts up: the range of an array that has its type already.
 

@@ -32,7 +32,7 @@ class Database:
 
     Raises:
         CheckpointError: The file is corrupt, of another kind, or of another version.
-        StorageError: Another process holds it, or it cannot be opened.
+        StorageError: It is open already, in this process or another one, or it cannot be opened.
         ValueError: `max_bytes` is below four pages.
     """
 
@@ -124,7 +124,8 @@ class Database:
                 raise CheckpointError(self._corrupt(str(error))) from error
             if code == sqlite3.SQLITE_BUSY:
                 raise StorageError(
-                    f"{self.path} is held by another process; end it, or give each process a file of its own"
+                    f"{self.path} is open already, in another process or in this one; close it there, or give each a "
+                    "file of its own"
                 ) from error
             if code == sqlite3.SQLITE_FULL:
                 raise StorageError(

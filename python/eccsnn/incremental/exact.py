@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from eccsnn.errors import CheckpointError
-from eccsnn.incremental.counts import Labels, as_counts, as_labels, check_range
+from eccsnn.incremental.counts import Labels, as_counts, as_labels, check_integers, check_range, check_threads
 from eccsnn.incremental.expansion import SignExpansion
 from eccsnn.incremental.learner import Learner, take_state
 from eccsnn.incremental.solve import FewRows, condition, factor_macs, factorize, rows_macs
@@ -54,7 +54,7 @@ class ExactLearner(Learner):
         source: What made the features; see `CountStatistics`.
 
     Raises:
-        ValueError: An argument is out of range.
+        TypeError, ValueError: An argument is no integer where one is expected, or out of range.
 
     Source: ours. Nearest class mean: Mensink et al. 2013; LDA: Hastie et al., The Elements of Statistical Learning,
     section 4.3; ridge on one-hot targets as in ACIL (Zhuang et al., NeurIPS 2022).
@@ -84,6 +84,8 @@ class ExactLearner(Learner):
         source: str = "",
     ) -> None:
         super().__init__()
+        check_integers(features=features, max_count=max_count)
+        check_threads(threads)
         if classifier not in CLASSIFIERS:
             raise ValueError(f"classifier is {classifier!r}, expected one of {', '.join(CLASSIFIERS)}")
         if not ridge > 0:

@@ -99,9 +99,16 @@ def as_float_features(features: Any, columns: int | None) -> Tensor:
     """Features as float64 `[N, D]`.
 
     Raises:
+        TypeError: They are no numbers.
         ValueError: Not two dimensions, another D than before, or values that are not finite.
     """
-    array = features if isinstance(features, Tensor) else torch.as_tensor(np.asarray(features))
+    if isinstance(features, Tensor):
+        array = features
+    else:
+        rows = np.asarray(features)
+        if rows.dtype.kind not in "buif":
+            raise TypeError(f"features have dtype {rows.dtype}, expected integers or floats")
+        array = torch.as_tensor(rows)
     if array.ndim != 2 or (columns is not None and array.shape[1] != columns):
         raise ValueError(
             f"features have shape {list(array.shape)}, expected [N, {'D' if columns is None else columns}]"

@@ -19,8 +19,10 @@ from torch import Tensor
 from eccsnn import _core
 from eccsnn.errors import CheckpointError
 from eccsnn.incremental.count_moments import count_moments
-from eccsnn.incremental.counts import as_counts, as_labels
+from eccsnn.incremental.counts import as_counts, as_labels, check_integers, check_threads
 from eccsnn.training.checkpoint import write_atomically
+
+_AGAIN = "Delete it and learn again, or take a copy."
 
 
 class CountStatistics:
@@ -38,7 +40,7 @@ class CountStatistics:
             refused.
 
     Raises:
-        ValueError: D or max_count is out of range.
+        TypeError, ValueError: D or max_count is no integer or out of range.
 
     Example:
         >>> statistics = CountStatistics(features=2, max_count=4)
@@ -50,6 +52,7 @@ class CountStatistics:
     """
 
     def __init__(self, features: int, max_count: int, source: str = "") -> None:
+        check_integers(features=features, max_count=max_count)
         self._core = _core.CountStatistics(features, max_count)
         self.source = source
 
@@ -67,6 +70,7 @@ class CountStatistics:
             TypeError, ValueError: A value, label or shape is not as it should be, or a counter would not fit. The
                 state is then unchanged.
         """
+        check_threads(threads)
         if isinstance(features, Tensor) and features.is_cuda:
             self._core.merge(_sum_on_device(features, labels, self.max_count, self.features))
             return
@@ -79,6 +83,7 @@ class CountStatistics:
         Raises:
             TypeError, ValueError: As for `add`, or more would be subtracted than was added. The state is unchanged.
         """
+        check_threads(threads)
         rows = as_counts(features, self.max_count, self.features)
         self._core.subtract(rows, as_labels(labels, len(rows)), threads)
 
@@ -169,7 +174,7 @@ class CountStatistics:
         try:
             core, digest = _core.CountStatistics.parse(bytes(data))
         except _core.CountStatisticsError as error:
-            raise CheckpointError(f"{error}. Delete it and learn again, or take a copy.") from None
+            raise CheckpointError(f"{error}{'' if str(error).endswith('?') else '.'} {_AGAIN}") from None
         if digest != _digest(source):
             raise CheckpointError(
                 f"the state was made of other features than those of {source!r}: another trunk, layer or expansion. "
@@ -177,19 +182,19 @@ class CountStatistics:
             )
         return cls._with(core, source)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Writes a state file; a crash leaves the old file or the new one, never a part."""
-        write_atomically(path, self.to_bytes())
+        write_atomically(Path(path), self.to_bytes())
 
     @classmethod
-    def load(cls, path: Path, source: str = "") -> Self:
+    def load(cls, path: str | Path, source: str = "") -> Self:
         """Reads a state file.
 
         Raises:
             CheckpointError: It is missing, or see `from_bytes`.
         """
         try:
-            data = path.read_bytes()
+            data = Path(path).read_bytes()
         except OSError as error:
             raise CheckpointError(f"cannot read the state file {path}: {error.strerror}.") from error
         try:

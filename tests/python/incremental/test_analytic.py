@@ -177,3 +177,11 @@ def test_arguments_out_of_range():
     ):
         with pytest.raises(ValueError, match=message):
             build()
+
+
+def test_features_that_are_no_numbers_are_refused():
+    learner = NearestMean(2)
+    for rows in ([["1", "2"]], [[1j, 2]], [[None, 2]]):
+        with pytest.raises(TypeError, match=r"features have dtype .*, expected integers or floats"):
+            learner.observe(rows, [0])
+    assert learner.classes == ()

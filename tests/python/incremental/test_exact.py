@@ -207,6 +207,12 @@ def test_bad_input(digits):
     ):
         with pytest.raises(ValueError, match=message):
             ExactLearner(64, 16, **options)
+    with pytest.raises(TypeError, match=r"max_count is 4\.5, expected an integer"):
+        ExactLearner(16, 4.5)
+    with pytest.raises(TypeError, match=r"features is 16\.0, expected an integer"):
+        ExactLearner(16.0, 4, expansion=8)
+    with pytest.raises(ValueError, match="threads is 0, expected at least 1"):
+        ExactLearner(16, 4, threads=0)
 
 
 def test_solving():

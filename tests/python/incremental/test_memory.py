@@ -238,7 +238,7 @@ def test_a_damaged_page_is_found(tmp_path: Path) -> None:
 
 
 def test_one_process_holds_the_file(tmp_path: Path) -> None:
-    with opened(tmp_path), pytest.raises(StorageError, match="another process"):
+    with opened(tmp_path), pytest.raises(StorageError, match="is open already, in another process or in this one"):
         opened(tmp_path)
 
 

@@ -154,11 +154,13 @@ def test_files_come_back_and_broken_ones_are_refused(tmp_path):
     path = tmp_path / "statistics.bin"
     state.save(path)
     assert CountStatistics.load(path, "trunk") == state
+    state.save(str(path))
+    assert CountStatistics.load(str(path), "trunk") == state
     with pytest.raises(CheckpointError, match="other features than those of 'another'"):
         CountStatistics.load(path, "another")
     data = path.read_bytes()
     path.write_bytes(data[:-1])
-    with pytest.raises(CheckpointError, match=r"statistics\.bin: no state file: .*cut short"):
+    with pytest.raises(CheckpointError, match=r"statistics\.bin: no state file: .*cut short\? Delete it"):
         CountStatistics.load(path, "trunk")
     path.write_bytes(data[:90] + bytes([data[90] ^ 4]) + data[91:])
     with pytest.raises(CheckpointError, match="checksum"):
@@ -186,3 +188,14 @@ def test_numbers_out_of_range():
     ):
         with pytest.raises(ValueError, match=message):
             CountStatistics(features, max_count)
+    for features, max_count, message in (
+        (4, 4.5, "max_count is 4.5, expected an integer"),
+        ("4", 4, "features is '4', expected an integer"),
+        (True, 4, "features is True"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            CountStatistics(features, max_count)
+    state = CountStatistics(np.int64(2), np.int16(4))
+    for change in (state.add, state.subtract):
+        with pytest.raises(ValueError, match="threads is 0, expected at least 1"):
+            change([[1, 2]], [0], threads=0)
