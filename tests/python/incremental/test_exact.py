@@ -1,5 +1,8 @@
 """The exact learner against the textbook formulas on the samples themselves."""
 
+import doctest
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -230,3 +233,11 @@ def test_solving():
     assert condition(factor) == pytest.approx(float(torch.linalg.cond(factor @ factor.T)), rel=0.1)
     with pytest.raises(ValueError, match=r"not positive definite .*raise the ridge"):
         factorize(-torch.eye(3, dtype=torch.float64), 0.5)
+
+
+def test_the_documentation_runs(tmp_path, monkeypatch):
+    page = Path(__file__).parents[3] / "docs/incremental.md"
+    monkeypatch.chdir(tmp_path)
+    result = doctest.testfile(str(page), module_relative=False)
+    assert result.attempted >= 9
+    assert result.failed == 0
