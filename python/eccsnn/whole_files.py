@@ -18,8 +18,9 @@ os.umask(_UMASK)
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary file that takes the place of `path` when the block ends, and is removed when it fails.
 
-    A reader, a kill or a full disk never meets half a file: the bytes are on the disk before the file gets its name. A
-    symbolic link stays one: the file that it points to is replaced.
+    A reader, a kill or a full disk never meets half a file: the bytes are on the disk before the file gets its name,
+    and the name is when this returns, where the system can flush a folder. A symbolic link stays one: the file that it
+    points to is replaced.
 
     Raises:
         OSError: it cannot be written, or what is there is no regular file (a folder, a device, a pipe).
@@ -40,3 +41,13 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    _flush_folder(target.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # the file is whole whether or not a folder can be opened and flushed here
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -34,6 +34,20 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path):
     assert names(tmp_path) == ["a"]
 
 
+def test_the_file_is_flushed_before_it_has_its_name_and_the_folder_after(tmp_path, monkeypatch):
+    flushed = []
+
+    def flush(handle):
+        flushed.append((os.path.realpath(f"/proc/self/fd/{handle}"), (tmp_path / "a").exists()))
+
+    monkeypatch.setattr(os, "fsync", flush)
+    write(tmp_path / "a", "x")
+    (part, named_before), folder = flushed
+    assert part.endswith(".part")
+    assert not named_before
+    assert folder == (str(tmp_path), True)
+
+
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_link_stays_one(tmp_path, exists):
     (tmp_path / "real").mkdir()
