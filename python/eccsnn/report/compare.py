@@ -7,7 +7,7 @@ from typing import Any
 
 from eccsnn.report.execution import COST_KEYS, SETS, Evaluation, cost_provenance, distinct_evaluations
 from eccsnn.report.execution_figures import column
-from eccsnn.report.figures import FRACTION, PALETTE, Figure, Variant, label, line, plot
+from eccsnn.report.figures import FRACTION, PALETTE, Figure, Variant, accuracy_axis, label, line, plot
 from eccsnn.report.load import Run
 from eccsnn.report.markup import Html, join, tag
 from eccsnn.report.tables import Table, badge
@@ -234,7 +234,7 @@ def _overlay(groups: Sequence[Group], set_name: str) -> Figure | None:
     if not figure.data:
         return None
     figure.update_xaxes(tickformat=FRACTION, range=[-0.03, 1.03])
-    figure.update_yaxes(tickformat=FRACTION)
+    accuracy_axis(figure)
     figure.update_layout(showlegend=True)
     return Figure(
         f"Accuracy against upload rate, {SETS[set_name]}",
@@ -271,7 +271,7 @@ def _training_overlay(groups: Sequence[Group]) -> Figure | None:
                 )
                 shown = True
         if figure.data:
-            figure.update_yaxes(tickformat=FRACTION)
+            accuracy_axis(figure)
             figure.update_layout(showlegend=True)
             variants.append(Variant(f"stage {stage}", figure))
     if not variants:

@@ -25,6 +25,7 @@ from eccsnn.report.figures import (
     PALETTE,
     Figure,
     Variant,
+    accuracy_axis,
     label,
     line,
     plot,
@@ -103,7 +104,7 @@ def _accuracy_against_upload(run: Run, set_name: str) -> Figure | None:
                 _mark(figure, name, x, y, colour, "star-open", 11, legendgroup=label(measure), showlegend=False)
         _mark_chosen(figure, finite(evaluation.chosen.get("upload_rate")), finite(evaluation.chosen.get("accuracy")))
         figure.update_xaxes(tickformat=FRACTION, range=[-0.03, 1.03])
-        figure.update_yaxes(tickformat=FRACTION)
+        accuracy_axis(figure)
         variants.append(Variant(evaluation.stage_label, figure, _curve_table(evaluation, set_name)))
     if not variants:
         return None
@@ -144,7 +145,7 @@ def _against_threshold(run: Run, set_name: str) -> Figure | None:
             if value is not None:
                 figure.add_trace(line(name, ends, [value] * 2, colour, "longdash", width=1.2, hovertemplate="%{y:.2%}"))
         _mark_threshold(figure, finite(evaluation.chosen.get("threshold")))
-        figure.update_yaxes(tickformat=FRACTION)
+        accuracy_axis(figure)
         figure.update_layout(yaxis2={"range": [-0.03, 1.03]})
         variants.append(Variant(evaluation.stage_label, figure))
     if not variants:
@@ -183,7 +184,7 @@ def _over_tasks(run: Run, set_name: str) -> Figure | None:
                 hovertemplate="%{y:.2%} with %{x} classes learnt",
             )
         )
-    figure.update_yaxes(tickformat=FRACTION)
+    accuracy_axis(figure)
     figure.update_layout(yaxis2={"range": [0, 1.03]})
     figure.update_xaxes(tickvals=classes if len(classes) <= 12 else None)
     return Figure(

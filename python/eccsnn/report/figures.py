@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from eccsnn.report.markup import Html, details, join, tag
 from eccsnn.report.tables import Table, badge
+from eccsnn.report.values import finite
 
 # Mid tones that stay readable on a light and on a dark ground; text, grid and heatmap colours are set by report.js
 # from the page's colour scheme.
@@ -19,8 +20,10 @@ MEASURE_STYLES = {
     "random": ("#8b93a1", "dashdot"),
 }
 EDGE, CLOUD, CHOSEN, BORDER = "#8b5cf6", "#0e9fb3", "#e0366f", "#e2762b"
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "triangle-down", "star")
 PALETTE = ("#3b76f0", "#e2762b", "#1f9d6a", "#e0366f", "#8b5cf6", "#0e9fb3", "#b58900", "#8b93a1")
 FRACTION = ".4~p"  # as many digits as tell neighbouring ticks apart
+NEARLY_EQUAL = 0.001
 COLOURBAR = {"tickformat": FRACTION, "thickness": 10, "lenmode": "pixels", "len": 220, "y": 1, "yanchor": "top"}
 
 
@@ -115,6 +118,20 @@ def plot(x: str = "", y: str = "", *, height: int = 360, **layout: Any) -> go.Fi
         "yaxis": {"title": {"text": y, "standoff": 8}, "automargin": True},
     }
     return go.Figure(layout={**frame, **layout})
+
+
+def accuracy_axis(figure: go.Figure) -> None:
+    """Makes the y axis one of accuracies, after all traces are there.
+
+    Where all are (nearly) equal it shows a few points around them: plotly alone would show from one below to one above.
+    """
+    figure.update_yaxes(tickformat=FRACTION)
+    traces = (trace for trace in figure.data if trace.yaxis in (None, "y") and trace.y is not None)
+    values = [value for trace in traces for y in trace.y if (value := finite(y)) is not None]
+    if values and max(values) - min(values) < NEARLY_EQUAL:
+        middle = (max(values) + min(values)) / 2
+        least, most = max(-0.01, middle - 0.05), min(1.01, middle + 0.05)
+        figure.update_layout(yaxis={"range": [least, most]})
 
 
 def stacked_plot(x: str, upper: str, lower: str, *, height: int = 460) -> go.Figure:

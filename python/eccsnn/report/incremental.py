@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from eccsnn.report.figures import FRACTION, PALETTE, Figure, Variant, label, line, plot
+from eccsnn.report.figures import PALETTE, SYMBOLS, Figure, Variant, accuracy_axis, label, line, plot
 from eccsnn.report.load import Run
 from eccsnn.report.tables import Table
 from eccsnn.report.values import dig, duration, finite, percent, quantity
@@ -61,19 +61,24 @@ def learner_figures(run: Run) -> list[Figure]:
         return []
     seen = [sum(len(task) for task in tasks[: t + 1]) for t in range(len(tasks))]
     over = plot("classes seen", "accuracy on them", height=440)
-    bytes_kept, seconds = plot("bytes kept", "last accuracy"), plot("seconds of updates", "last accuracy")
+    bytes_kept = plot("bytes kept", "last accuracy", height=440)
+    seconds = plot("seconds of updates (logarithmic)", "last accuracy", height=440)
     for i, (name, result) in enumerate(learners.items()):
         colour, dash = PALETTE[i % len(PALETTE)], _DASHES.get(result.get("takes", ""), "dot")
         accuracies = [finite(value) for value in result["seen_accuracy"]]
         over.add_trace(line(name, seen, accuracies, colour, dash, mode="lines+markers"))
         last = [finite(result.get("last"))]
+        mark = {"color": colour, "size": 11}
         for figure, value in ((bytes_kept, result["memory_bytes"][-1]), (seconds, result.get("update_seconds"))):
-            figure.add_trace(line(name, [finite(value)], last, colour, mode="markers+text", text=[label(name)]))
+            symbol = SYMBOLS[(i + i // len(PALETTE)) % len(SYMBOLS)]  # no two learners look the same
+            figure.add_scatter(
+                name=label(name), x=[finite(value)], y=last, mode="markers", marker=mark | {"symbol": symbol}
+            )
     for figure in (over, bytes_kept, seconds):
-        figure.update_yaxes(tickformat=FRACTION)
+        accuracy_axis(figure)
+    seconds.update_xaxes(type="log")
     for figure in (bytes_kept, seconds):
-        figure.update_layout(showlegend=False)
-        figure.update_traces(textposition="top center")
+        figure.update_layout(showlegend=True)
     caption = "What a learner keeps beside the network: statistics or exemplars."
     return [
         Figure(

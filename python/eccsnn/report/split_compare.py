@@ -5,7 +5,7 @@ from typing import Any
 
 from eccsnn.report.compare import Group, first_cells, last_evaluation, mean_std, without_empty_columns
 from eccsnn.report.execution import cost_provenance
-from eccsnn.report.figures import FRACTION, PALETTE, Figure, Variant, label, plot
+from eccsnn.report.figures import PALETTE, SYMBOLS, Figure, Variant, accuracy_axis, label, plot
 from eccsnn.report.load import Run
 from eccsnn.report.markup import join, tag
 from eccsnn.report.split import Network, answering, is_split, loss, mode_name, split_provenance, times_smaller
@@ -23,7 +23,6 @@ COLUMNS = {
     "energy_mj": ("Energy with the cloud (mJ)", "number"),
     "latency_ms": ("Latency (ms)", "number"),
 }
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "triangle-down", "star")
 Row = tuple[Group, str, list[Run], list[dict[str, float | None]]]
 
 
@@ -88,7 +87,7 @@ def systems_figure(groups: Sequence[Group]) -> Figure | None:
     if not figure.data:
         return None
     figure.update_xaxes(type="log")
-    figure.update_yaxes(tickformat=FRACTION)
+    accuracy_axis(figure)
     figure.update_layout(showlegend=True)
     caption = "Test images, a mark for each run. Edge only sends nothing and is not shown."
     return Figure("Accuracy against payload", caption, [Variant("", figure)])

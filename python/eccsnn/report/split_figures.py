@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from eccsnn.report.figures import CHOSEN, FRACTION, PALETTE, Figure, Variant, line, plot
+from eccsnn.report.figures import CHOSEN, FRACTION, PALETTE, Figure, Variant, accuracy_axis, line, plot
 from eccsnn.report.load import Run
 from eccsnn.report.split import Network, networks, split_provenance
 from eccsnn.report.tables import Table
@@ -32,7 +32,7 @@ def timestep_figure(run: Run) -> Figure | None:
             rows.append([found.name, *(percent(value) for value in values)])
     if not rows:
         return None
-    figure.update_yaxes(tickformat=FRACTION)
+    accuracy_axis(figure)
     figure.update_xaxes(dtick=_tick(rows))
     figure.update_layout(showlegend=True)
     table = Table("Accuracy by timestep", ["", *_counted(len(rows[0]) - 1)], rows)
@@ -96,7 +96,7 @@ def _exit_curve(run: Run) -> Figure | None:
             hover = "%{y:.2%} with %{x:.2f} timesteps<extra>chosen</extra>"
             marker = {"color": CHOSEN, "symbol": "star", "size": 15}
             figure.add_scatter(name="chosen", x=[x], y=[y], mode="markers", marker=marker, hovertemplate=hover)
-        figure.update_yaxes(tickformat=FRACTION)
+        accuracy_axis(figure)
         figure.update_layout(showlegend=True)
         variants.append(Variant(found.name, figure, _exit_table(found)))
     if not variants:

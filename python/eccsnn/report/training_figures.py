@@ -9,10 +9,10 @@ import plotly.graph_objects as go
 from eccsnn.report.figures import (
     BORDER,
     COLOURBAR,
-    FRACTION,
     PALETTE,
     Figure,
     Variant,
+    accuracy_axis,
     label,
     line,
     plot,
@@ -182,7 +182,7 @@ def _validation_accuracy(run: Run) -> Figure | None:
         figure.add_trace(
             _over_epochs("validation", epochs, "val_accuracy", PALETTE[3], "solid", "%{y:.2%} after epoch %{x}")
         )
-        figure.update_yaxes(tickformat=FRACTION)
+        accuracy_axis(figure)
         variants.append(Variant(f"stage {stage}", figure, _epoch_table(stage, epochs)))
     if not variants:
         return None

@@ -72,12 +72,14 @@ def quantity(value: Any) -> str:
 def duration(seconds: Any) -> str:
     """A time span in the two largest units that matter.
 
-    >>> duration(12.34), duration(3725)
-    ('12.3 s', '1 h 2 min')
+    >>> duration(0.00123), duration(12.34), duration(3725)
+    ('1.23 ms', '12.3 s', '1 h 2 min')
     """
     number = finite(seconds)
     if number is None:
         return MISSING
+    if number < 0.9995:
+        return f"{1000 * number:.3g} ms"
     if number < 60:
         return f"{number:.1f} s"
     minutes = round(number / 60)

@@ -9,7 +9,8 @@ from report_page import Page
 
 from eccsnn.report import load_run
 from eccsnn.report.execution_figures import cost_figures, execution_figures
-from eccsnn.report.figures import Figure, Variant, plot
+from eccsnn.report.figures import FRACTION, Figure, Variant, accuracy_axis, line, plot, stacked_plot
+from eccsnn.report.incremental import learner_figures, learners_table
 from eccsnn.report.load import Run
 from eccsnn.report.training_figures import firing_rate_figure, training_figures, update_figures
 
@@ -173,3 +174,39 @@ def test_a_plot_cannot_break_out_of_its_data_block() -> None:
     figure.add_bar(x=["</script><!--<script>"], y=[1])
     page = Page(Figure("t", "c", [Variant("", figure)]).render("f"))
     assert page.plots[0]["data"][0]["x"] == ["</script><!--<script>"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0.5, 0.5], (0.45, 0.55)), ([1.0], (0.95, 1.01)), ([0.0, None], (-0.01, 0.05)), ([0.2, 0.7], None), ([], None)],
+)
+def test_accuracies_that_are_equal_are_shown_from_near(values: list[float | None], expected: Any) -> None:
+    figure = stacked_plot("x", "accuracy", "other")
+    figure.add_trace(line("a", list(range(len(values))), values, "#000"))
+    figure.add_trace(line("b", [0, 1], [7.0, 9.0], "#000", axis="y2"))
+    accuracy_axis(figure)
+    assert figure.layout.yaxis.tickformat == FRACTION
+    assert figure.layout.yaxis.range == (None if expected is None else pytest.approx(expected))
+    assert figure.layout.yaxis2.range is None
+
+
+def test_many_learners_are_told_apart_without_labels_that_overlap(tmp_path: Path) -> None:
+    learner = {
+        "takes": "features",
+        "seen_accuracy": [0.9, 0.8],
+        "last": 0.8,
+        "memory_bytes": [1000, 2000],
+        "update_seconds": 0.004,
+    }
+    results = {"system": "incremental", "scenario": {"tasks": [[0], [1]]}}
+    results["learners"] = {f"learner{i}": learner for i in range(15)}
+    run = load_run(write_run(tmp_path / "incremental", results=results))
+    for figure in learner_figures(run)[1:]:
+        plotted = figure.variants[0].plot
+        assert plotted.layout.showlegend
+        assert {trace.mode for trace in plotted.data} == {"markers"}
+        assert len({(trace.marker.color, trace.marker.symbol) for trace in plotted.data}) == 15
+        assert plotted.layout.yaxis.range == pytest.approx((0.75, 0.85))
+    table = learners_table(run)
+    assert table is not None
+    assert table.rows[0][table.columns.index("Time of updates")] == "4 ms"

@@ -28,6 +28,17 @@ def test_quantities(value: object, text: str) -> None:
     assert quantity(value) == text
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(59.94, "59.9 s"), (90, "1 min 30 s"), (7200, "2 h 0 min"), (None, "–")])
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0 ms"),
+        (0.00234, "2.34 ms"),
+        (0.9996, "1.0 s"),
+        (59.94, "59.9 s"),
+        (90, "1 min 30 s"),
+        (7200, "2 h 0 min"),
+        (None, "–"),
+    ],
+)
 def test_durations(seconds: object, text: str) -> None:
     assert duration(seconds) == text
