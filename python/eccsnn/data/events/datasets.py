@@ -37,11 +37,11 @@ from eccsnn.errors import ConfigError, DataError
 logger = logging.getLogger(__name__)
 
 DEFAULT_FRAME_SIZE = 48
-DEFAULT_TIMESTEPS = 10
 FRAMES_VERSION = 1
 """Raised when the same recording gives other frames: what is cached is then made anew."""
 SIMULATED = "simulated DVS"
 """How the names of data begin that no camera recorded."""
+DEFAULT_TIMESTEPS = 10
 
 
 @dataclass(frozen=True)

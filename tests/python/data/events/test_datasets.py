@@ -102,31 +102,6 @@ def test_a_bad_recording_is_an_error_or_skipped_and_counted(cifar10_dvs, caplog)
     assert sum(len(part) for part in (data.train, data.val, data.test)) == 30
 
 
-@pytest.mark.parametrize("suffix", [".aedat", ".aedat4", ".npz"])
-def test_a_file_without_a_byte_is_an_empty_recording(cifar10_dvs, caplog, suffix):
-    options = {"root": cifar10_dvs(suffix, count=3), "timesteps": 4, "image_size": 8}
-    victim = options["root"] / "cat" / f"cifar10_cat_1{suffix}"
-    victim.write_bytes(b"")
-    with pytest.raises(DataError, match=r"1 of 30 recordings.*cifar10_cat_1.*The policy 'skip' leaves bad events and"):
-        load_dataset("cifar10_dvs", **options)
-    data = load_dataset("cifar10_dvs", policy="skip", **options)
-    assert sum(len(part) for part in (data.train, data.val, data.test)) == 29
-    assert "left out 1 empty recording; the first: " in caplog.text
-    victim.write_bytes(b"what is this?")
-    with pytest.raises(DataError, match=r"1 of 30 .*cifar10_cat_1.*no files that cannot be read: get those again, or"):
-        load_dataset("cifar10_dvs", policy="skip", **options)
-
-
-@pytest.mark.parametrize("policy", ["strict", "skip"])
-@pytest.mark.parametrize("slice_by", ["count", "time"])
-def test_more_slices_than_any_recording_has_are_refused_before_they_are_laid_out(cifar10_dvs, policy, slice_by):
-    options = {"root": cifar10_dvs(count=2), "timesteps": 10**9, "slice_by": slice_by, "policy": policy}
-    with pytest.raises(
-        DataError, match=r"no recording is long enough\. The first: .*400 events .*; take fewer timesteps"
-    ):
-        load_dataset("cifar10_dvs", **options)
-
-
 def test_counts_that_do_not_fit_in_a_byte_are_reported(tmp_path, caplog):
     for name in CIFAR10_DVS_CLASSES:
         (tmp_path / name).mkdir()
@@ -153,6 +128,31 @@ def test_counts_that_do_not_fit_in_a_byte_are_reported(tmp_path, caplog):
 def test_wrong_options(cifar10_dvs, options, message):
     with pytest.raises(ConfigError, match=message):
         load_dataset("cifar10_dvs", root=cifar10_dvs(count=2), **options)
+
+
+@pytest.mark.parametrize("suffix", [".aedat", ".aedat4", ".npz"])
+def test_a_file_without_a_byte_is_an_empty_recording(cifar10_dvs, caplog, suffix):
+    options = {"root": cifar10_dvs(suffix, count=3), "timesteps": 4, "image_size": 8}
+    victim = options["root"] / "cat" / f"cifar10_cat_1{suffix}"
+    victim.write_bytes(b"")
+    with pytest.raises(DataError, match=r"1 of 30 recordings.*cifar10_cat_1.*The policy 'skip' leaves bad events and"):
+        load_dataset("cifar10_dvs", **options)
+    data = load_dataset("cifar10_dvs", policy="skip", **options)
+    assert sum(len(part) for part in (data.train, data.val, data.test)) == 29
+    assert "left out 1 empty recording; the first: " in caplog.text
+    victim.write_bytes(b"what is this?")
+    with pytest.raises(DataError, match=r"1 of 30 .*cifar10_cat_1.*no files that cannot be read: get those again, or"):
+        load_dataset("cifar10_dvs", policy="skip", **options)
+
+
+@pytest.mark.parametrize("policy", ["strict", "skip"])
+@pytest.mark.parametrize("slice_by", ["count", "time"])
+def test_more_slices_than_any_recording_has_are_refused_before_they_are_laid_out(cifar10_dvs, policy, slice_by):
+    options = {"root": cifar10_dvs(count=2), "timesteps": 10**9, "slice_by": slice_by, "policy": policy}
+    with pytest.raises(
+        DataError, match=r"no recording is long enough\. The first: .*400 events .*; take fewer timesteps"
+    ):
+        load_dataset("cifar10_dvs", **options)
 
 
 def test_frame_options_are_refused_for_images():
