@@ -165,6 +165,8 @@ def edge_run(
         raise ConfigError(
             f"limit is {limit}, timeout_s {timeout_s}, threshold {threshold}; expected at least 1, above 0, a number."
         )
+    if out is not None and out.exists() and not out.is_file():
+        raise ConfigError(f"--out: {str(out)!r} is there and no regular file; choose another one.")
     loaded = load(run, device=device, precision=precision)
     if (update is None) == isinstance(loaded, LoadedIncremental):
         raise ConfigError(

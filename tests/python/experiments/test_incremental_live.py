@@ -95,6 +95,8 @@ def test_two_edges_of_a_run_merge_what_they_have_learnt(run, tmp_path):
 
 
 def test_options_that_do_not_fit_are_refused(run, tmp_path):
+    with pytest.raises(ConfigError, match="is there and no regular file"):
+        edge_run(run, [], cloud="127.0.0.1:1", update=tmp_path / "memory.db", out=tmp_path)
     with pytest.raises(ConfigError, match="is a run of incremental, and --update is missing"):
         edge_run(run, [], cloud="127.0.0.1:1")
     with pytest.raises(ConfigError, match="expected one of ecc_snn"):
