@@ -14,7 +14,7 @@ from eccsnn.data import load_dataset
 from eccsnn.data.events import read_events, write_events
 from eccsnn.data.events.play import play
 from eccsnn.data.events.presets import PRESETS
-from eccsnn.data.events.summary import summarize
+from eccsnn.data.events.summary import MOST_BINS, summarize
 from eccsnn.data.events.types import Events
 from eccsnn.errors import ConfigError, DataError
 
@@ -130,6 +130,16 @@ def test_summaries_of_blocks_are_those_of_the_whole(recording):
     assert summarize(blocks) == summarize([events])
     with pytest.raises(ValueError, match="nothing to summarize"):
         summarize([])
+
+
+def test_summaries_of_times_far_apart_have_bounded_bins():
+    far = Events(t=[0, 10**15, 10**15 + 1], x=[0] * 3, y=[0] * 3, polarity=[1] * 3, width=1, height=1)
+    summary = summarize([far[:1], far[1:]])
+    assert summary == summarize([far])
+    assert len(summary.rate_per_bin) <= MOST_BINS
+    assert summary.bin_us > 10**15 / MOST_BINS
+    counts = np.array(summary.rate_per_bin) * summary.bin_us / 1e6
+    assert (counts[0], counts[-1], counts.sum()) == pytest.approx((1, 2, 3))
 
 
 def test_play_writes_a_film(recording, tmp_path):
