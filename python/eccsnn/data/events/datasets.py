@@ -118,14 +118,14 @@ def open_n_caltech101(root: str | Path | None, options: FrameOptions, *, include
     Raises:
         DataError: the layout is another one, a folder is no class, or a class has no recording.
     """
-    folder = _locate(N_CALTECH101, root, N_CALTECH101_CLASSES[4:5], N_CALTECH101_CLASSES[:1], ())
+    known = (*N_CALTECH101_CLASSES, *CALTECH101_ONLY_CLASSES)
+    folder = _locate(N_CALTECH101, root, *((name,) for name in known))  # any one will do: a part is opened, too
     found = subfolders(folder)
-    known = {*N_CALTECH101_CLASSES, *CALTECH101_ONLY_CLASSES}
     unknown = [name for name in found if name not in known]
-    if unknown or not found:
+    if unknown:
         raise DataError(
-            f"{folder} has {f'a folder {unknown[0]!r}, which is no class' if unknown else 'no class folders'} of "
-            f"N-Caltech101 (found {describe_folder(folder)}); expected {LAYOUTS['n_caltech101']}"
+            f"{folder} has a folder {unknown[0]!r}, which is no class of N-Caltech101 (found "
+            f"{describe_folder(folder)}); expected {LAYOUTS['n_caltech101']}"
         )
     title = "N-Caltech101"
     if set(found) != set(N_CALTECH101_CLASSES):
@@ -178,7 +178,7 @@ def open_dvs128_gesture(root: str | Path | None, options: FrameOptions) -> Sourc
 
 
 def _locate(kind: Kind, root: str | Path | None, *expected: Sequence[str]) -> Path:
-    """The first folder below the root that has all folders of one of the lists; the first that is there for none."""
+    """The first folder below the root that has all folders of one of the lists."""
     layout = LAYOUTS[kind.dataset]
     path = existing_folder(root, kind.dataset, layout)
     candidates = [path / below for below in kind.below if (path / below).is_dir()]

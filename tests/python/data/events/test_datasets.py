@@ -142,12 +142,12 @@ def test_a_missing_class_of_cifar10_dvs_is_an_error(cifar10_dvs):
         load_dataset("cifar10_dvs", root=root)
 
 
-def write_caltech(root, classes, make_events, count=3):
+def write_caltech(root, classes, make_events, count=3, suffix=".bin"):
     for label, name in enumerate(classes):
         (root / name).mkdir(parents=True)
         for i in range(count):
             recording = make_events(200, seed=100 * label + i, width=240, height=180)
-            write_events(root / name / f"image_{i:04d}.bin", recording)
+            write_events(root / name / f"image_{i:04d}{suffix}", recording)
 
 
 def test_n_caltech101_has_a_class_list_of_its_own(tmp_path, make_events):
@@ -185,3 +185,26 @@ def test_n_mnist_has_its_own_parts_and_size(tmp_path, make_events):
     assert (len(data.train), len(data.test), data.image_shape) == (30, 10, (2, 34, 34))
     with pytest.raises(ConfigError, match="comes with a test part"):
         load_dataset("n_mnist", root=tmp_path, test_fraction=0.1)
+
+
+@pytest.mark.parametrize(
+    ("below", "suffix"),
+    [
+        ("Caltech101", ".bin"),
+        ("", ".bin"),
+        ("NCALTECH101/Caltech101", ".bin"),  # tonic's
+        ("extract/Caltech101", ".bin"),  # SpikingJelly's
+        ("events_np", ".npz"),
+    ],
+)
+def test_n_caltech101_is_found_wherever_libraries_put_it(tmp_path, make_events, below, suffix):
+    write_caltech(tmp_path / below, ("anchor", "yin_yang"), make_events, suffix=suffix)
+    data = load_dataset("n_caltech101", root=tmp_path, timesteps=2, image_size=8)
+    assert data.class_names == ("anchor", "yin_yang")
+    assert data.name == f"N-Caltech101 (2 folders, not its 101) ({suffix})"
+
+
+def test_a_folder_without_classes_is_no_n_caltech101(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(DataError, match=r"holds no N-Caltech101: there is no folder .*found 'photos/'"):
+        load_dataset("n_caltech101", root=tmp_path)
