@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,16 @@ class Preset:
             return self.size
         scale = min(self.size[0] / height, self.size[1] / width)
         return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides, with image and seed, which events a recording has; JSON-able."""
+        return {
+            "sensor": asdict(self.sensor),
+            "path": {"t_us": list(self.path.t_us), "x_px": list(self.path.x), "y_px": list(self.path.y)},
+            "size": list(self.size),
+            "keep_aspect": self.keep_aspect,
+            "border_px": self.border_px,
+        }
 
     def record(self, image: npt.NDArray[np.uint8], *, seed: int, threads: int = 1) -> Events:
         """Simulates a recording of one image, uint8 `[H, W]` or `[H, W, 3]`; see `simulate`."""

@@ -103,7 +103,8 @@ def open_simulated(
         name=f"{SIMULATED}: {kind.title} of {source}",
         class_names=tuple(class_names),
         has_test_part=is_test is not None,
-        key={"dataset": f"{dataset}_simulated", **key, "seed": seed, "image_size": size, **frames_key(options)},
+        key={"dataset": f"{dataset}_simulated", **key, "seed": seed, "image_size": size, **frames_key(options)}
+        | {"camera": preset.settings()},
         signature={"frames version": FRAMES_VERSION, "simulator version": SIMULATOR_VERSION},
         build=build,
         default_test_fraction=0.1,

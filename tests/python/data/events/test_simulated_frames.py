@@ -1,11 +1,15 @@
 """Data sets of recordings that are made of images: no file of a recording, but the same frames as from one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from eccsnn.data import ImageSet, batches, load_dataset
+from eccsnn.data.events.camera_path import CameraPath
 from eccsnn.data.events.datasets import FrameOptions, read_frames
+from eccsnn.data.events.presets import PRESETS
 from eccsnn.data.events.simulate_dataset import simulate_dataset
 from eccsnn.data.events.simulated import open_simulated
 from eccsnn.errors import ConfigError, DataError
@@ -94,6 +98,18 @@ def test_binary_frames_are_spikes(splits, cache):
 def test_another_seed_makes_another_camera(splits, cache):
     other = load_dataset("cifar10_dvs", simulate=DIGITS | {"seed": 1}, timesteps=3, image_size=16, cache_dir=cache)
     assert other.fingerprint != splits.fingerprint
+
+
+def test_another_camera_is_another_entry_of_the_cache(splits, cache, monkeypatch):
+    preset = PRESETS["cifar10_dvs"]
+    for change in (
+        {"sensor": replace(preset.sensor, threshold_on=0.5)},
+        {"path": CameraPath.closed_loops(loops=2, side_px=4.0, side_us=54_000)},
+        {"border_px": 1},
+    ):
+        monkeypatch.setitem(PRESETS, "cifar10_dvs", replace(preset, **change))
+        other = load_dataset("cifar10_dvs", simulate=DIGITS, timesteps=3, image_size=16, cache_dir=cache)
+        assert other.fingerprint != splits.fingerprint
 
 
 @pytest.mark.parametrize(
