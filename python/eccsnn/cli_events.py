@@ -46,7 +46,10 @@ def simulate(
     root: Annotated[Path | None, typer.Option(help="For a data set: data.root.")] = None,
     part: Annotated[
         str | None,
-        typer.Option(help="For a data set: train (default), val or test. n_mnist has training and test recordings."),
+        typer.Option(
+            help="For a data set: train (with what would be val), val or test. Default: what data.simulate records, "
+            "which is train, or all where there is no test part. n_mnist has training and test recordings."
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Images at most, spread over classes; default: all.", min=1)] = None,
     format: Annotated[
@@ -64,6 +67,7 @@ def simulate(
     from eccsnn.data.events.image_files import ImageFiles, read_image
     from eccsnn.data.events.presets import find_preset
     from eccsnn.data.events.simulate_dataset import simulate_dataset
+    from eccsnn.data.registry import images_to_record
 
     chosen = find_preset(preset)
     if Path(source).is_file():
@@ -82,13 +86,19 @@ def simulate(
     if Path(source).is_dir() and chosen.test_folder is not None:
         images, names, what, is_test = _both_parts("image_folder", Path(source), preset, limit, seed)
     elif Path(source).is_dir():
-        images = ImageFiles.of_folder(Path(source), limit=limit, seed=seed)
+        left_out = [name for name in chosen.left_out if (Path(source) / name).is_dir()]
+        if left_out:
+            typer.echo(f"left out: {', '.join(left_out)}, which {chosen.title} does not have", err=True)
+        images = ImageFiles.of_folder(Path(source), limit=limit, seed=seed, ignore=chosen.left_out)
         names, what = images.class_names, Path(source).name
     elif any(source == dataset.name for dataset in list_datasets()):
         if chosen.test_folder is not None:
             images, names, what, is_test = _both_parts(source, root, preset, limit, seed)
+        elif part is None:
+            found = images_to_record(preset, source, root=root, limit=limit, seed=seed)
+            images, names, what = found.images, found.class_names, found.name
         else:
-            images, names, what = _of_dataset(source, root, part or "train", preset, limit, seed)
+            images, names, what = _of_dataset(source, root, part, preset, limit, seed)
     else:
         raise ConfigError(
             f"{source!r} is no image file, no folder and no data set; see `eccsnn list datasets` for names"
@@ -130,7 +140,8 @@ def _of_dataset(
 
     if part not in ("train", "val", "test"):
         raise ConfigError(f"--part: {part!r}, expected train, val or test")
-    splits = load_dataset(name, root=root, image_size=image_size_for(preset))
+    val_fraction = 0.1 if part == "val" else 0.0  # train is all that is not for testing
+    splits = load_dataset(name, root=root, image_size=image_size_for(preset), val_fraction=val_fraction)
     images = getattr(splits, part)
     if limit is not None and limit < len(images):
         images = images.take(stratified_subset(images.labels, limit, seed=seed, purpose="simulated recordings"))

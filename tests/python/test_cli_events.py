@@ -14,6 +14,7 @@ from eccsnn.data import load_dataset
 from eccsnn.data.events import read_events, write_events
 from eccsnn.data.events.play import play
 from eccsnn.data.events.presets import PRESETS
+from eccsnn.data.events.simulate_dataset import SimulatedSet
 from eccsnn.data.events.summary import MOST_BINS, summarize
 from eccsnn.data.events.types import Events
 from eccsnn.errors import ConfigError, DataError
@@ -55,6 +56,35 @@ def test_simulate_makes_a_data_set_of_a_folder_and_of_a_data_set(image, tmp_path
     assert "4 recordings, 0 made now" in again
     call("simulate", "digits", tmp_path / "digits", "--limit", 10, "--part", "val", "--format", "npz")
     assert len(list((tmp_path / "digits").rglob("*.npz"))) == 10
+
+
+def test_simulate_takes_the_images_that_a_run_would_take(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("ECCSNN_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "caltech101" / "101_ObjectCategories"
+    write_images(folder, ["."], ["BACKGROUND_Google", "Faces", "anchor"])
+    for source, options in (("caltech101", ("--root", tmp_path)), (folder, ())):
+        out = tmp_path / str(len(options))
+        call("simulate", source, out, "--preset", "n_caltech101", *options)
+        assert [path.name for path in sorted((out / "Caltech101").iterdir())] == ["BACKGROUND_Google", "anchor"]
+    assert "no class" not in caplog.text
+    call("simulate", "digits", tmp_path / "digits", "--preset", "n_caltech101", "--limit", 3)
+    assert "N-Caltech101 has no class '" in caplog.text
+
+
+def test_the_training_part_includes_what_would_be_for_validation(monkeypatch, tmp_path):
+    monkeypatch.setattr("eccsnn.data.events.simulate_dataset.simulate_dataset", lambda images, *_, **__: sizes(images))
+    found = []
+
+    def sizes(images):
+        found.append(len(images))
+        return SimulatedSet(tmp_path, len(images), 0, 0, 0)
+
+    whole = load_dataset("digits", val_fraction=0.0)
+    for part, expected in (("train", len(whole.train)), ("test", len(whole.test))):
+        call("simulate", "digits", tmp_path / part, "--part", part)
+        assert found.pop() == expected
+    call("simulate", "digits", tmp_path / "all")
+    assert found.pop() == len(whole.train) + len(whole.test)
 
 
 def test_simulate_makes_both_parts_of_n_mnist(tmp_path):

@@ -32,18 +32,21 @@ class ImageFiles(Sequence[npt.NDArray[np.uint8]]):
         self.class_names = tuple(class_names)
 
     @classmethod
-    def of_folder(cls, folder: Path, *, limit: int | None = None, seed: int = 0) -> ImageFiles:
+    def of_folder(
+        cls, folder: Path, *, limit: int | None = None, seed: int = 0, ignore: Sequence[str] = ()
+    ) -> ImageFiles:
         """Lists a folder.
 
         Args:
             folder: has a folder for each class.
             limit: images at most, the same share of every class; None: all.
             seed: which images those are.
+            ignore: classes to leave out.
 
         Raises:
             DataError: there is no class folder, or one without an image.
         """
-        names = subfolders(folder)
+        names = [name for name in subfolders(folder) if name not in ignore]
         if not names:
             raise DataError(f"{folder} has no folders; expected one for each class, with images in it")
         files = [file for label, name in enumerate(names) for file in list_images(folder, name, label, is_test=False)]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from eccsnn.data.events.camera_path import CameraPath
+from eccsnn.data.events.classes import CALTECH101_ONLY_CLASSES, CIFAR10_DVS_CLASSES, N_CALTECH101_CLASSES
 from eccsnn.data.events.sensor import SensorModel
 from eccsnn.data.events.simulate import simulate
 from eccsnn.data.events.types import Events
@@ -29,6 +30,8 @@ class Preset:
         size: height and width of the sensor in px.
         keep_aspect: the image becomes as large as fits, and the recording as large as the image; else it fills the
             sensor.
+        classes: the class folders that the data set's reader knows.
+        left_out: classes of the images that the original has no recordings of.
         border_px: black around the image, within the sensor.
         file_format: of the originals, a name of `eccsnn.data.events.FORMATS`.
         suffix: of the originals' files.
@@ -46,9 +49,11 @@ class Preset:
     file_format: str
     suffix: str
     file_name: Callable[[str, int], str]
+    classes: tuple[str, ...]
     folder: str = ""
     test_folder: str | None = None
     border_px: int = 0
+    left_out: tuple[str, ...] = ()
 
     def fitted(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the recording of an image of `height` x `width` px."""
@@ -96,6 +101,7 @@ PRESETS = {
         file_format="aedat2",
         suffix=".aedat",
         file_name=lambda name, number: f"cifar10_{name}_{number}",
+        classes=CIFAR10_DVS_CLASSES,
     ),
     "n_caltech101": Preset(
         dataset="n_caltech101",
@@ -109,6 +115,8 @@ PRESETS = {
         file_format="atis",
         suffix=".bin",
         file_name=lambda name, number: f"image_{number + 1:04d}",
+        classes=(*N_CALTECH101_CLASSES, *CALTECH101_ONLY_CLASSES),
+        left_out=CALTECH101_ONLY_CLASSES,
         folder="Caltech101",
     ),
     "n_mnist": Preset(
@@ -124,6 +132,7 @@ PRESETS = {
         file_format="atis",
         suffix=".bin",
         file_name=lambda name, number: f"{number + 1:05d}",
+        classes=tuple(str(digit) for digit in range(10)),
         folder="Train",
         test_folder="Test",
     ),

@@ -107,6 +107,14 @@ def simulate_dataset(
     folder = Path(root)
     parts = [False] * len(labels) if is_test is None else [bool(test) for test in is_test]
     _claim(folder, _manifest(chosen, preset, format, seed, source, class_names, images, labels, parts))
+    strangers = sorted({class_names[label] for label in labels} - {*chosen.classes})
+    if strangers:
+        logger.warning(
+            "%s: %s has no class %s, so its readers refuse this set; name the folders of the images as it does",
+            folder,
+            chosen.title,
+            ", ".join(map(repr, strangers[:6])) + (", ..." if len(strangers) > 6 else ""),
+        )
     suffix = FORMATS[format] or chosen.suffix
     folders = [chosen.test_folder or "" if test else chosen.folder for test in parts]
     paths = list(_paths(folder, folders, chosen, labels, class_names, suffix))
