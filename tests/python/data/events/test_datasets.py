@@ -1,6 +1,7 @@
 """Event data sets in tiny copies of their layouts, in the real formats."""
 
 import logging
+import struct
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from eccsnn.data import load_dataset
 from eccsnn.data.events import Events, frames, write_events
 from eccsnn.data.events.classes import CIFAR10_DVS_CLASSES, N_CALTECH101_CLASSES
+from eccsnn.data.events.datasets import FrameOptions, read_frames
 from eccsnn.errors import ConfigError, DataError
 
 
@@ -100,6 +102,29 @@ def test_a_bad_recording_is_an_error_or_skipped_and_counted(cifar10_dvs, caplog)
         load_dataset("cifar10_dvs", **options)
     data = load_dataset("cifar10_dvs", policy="skip", **options)
     assert sum(len(part) for part in (data.train, data.val, data.test)) == 30
+
+
+def test_a_recording_that_loses_most_of_its_events_is_skipped_and_counted(cifar10_dvs, make_events, caplog):
+    root = cifar10_dvs(count=3)
+    options = {"root": root, "timesteps": 4, "image_size": 8, "policy": "skip"}
+    victim = root / "cat" / "cifar10_cat_1.aedat"
+    events = make_events(400, seed=0)
+    for outlier, usable in ((100, 29), (300, 30)):  # one time twenty minutes ahead: 299 or 99 events are before it
+        data = bytearray(victim.read_bytes()[: -8 * 400])
+        for i, (t, x, y, p) in enumerate(zip(events.t, events.x, events.y, events.polarity, strict=True)):
+            t = int(t) + (1_200_000_000 if i == outlier else 0)
+            data += struct.pack(">II", (127 - int(x)) << 8 | (127 - int(y)) << 1 | (1 - int(p)), t)
+        victim.write_bytes(data)
+        caplog.clear()
+        splits = load_dataset("cifar10_dvs", **options)
+        assert sum(len(part) for part in (splits.train, splits.val, splits.test)) == usable
+        if usable == 29:
+            assert "left out 1 broken recording; the first: " in caplog.text
+            assert "cifar10_cat_1.aedat: 299 of 400 events are bad" in caplog.text
+            with pytest.raises(DataError, match=r"cifar10_cat_1\.aedat: 299 of 400 events are bad, too many"):
+                read_frames(victim, "cifar10_dvs", FrameOptions(size=8, timesteps=4, policy="skip"))
+        else:
+            assert "left out 99 events back in time" in caplog.text
 
 
 def test_counts_that_do_not_fit_in_a_byte_are_reported(tmp_path, caplog):
