@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,8 +21,15 @@ if TYPE_CHECKING:
 
     from eccsnn.data import ImageSet
 
+
+def _end_in_order_when_killed() -> None:
+    # A scheduler's SIGTERM ends a command as Ctrl-C does, so that no part of a file stays behind.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
 app = typer.Typer(
     name="events",
+    callback=_end_in_order_when_killed,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     help="""Recordings of event cameras: simulates, converts, counts and plays them.
@@ -177,11 +186,13 @@ def convert(
     policy: Policy = "strict",
 ) -> None:
     """Converts a recording to another format, block after block."""
-    from eccsnn.data.events import Faults, iterate_events, write_events
+    from eccsnn.data.events import Faults, guess_format, iterate_events, write_events
 
     faults = Faults()
     blocks = iterate_events(source, source_format, sensor=_sensor(sensor), policy=policy, faults=faults)
     write_events(out, blocks, out_format)
+    if (out_format or guess_format(out)) == "gesture":
+        typer.echo("times lost what is below a millisecond, which format 'gesture' does not hold")
     typer.echo(f"recording: {out.resolve()}" + (f" ({faults.in_words()})" if faults.total else ""))
 
 
@@ -205,11 +216,13 @@ def info(
         typer.echo(json.dumps({"format": name, **asdict(summary), **derived, "skipped": faults.total}, indent=1))
         return
     typer.echo(f"{source}: {name}, {summary.width} x {summary.height} px")
-    typer.echo(f"{summary.events:,} events in {summary.duration_us / 1000:.1f} ms: {summary.rate_hz:,.0f} events/s")
-    typer.echo(f"{summary.brighter_share:.1%} brighter, {1 - summary.brighter_share:.1%} darker")
-    rates = ", ".join(f"{rate / 1000:,.0f}" for rate in summary.rate_per_bin[:20])
-    more = ", ..." if len(summary.rate_per_bin) > 20 else ""
-    typer.echo(f"thousand events/s in each {summary.bin_us / 1000:g} ms: {rates}{more}")
+    span = f"{summary.duration_us / 1000:.1f} ms: {summary.rate_hz:,.0f} events/s"
+    typer.echo(f"{summary.events:,} events in {span}" if summary.events else "no events")
+    if summary.events:
+        typer.echo(f"{summary.brighter_share:.1%} brighter, {1 - summary.brighter_share:.1%} darker")
+        rates = ", ".join(f"{rate / 1000:,.0f}" for rate in summary.rate_per_bin[:20])
+        more = ", ..." if len(summary.rate_per_bin) > 20 else ""
+        typer.echo(f"thousand events/s in each {summary.bin_us / 1000:g} ms: {rates}{more}")
     if faults.total:
         typer.echo(faults.in_words())
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -139,6 +143,35 @@ def test_convert_keeps_the_events_and_leaves_no_half_file(recording, tmp_path):
     assert len(read_events(tmp_path / "out.npz", sensor=(128, 128))) == len(read_events(recording)) - 1
 
 
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+import eccsnn.data.events as events
+
+def blocks(*arguments, **options):
+    yield from read(*arguments, **options)
+    print(os.listdir(sys.argv[1]), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+read, events.iterate_events = events.iterate_events, blocks
+from eccsnn.cli_events import app
+app(["convert", sys.argv[2], os.path.join(sys.argv[1], "out.bin"), "--sensor", "128x128"])
+"""
+
+
+def test_sigterm_leaves_no_part_of_a_file(recording, tmp_path):
+    command = [sys.executable, "-c", KILLED_WHILE_WRITING, str(tmp_path), str(recording)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 128 + signal.SIGTERM, ended.stderr
+    assert ".out.bin." in ended.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_converting_says_when_times_are_cut(recording, tmp_path):
+    assert "below a millisecond" in call("convert", recording, tmp_path / "a.npy")
+    assert "below a millisecond" not in call("convert", recording, tmp_path / "a.npz")
+
+
 def test_info_counts(recording):
     events = read_events(recording)
     numbers = json.loads(call("info", recording, "--json"))
@@ -151,7 +184,8 @@ def test_info_counts(recording):
 
 def test_info_of_an_empty_recording(tmp_path):
     write_events(tmp_path / "none.aedat", Events.empty(width=128, height=128))
-    assert "0 events in 0.0 ms: 0 events/s" in call("info", tmp_path / "none.aedat")
+    output = call("info", tmp_path / "none.aedat")
+    assert output.endswith("none.aedat: aedat2, 128 x 128 px\nno events\n")
 
 
 def test_summaries_of_blocks_are_those_of_the_whole(recording):
