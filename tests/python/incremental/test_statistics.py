@@ -112,6 +112,7 @@ def test_a_state_takes_what_the_documentation_says():
         ([1, 2], [0], ValueError, r"shape \[2\], expected \[N, 2\]"),
         ([["a", "b"]], [0], TypeError, "expected integers, or floats"),
         ([[1, 2]], [-1], ValueError, "labels contain -1"),
+        ([[1, 2]], np.array([2**63 + 5], np.uint64), ValueError, "labels contain 9223372036854775813"),
         ([[1, 2]], [0, 1], ValueError, r"labels have shape \[2\], expected \[1\]"),
         ([[1, 2]], [0.0], TypeError, "labels have dtype float64"),
     ],
