@@ -303,16 +303,16 @@ void CountStatistics::change(const CountRows& rows, const ParallelFor& parallel,
     for (std::int64_t at = 0; at < rows.samples; at += chunk) {
       const std::int64_t samples = std::min(chunk, rows.samples - at);
       const PackCounts pack{row_of(rows, features_, at), rows.type, form, samples, features_, packed};
-      const CountMoments sum{packed,
-                             form,
-                             samples,
-                             blocks_,
-                             negative,
-                             wide() ? nullptr : narrow_.data(),
-                             wide() ? wide_.data() : nullptr};
+      const CountMoments moments{packed,
+                                 form,
+                                 samples,
+                                 blocks_,
+                                 negative,
+                                 wide() ? nullptr : narrow_.data(),
+                                 wide() ? wide_.data() : nullptr};
       parallel(blocks_, [&](std::int64_t begin, std::int64_t end) { pack_counts(pack, begin, end); });
       parallel(count_tiles(blocks_),
-               [&](std::int64_t begin, std::int64_t end) { count_moments(sum, begin, end); });
+               [&](std::int64_t begin, std::int64_t end) { count_moments(moments, begin, end); });
     }
   };
   if (!subtract) apply(delta, false);  // nothing throws from here on, unless a thread cannot be had
