@@ -149,9 +149,7 @@ def _deploy(
             folder,
             splits,
             scenario.tasks[0],
-            trunk.path / MODEL,
             features.path / builds.FEATURES,
-            layers,
             features.key,
         ),
     )

@@ -53,11 +53,12 @@ class FeatureLearner(Learner):
 
     @property
     def memory_bytes(self) -> int:
-        return sum(tensor.nbytes for key, tensor in self.state_dict().items() if key != "classes")
+        return sum(getattr(self, name).nbytes for name in self._shapes(len(self._classes)))
 
     def state_dict(self) -> dict[str, Tensor]:
+        """Everything learnt, as copies: `observe` changes tensors in place."""
         return {"classes": torch.tensor(self._classes, dtype=torch.int64)} | {
-            name: getattr(self, name) for name in self._shapes(len(self._classes))
+            name: getattr(self, name).clone() for name in self._shapes(len(self._classes))
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:

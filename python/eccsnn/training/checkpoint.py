@@ -7,6 +7,7 @@ of it is used.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -32,7 +33,8 @@ os.umask(_UMASK)
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes `data` to `path` so that a reader, a kill or a full disk never meets half a file.
 
-    The bytes go to a temporary file beside `path`, are flushed to disk and then renamed over it.
+    The bytes go to a temporary file beside `path`, are flushed to disk and then renamed over it. The folder is flushed
+    last, where the system can do that, so that the name is on the disk, too, when this returns.
 
     Raises:
         CheckpointError: The file cannot be written (for example because the disk is full); an older file at `path` is
@@ -49,6 +51,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         temporary = None
+        _flush_folder(path.parent)
     except OSError as error:
         raise CheckpointError(
             f"cannot write {path}: {error.strerror or error}. What was there before is unchanged; "
@@ -57,6 +60,15 @@ def write_atomically(path: Path, data: bytes) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # the file is whole whether or not a folder can be opened and flushed here
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_json(path: Path, value: Any) -> None:

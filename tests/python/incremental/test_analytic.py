@@ -93,9 +93,15 @@ def test_states_go_on(digits, build):
     assert other.classes == learner.classes
     assert (other.predict(digits[2]) == learner.predict(digits[2])).all()
     before = learner.scores(digits[2][:5]).copy()
+    state = learner.state_dict()
+    other.load_state_dict(state)
     other.observe(digits[2], digits[3])  # on tensors of its own
     np.testing.assert_array_equal(learner.scores(digits[2][:5]), before)
-    assert learner.memory_bytes > 0
+    learner.observe(digits[2], digits[3])  # a state is a copy
+    assert not np.array_equal(learner.scores(digits[2][:5]), before)
+    learner.load_state_dict(state)
+    np.testing.assert_array_equal(learner.scores(digits[2][:5]), before)
+    assert learner.memory_bytes == sum(tensor.nbytes for name, tensor in state.items() if name != "classes")
     with pytest.raises(CheckpointError, match="is it another learner's"):
         other.load_state_dict({"classes": torch.zeros(1)})
     with pytest.raises(ValueError, match=r"expected \[N, 64\]"):
