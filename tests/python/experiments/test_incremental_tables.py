@@ -16,6 +16,7 @@ TINY = [
     "data.subset={train: 120, val: 40, test: 40}",
     "cloud.training.epochs=1",
     "trunk.training.epochs=1",
+    "trunk.distillation.feature_weight=0.1",
     "training.epochs=2",
     "options={exact_expanded: {expansion: 300}, replay: {exemplars: 120}}",
     "learners=[exact_ridge, exact_expanded, lwf, replay]",
