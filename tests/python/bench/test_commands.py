@@ -250,6 +250,14 @@ def test_incremental(tmp_path):
     assert len(record.results) == 15  # five peers, a solve a task, a solve a batch, none
     assert all(result.bar is None for result in record.results)  # they are for the full size
     assert "streaming LDA, in place over eccsnn, batch 4, updates alone" in shown
+    taken = {entry.name: entry.value for entry in row.measurements}
+    found = {result.name: result.value for result in record.results}
+    for peer, classifier, ours in (
+        ("ACIL, published", "ridge", taken["eccsnn update and ridge solve"]),
+        ("streaming LDA, published", "lda", taken["eccsnn update"] + taken["eccsnn lda solve"]),
+    ):  # each beside the same classifier
+        theirs = taken[f"{peer} update"] + taken[f"{peer.split(',')[0]} solve"]
+        assert found[f"{peer} over eccsnn {classifier}, batch 4, a solve a batch"] == pytest.approx(theirs / ours)
     alone, _ = bench("incremental", "--peers", "none", cwd=tmp_path)
     assert alone.results == []
 

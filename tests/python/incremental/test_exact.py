@@ -124,6 +124,25 @@ def test_a_correction_that_would_be_inexact_is_not_made(ridge):
     assert (corrected.condition == pytest.approx(afresh.condition, rel=0.1)) == (ridge < 1e-3)  # it was solved afresh
 
 
+def test_a_solution_is_let_go_of_where_a_new_one_costs_less(digits):
+    """At 300 features a row costs 2 * 300^2 and a factor 300^3 / 6: 25 rows at once; a quarter of 300 rows in all."""
+
+    def waiting(begin, end):
+        learner.observe(digits[0][begin:end], digits[1][begin:end])
+        return learner._base is not None
+
+    learner = ExactLearner(64, 16, expansion=300)
+    waiting(0, 500)
+    learner.solution()
+    assert not waiting(500, 525)
+    learner.solution()
+    for begin in (525, 549, 573):
+        assert waiting(begin, begin + 24)
+        learner.solution()
+    assert waiting(597, 600)
+    assert not waiting(600, 601)
+
+
 def test_small_batches_wait_and_nobody_sees_it(digits):
     one = ExactLearner(64, 16)
     mine = digits[0][:300].copy()
