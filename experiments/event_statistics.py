@@ -135,7 +135,9 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    images = ImageFiles.of_folder(given.folder, limit=given.limit, seed=given.seed)
+    images = ImageFiles.of_folder(
+        given.folder, limit=given.limit, seed=given.seed, ignore=PRESETS[given.preset].left_out
+    )
     measured = measure(given.preset, images, seed=given.seed)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{given.preset}.json").write_text(json.dumps(measured, indent=1) + "\n")

@@ -37,6 +37,8 @@ VARIANTS = {
     "trunk.pretraining": "",
     "trunk.training.epochs": "trunk-epochs",
     "trunk.pretraining_training.epochs": "pretraining-epochs",
+    "trunk.distillation.logit_weight": "logits",
+    "trunk.distillation.feature_weight": "features",
     "trunk.layers": "layers-",
     "precision": "",
     "class_order_seed": "order",

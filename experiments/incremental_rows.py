@@ -16,6 +16,8 @@ SETTING = {
     "trunk.pretraining": "pre-training",
     "trunk.training.epochs": "trunk epochs",
     "trunk.pretraining_training.epochs": "pre-training epochs",
+    "trunk.distillation.logit_weight": "logit weight",
+    "trunk.distillation.feature_weight": "feature weight",
     "trunk.layers": "layers",
     "class_order_seed": "class order",
 }

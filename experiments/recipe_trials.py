@@ -27,6 +27,8 @@ MOBILENET: dict[str, Any] = {"name": "spiking_mobilenet", "timesteps": 4, "norm_
 CANDIDATES: list[tuple[dict[str, Any], float]] = [
     *((SEW, lr) for lr in (0.001, 0.003, 0.01)),
     (SEW | {"norm_gain": 1.0}, 0.003),
+    *((SEW | {"connect": "add"}, lr) for lr in (0.003, 0.01)),
+    ({"name": "spiking_vgg9", "timesteps": 4, "norm_gain": 2.0}, 0.003),
     (SEW | {"stem_stride": 1}, 0.003),
     (MOBILENET, 0.003),
     (MOBILENET | {"depthwise_neurons": False}, 0.003),

@@ -32,6 +32,7 @@ FREE = ("seed", "device", "checkpoint_seconds", "data.root", "data.display_name"
 # Keys that make a variant, and how its name says so.
 VARIANTS = {
     "precision": "",
+    "network.model.connect": "",
     "unit.point": "",
     "unit.channels": "c",
     "unit.stride": "s",

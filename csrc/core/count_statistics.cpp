@@ -1,6 +1,7 @@
 #include "eccsnn/count_statistics.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <limits>
 #include <memory>
@@ -37,6 +38,24 @@ std::int64_t value_at(const CountRows& rows, std::int64_t i) {
   return rows.type == CountType::kUint8 ? std::int64_t{static_cast<const std::uint8_t*>(rows.rows)[i]}
                                         : std::int64_t{static_cast<const std::int16_t*>(rows.rows)[i]};
 }
+
+// Whether the entries of a tile are at least 0 and M_ij^2 <= M_ii M_jj. `Product` holds the square of an
+// entry. The sign of one number gathers all of them: without a branch, compilers take several at a time.
+template <class Product, class T>
+bool tile_fits(const T* tile, const std::array<T, kCountBlock>& rows,
+               const std::array<T, kCountBlock>& columns) {
+  Product wrong = 0;
+  for (std::size_t r = 0; r < kCountBlock; ++r) {
+    const Product square = rows[r];
+    for (std::size_t c = 0; c < kCountBlock; ++c) {
+      const Product entry = tile[r * kCountBlock + c];
+      wrong |= (square * columns[c] - entry * entry) | entry;
+    }
+  }
+  return wrong >= 0;
+}
+
+__extension__ typedef __int128 Int128;
 
 }  // namespace
 
@@ -173,6 +192,62 @@ void CountStatistics::check_change(const Classes& delta, bool subtract) const {
   }
 }
 
+// The largest square sum after a change. Refuses where one that is left cannot be that of the sums left.
+std::int64_t CountStatistics::most_after(const Classes& delta, const std::vector<std::int64_t>& change,
+                                         bool subtract) const {
+  std::vector<std::int64_t> sums(index(features_));
+  const auto gather = [&](const Classes& classes, std::int64_t sign) {
+    for (const auto& [id, entry] : classes) {
+      for (std::size_t f = 0; f < sums.size(); ++f) sums[f] += sign * entry.sums[f];
+    }
+  };
+  if (subtract) {
+    gather(classes_, 1);
+    gather(delta, -1);
+  }
+  std::int64_t most = 0;
+  for (std::int64_t f = 0; f < features_; ++f) {
+    const std::int64_t value = moment(f, f) + (subtract ? -change[index(f)] : change[index(f)]);
+    const std::int64_t sum = sums[index(f)];
+    if (subtract && (value < sum || value > sum * max_count_)) {
+      refuse("cannot subtract these samples: the square sum of feature ", f, " would become ", value,
+             " beside the sum ", sum, ", so they are not the ones that were added");
+    }
+    most = std::max(most, value);
+  }
+  return most;
+}
+
+// Says which entry of the second moment contradicts the square sums beside it; empty: none does.
+std::string CountStatistics::contradiction() const {
+  const auto find = [&](auto product, const auto& tiles) -> std::string {
+    using T = typename std::decay_t<decltype(tiles)>::value_type;
+    const auto squares = [&](std::int64_t block) {
+      const std::size_t tile = index(count_tile(blocks_, block, block) * kCountTile);
+      std::array<T, kCountBlock> result;
+      for (std::size_t f = 0; f < kCountBlock; ++f) result[f] = tiles[tile + f * (kCountBlock + 1)];
+      return result;
+    };
+    std::size_t at = 0;
+    for (std::int64_t bi = 0; bi < blocks_; ++bi) {
+      for (std::int64_t bj = bi; bj < blocks_; ++bj, at += kCountTile) {
+        if (tile_fits<decltype(product)>(&tiles[at], squares(bi), squares(bj))) continue;
+        for (std::int64_t i = bi * kCountBlock; i < (bi + 1) * kCountBlock; ++i) {
+          for (std::int64_t j = bj * kCountBlock; j < (bj + 1) * kCountBlock; ++j) {
+            const Int128 entry = moment(i, j), left = moment(i, i), right = moment(j, j);
+            if (entry >= 0 && entry * entry <= left * right) continue;
+            return "a second moment of " + std::to_string(moment(i, j)) + " of features " +
+                   std::to_string(i) + " and " + std::to_string(j) + " beside their square sums " +
+                   std::to_string(moment(i, i)) + " and " + std::to_string(moment(j, j));
+          }
+        }
+      }
+    }
+    return {};
+  };
+  return wide() ? find(Int128{0}, wide_) : find(std::int64_t{0}, narrow_);
+}
+
 // Takes the second moment to int64 or back to int32, in which case all of it must fit.
 void CountStatistics::fit_width(bool make_wide) {
   if (make_wide == wide()) return;
@@ -208,20 +283,11 @@ void CountStatistics::change(const CountRows& rows, const ParallelFor& parallel,
   check_change(delta, subtract);
 
   // Where the largest possible change cannot alter the width, the exact diagonal is not needed. No entry is
-  // larger than the largest on the diagonal (Cauchy-Schwarz).
+  // larger than the largest on the diagonal (Cauchy-Schwarz; see contradiction).
   const std::vector<std::int64_t> before = diagonal();
   std::int64_t most = *std::max_element(before.begin(), before.end());
   if (subtract || most + rows.samples * max_count_ * max_count_ > kNarrowMost) {
-    const std::vector<std::int64_t> change = squares(rows);
-    most = 0;
-    for (std::int64_t f = 0; f < features_; ++f) {
-      const std::int64_t value = before[index(f)] + (subtract ? -change[index(f)] : change[index(f)]);
-      if (value < 0) {
-        refuse("cannot subtract these samples: the square sum of feature ", f, " would become ", value,
-               ", so they are not the ones that were added");
-      }
-      most = std::max(most, value);
-    }
+    most = most_after(delta, squares(rows), subtract);
   }
   const bool wide_after = most > kNarrowMost;
   if (wide_after) fit_width(true);
@@ -233,20 +299,31 @@ void CountStatistics::change(const CountRows& rows, const ParallelFor& parallel,
       std::aligned_alloc(64, std::max<std::size_t>(bytes, 64)), &std::free);
   if (memory == nullptr) throw std::bad_alloc();
   std::uint8_t* const packed = static_cast<std::uint8_t*>(memory.get());
-  apply(delta, subtract);  // nothing throws from here on, unless a thread cannot be had
-  for (std::int64_t at = 0; at < rows.samples; at += chunk) {
-    const std::int64_t samples = std::min(chunk, rows.samples - at);
-    const PackCounts pack{row_of(rows, features_, at), rows.type, form, samples, features_, packed};
-    const CountMoments sum{packed,
-                           form,
-                           samples,
-                           blocks_,
-                           subtract,
-                           wide() ? nullptr : narrow_.data(),
-                           wide() ? wide_.data() : nullptr};
-    parallel(blocks_, [&](std::int64_t begin, std::int64_t end) { pack_counts(pack, begin, end); });
-    parallel(count_tiles(blocks_),
-             [&](std::int64_t begin, std::int64_t end) { count_moments(sum, begin, end); });
+  const auto sum = [&](bool negative) {
+    for (std::int64_t at = 0; at < rows.samples; at += chunk) {
+      const std::int64_t samples = std::min(chunk, rows.samples - at);
+      const PackCounts pack{row_of(rows, features_, at), rows.type, form, samples, features_, packed};
+      const CountMoments moments{packed,
+                                 form,
+                                 samples,
+                                 blocks_,
+                                 negative,
+                                 wide() ? nullptr : narrow_.data(),
+                                 wide() ? wide_.data() : nullptr};
+      parallel(blocks_, [&](std::int64_t begin, std::int64_t end) { pack_counts(pack, begin, end); });
+      parallel(count_tiles(blocks_),
+               [&](std::int64_t begin, std::int64_t end) { count_moments(moments, begin, end); });
+    }
+  };
+  if (!subtract) apply(delta, false);  // nothing throws from here on, unless a thread cannot be had
+  sum(subtract);
+  if (subtract) {
+    if (const std::string found = contradiction(); !found.empty()) {
+      sum(false);
+      refuse("cannot subtract these samples: they would leave ", found,
+             ", so they are not the ones that were added");
+    }
+    apply(delta, true);
   }
   fit_width(wide_after);
 }
@@ -268,31 +345,34 @@ void CountStatistics::change(const CountStatistics& other, bool subtract) {
            "; only states of the same features can be combined");
   }
   check_change(other.classes_, subtract);
-  std::int64_t most = 0;
-  for (std::int64_t f = 0; f < features_; ++f) {
-    const std::int64_t value = moment(f, f) + (subtract ? -other.moment(f, f) : other.moment(f, f));
-    if (value < 0) {
-      refuse("cannot subtract this state: the square sum of feature ", f, " would become ", value,
-             ", so it is not a part of the whole");
-    }
-    most = std::max(most, value);
-  }
   const Classes delta = other.classes_;  // a copy: the other state may be this one
-  const bool wide_after = most > kNarrowMost;
+  const bool wide_after = most_after(delta, other.diagonal(), subtract) > kNarrowMost;
   if (wide_after) fit_width(true);
-  const auto combine = [&](auto& mine, const auto& theirs) {
+  const auto combine = [](auto& mine, const auto& theirs, bool negative) {
     using Value = typename std::decay_t<decltype(mine)>::value_type;
     for (std::size_t i = 0; i < mine.size(); ++i) {
-      mine[i] += static_cast<Value>(subtract ? -theirs[i] : theirs[i]);
+      mine[i] += static_cast<Value>(negative ? -theirs[i] : theirs[i]);
     }
   };
-  if (wide()) {
-    other.wide() ? combine(wide_, other.wide_) : combine(wide_, other.narrow_);
-  } else {
-    combine(narrow_, other.narrow_);  // the other one is a part of this one, or their sum fits: narrow, too
+  const auto sum = [&](bool negative) {
+    if (!wide()) {
+      combine(narrow_, other.narrow_, negative);  // the other one is a part of this one, or their sum fits
+    } else if (other.wide()) {
+      combine(wide_, other.wide_, negative);
+    } else {
+      combine(wide_, other.narrow_, negative);
+    }
+  };
+  if (!subtract) apply(delta, false);
+  sum(subtract);
+  if (subtract) {
+    if (const std::string found = contradiction(); !found.empty()) {
+      sum(false);
+      refuse("cannot subtract this state: it would leave ", found, ", so it is not a part of the whole");
+    }
+    apply(delta, true);
   }
   fit_width(wide_after);
-  apply(delta, subtract);
 }
 
 void CountStatistics::merge(const CountStatistics& other) { change(other, false); }
@@ -361,6 +441,7 @@ void CountStatistics::check_state() const {
              " and the square sum " + std::to_string(square));
     }
   }
+  if (const std::string found = contradiction(); !found.empty()) broken(found);
 }
 
 CountStatistics CountStatistics::from_parts(std::int64_t features, std::int64_t max_count, Classes classes,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,8 +21,15 @@ if TYPE_CHECKING:
 
     from eccsnn.data import ImageSet
 
+
+def _end_in_order_when_killed() -> None:
+    # A scheduler's SIGTERM ends a command as Ctrl-C does, so that no part of a file stays behind.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
 app = typer.Typer(
     name="events",
+    callback=_end_in_order_when_killed,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     help="""Recordings of event cameras: simulates, converts, counts and plays them.
@@ -46,7 +55,10 @@ def simulate(
     root: Annotated[Path | None, typer.Option(help="For a data set: data.root.")] = None,
     part: Annotated[
         str | None,
-        typer.Option(help="For a data set: train (default), val or test. n_mnist has training and test recordings."),
+        typer.Option(
+            help="For a data set: train (with what would be val), val or test. Default: what data.simulate records, "
+            "which is train, or all where there is no test part. n_mnist has training and test recordings."
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Images at most, spread over classes; default: all.", min=1)] = None,
     format: Annotated[
@@ -64,6 +76,7 @@ def simulate(
     from eccsnn.data.events.image_files import ImageFiles, read_image
     from eccsnn.data.events.presets import find_preset
     from eccsnn.data.events.simulate_dataset import simulate_dataset
+    from eccsnn.data.registry import images_to_record
 
     chosen = find_preset(preset)
     if Path(source).is_file():
@@ -82,13 +95,19 @@ def simulate(
     if Path(source).is_dir() and chosen.test_folder is not None:
         images, names, what, is_test = _both_parts("image_folder", Path(source), preset, limit, seed)
     elif Path(source).is_dir():
-        images = ImageFiles.of_folder(Path(source), limit=limit, seed=seed)
+        left_out = [name for name in chosen.left_out if (Path(source) / name).is_dir()]
+        if left_out:
+            typer.echo(f"left out: {', '.join(left_out)}, which {chosen.title} does not have", err=True)
+        images = ImageFiles.of_folder(Path(source), limit=limit, seed=seed, ignore=chosen.left_out)
         names, what = images.class_names, Path(source).name
     elif any(source == dataset.name for dataset in list_datasets()):
         if chosen.test_folder is not None:
             images, names, what, is_test = _both_parts(source, root, preset, limit, seed)
+        elif part is None:
+            found = images_to_record(preset, source, root=root, limit=limit, seed=seed)
+            images, names, what = found.images, found.class_names, found.name
         else:
-            images, names, what = _of_dataset(source, root, part or "train", preset, limit, seed)
+            images, names, what = _of_dataset(source, root, part, preset, limit, seed)
     else:
         there = "is neither a file nor a folder" if Path(source).exists() else "does not exist"
         raise ConfigError(f"{source!r} {there}, and it is no name of a data set: see `eccsnn list datasets`")
@@ -129,7 +148,8 @@ def _of_dataset(
 
     if part not in ("train", "val", "test"):
         raise ConfigError(f"--part: {part!r}, expected train, val or test")
-    splits = load_dataset(name, root=root, image_size=image_size_for(preset))
+    val_fraction = 0.1 if part == "val" else 0.0  # train is all that is not for testing
+    splits = load_dataset(name, root=root, image_size=image_size_for(preset), val_fraction=val_fraction)
     images = getattr(splits, part)
     if limit is not None and limit < len(images):
         images = images.take(stratified_subset(images.labels, limit, seed=seed, purpose="simulated recordings"))
@@ -165,11 +185,13 @@ def convert(
     policy: Policy = "strict",
 ) -> None:
     """Converts a recording to another format, block after block."""
-    from eccsnn.data.events import Faults, iterate_events, write_events
+    from eccsnn.data.events import Faults, guess_format, iterate_events, write_events
 
     faults = Faults()
     blocks = iterate_events(source, source_format, sensor=_sensor(sensor), policy=policy, faults=faults)
     write_events(out, blocks, out_format)
+    if (out_format or guess_format(out)) == "gesture":
+        typer.echo("times lost what is below a millisecond, which format 'gesture' does not hold")
     typer.echo(f"recording: {out.resolve()}" + (f" ({faults.in_words()})" if faults.total else ""))
 
 
@@ -193,11 +215,13 @@ def info(
         typer.echo(json.dumps({"format": name, **asdict(summary), **derived, "skipped": faults.total}, indent=1))
         return
     typer.echo(f"{source}: {name}, {summary.width} x {summary.height} px")
-    typer.echo(f"{summary.events:,} events in {summary.duration_us / 1000:.1f} ms: {summary.rate_hz:,.0f} events/s")
-    typer.echo(f"{summary.brighter_share:.1%} brighter, {1 - summary.brighter_share:.1%} darker")
-    rates = ", ".join(f"{rate / 1000:,.0f}" for rate in summary.rate_per_bin[:20])
-    more = ", ..." if len(summary.rate_per_bin) > 20 else ""
-    typer.echo(f"thousand events/s in each {summary.bin_us / 1000:g} ms: {rates}{more}")
+    span = f"{summary.duration_us / 1000:.1f} ms: {summary.rate_hz:,.0f} events/s"
+    typer.echo(f"{summary.events:,} events in {span}" if summary.events else "no events")
+    if summary.events:
+        typer.echo(f"{summary.brighter_share:.1%} brighter, {1 - summary.brighter_share:.1%} darker")
+        rates = ", ".join(f"{rate / 1000:,.0f}" for rate in summary.rate_per_bin[:20])
+        more = ", ..." if len(summary.rate_per_bin) > 20 else ""
+        typer.echo(f"thousand events/s in each {summary.bin_us / 1000:g} ms: {rates}{more}")
     if faults.total:
         typer.echo(faults.in_words())
 

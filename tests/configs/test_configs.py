@@ -30,7 +30,11 @@ def test_scenario_fits_the_data(name):
 
 def test_each_experiment_comes_in_three_sizes():
     names = {name.rsplit("_", 1)[0] for name in shipped_configs()}
-    three = {f"{system}/{data}" for system in ("ecc_snn", "neucodex") for data in ("cifar10_dvs", "n_caltech101")}
+    three = {
+        f"{system}/{data}"
+        for system in ("ecc_snn", "neucodex", "spikebottlenet")
+        for data in ("cifar10_dvs", "n_caltech101")
+    }
     for name in names & {"ecc_snn/cifar10", "ecc_snn/caltech101"} | three:
         assert {f"{name}_{size}" for size in ("debug", "small", "full")} <= shipped_configs().keys()
 

@@ -274,6 +274,76 @@ TEST(CountStatistics, BadInputLeavesTheStateAsItWas) {
   EXPECT_THROW(CountStatistics(4, 32768), std::invalid_argument);
 }
 
+// M_ij^2 <= M_ii M_jj: merging keeps it, so that the largest square sum bounds every entry.
+TEST(CountStatistics, PairsThatNoSamplesHaveAreRefused) {
+  const auto made = [](std::int64_t left, std::int64_t both, std::int64_t right) {
+    const std::int64_t moment[] = {left, both, both, right};
+    const auto sum = [](std::int64_t square) { return (square + 32766) / 32767; };
+    CountStatistics::Classes classes;
+    classes[0] = {1 << 20, {sum(left), sum(right)}};
+    return CountStatistics::from_parts(2, 32767, classes, moment);
+  };
+  const std::int64_t big = 0x7fffffff, huge = std::int64_t{1} << 40;
+  EXPECT_NO_THROW(made(16, 8, 4));
+  EXPECT_NO_THROW(made(big, big, big));
+  EXPECT_NO_THROW(made(huge, huge, huge));
+  EXPECT_THROW(made(16, 9, 4), CountStatisticsError);
+  EXPECT_THROW(made(16, 1, 0), CountStatisticsError);
+  EXPECT_THROW(made(big, big, 0), CountStatisticsError);
+  EXPECT_THROW(made(big, big, big - 1), CountStatisticsError);
+  EXPECT_THROW(made(huge, huge, huge - 1), CountStatisticsError);
+  CountStatistics sum = made(big, big - 1, big - 1);
+  sum.merge(made(big - 1, big - 1, big));
+  EXPECT_TRUE(sum.wide());
+  EXPECT_EQ(sum.moment(0, 1), 2 * (big - 1));
+}
+
+// Counts, sums and square sums would be those of samples, the second moment of two features would not.
+TEST(CountStatistics, SamplesThatWereNotAddedAreFoundInThePairs) {
+  for (const std::int16_t most : {4, 32767}) {
+    for (const int copies : {1, 3}) {  // of 32767, three are wide
+      std::vector<std::int16_t> rows;
+      std::vector<std::int64_t> labels;
+      for (int i = 0; i < copies; ++i) {
+        const std::int16_t added[] = {most, most, 0, 0, 1, 1};
+        rows.insert(rows.end(), added, added + 6);
+        labels.insert(labels.end(), 3, 7);
+      }
+      CountStatistics state(2, most);
+      state.add({rows.data(), CountType::kInt16, labels.data(), 3 * copies}, serial);
+      EXPECT_EQ(state.wide(), most == 32767 && copies == 3);
+      const CountStatistics before = state;
+      std::vector<std::int16_t> others;
+      for (int i = 0; i < copies; ++i) {
+        const std::int16_t wrong[] = {most, 0, 0, most};
+        others.insert(others.end(), wrong, wrong + 4);
+      }
+      const CountRows wrong{others.data(), CountType::kInt16, labels.data(), 2 * copies};
+      EXPECT_THROW(state.subtract(wrong, on_threads(2)), std::invalid_argument);
+      EXPECT_EQ(state, before);
+      CountStatistics part(2, most);
+      part.add(wrong, serial);
+      EXPECT_THROW(state.subtract(part), std::invalid_argument);
+      EXPECT_EQ(state, before);
+    }
+  }
+  // A square sum that the sum left cannot have, and an entry that would become negative.
+  const auto refuses = [](const std::vector<std::uint8_t>& added, const std::vector<std::uint8_t>& wrong) {
+    const std::vector<std::int64_t> labels(8);
+    const auto rows = [&](const std::vector<std::uint8_t>& values) {
+      return CountRows{values.data(), CountType::kUint8, labels.data(),
+                       static_cast<std::int64_t>(values.size() / 2)};
+    };
+    CountStatistics state(2, 4);
+    state.add(rows(added), serial);
+    const CountStatistics before = state;
+    EXPECT_THROW(state.subtract(rows(wrong), serial), std::invalid_argument);
+    EXPECT_EQ(state, before);
+  };
+  refuses({4, 0, 0, 0}, {2, 0});
+  refuses({4, 0, 0, 4, 1, 1}, {4, 4});
+}
+
 TEST(CountStatistics, CountsTooManySamplesBeforeTheyOverflow) {
   CountStatistics::Classes classes;
   classes[0] = {kMaxCountSamples, {0}};

@@ -184,6 +184,47 @@ TYPED_TEST(Lif, ForwardHasTheBitsOfAScalarLoop) {
   }
 }
 
+TYPED_TEST(Lif, PackedInputIsWhatItUnpacksTo) {
+  using Stored = typename TypeParam::Stored;
+  using M = typename TypeParam::Membrane;
+  const std::int64_t timesteps = 3, block = eccsnn::kLifBlock;
+  const Stored one = TypeParam::store(static_cast<M>(1.625)), zero = TypeParam::store(M{0});
+  std::mt19937 random(0);
+  for (std::int64_t channels : {1, 2, 3, 8, 13, 24}) {
+    for (std::int64_t pixels : {std::int64_t{1}, std::int64_t{23}, (2 * block + 77) / channels}) {
+      const std::int64_t neurons = pixels * channels, bytes = (channels + 7) / 8;
+      std::vector<std::uint8_t> packed(static_cast<std::size_t>(timesteps * pixels * bytes));
+      for (std::uint8_t& byte : packed) byte = static_cast<std::uint8_t>(random());
+      std::vector<Stored> x;
+      for (std::int64_t pixel = 0; pixel < timesteps * pixels; ++pixel) {
+        for (std::int64_t c = 0; c < channels; ++c) {
+          const unsigned byte = packed[static_cast<std::size_t>(pixel * bytes + c / 8)];
+          x.push_back((byte >> c % 8 & 1u) != 0 ? one : zero);
+        }
+      }
+      LifForward args;
+      args.dtype = TypeParam::dtype;
+      args.timesteps = timesteps;
+      args.neurons = neurons;
+      args.x = x.data();
+      args.x_step = neurons;
+      Outputs<TypeParam> found(args), expected(args);
+      scalar_forward<TypeParam>(expected.into(args, false));
+      args.x = nullptr;
+      args.x_bits = packed.data();
+      args.x_channels = channels;
+      std::memcpy(&args.x_one, &one, sizeof(one));
+      for (const Kernels& kernels : all_kernels()) {
+        for (std::int64_t begin = 0; begin < neurons; begin += block) {  // blocks begin within a pixel
+          kernels.forward(found.into(args, false), begin, std::min(begin + block, neurons));
+        }
+        ASSERT_TRUE(same(found.spikes, expected.spikes)) << kernels.isa << " channels " << channels;
+        ASSERT_TRUE(same(found.v, expected.v)) << kernels.isa << " channels " << channels;
+      }
+    }
+  }
+}
+
 TYPED_TEST(Lif, WhatNobodyReadsIsNotWritten) {
   const std::int64_t timesteps = 3, neurons = 21;
   const auto x = this->random_elements(timesteps * neurons);

@@ -1,5 +1,6 @@
 // libFuzzer target: the state file of CountStatistics on arbitrary bytes. With the checksum set right, the
-// checks behind it are reached; whatever is accepted must give the same bytes again.
+// checks behind it are reached; whatever is accepted must give the same bytes again, and hold no entry that
+// could make a sum of states wrap around.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -20,6 +21,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       eccsnn::CountStatistics::Source source;
       const auto state = eccsnn::CountStatistics::parse(bytes.data(), bytes.size(), &source);
       if (state.serialize(source) != bytes) std::abort();
+      for (std::int64_t i = 0; i < state.features(); ++i) {
+        for (std::int64_t j = i; j < state.features(); ++j) {
+          const long double entry = static_cast<long double>(state.moment(i, j));
+          const long double bound =
+              static_cast<long double>(state.moment(i, i)) * static_cast<long double>(state.moment(j, j));
+          // Rounding to 64 bits keeps the order of the two products.
+          if (entry < 0 || entry * entry > bound) std::abort();
+        }
+      }
     } catch (const eccsnn::CountStatisticsError&) {
     }
   }

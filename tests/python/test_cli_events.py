@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -15,7 +18,8 @@ from eccsnn.data import load_dataset
 from eccsnn.data.events import read_events, write_events
 from eccsnn.data.events.play import play
 from eccsnn.data.events.presets import PRESETS
-from eccsnn.data.events.summary import summarize
+from eccsnn.data.events.simulate_dataset import SimulatedSet
+from eccsnn.data.events.summary import MOST_BINS, summarize
 from eccsnn.data.events.types import Events
 from eccsnn.errors import ConfigError, DataError
 
@@ -56,6 +60,35 @@ def test_simulate_makes_a_data_set_of_a_folder_and_of_a_data_set(image, tmp_path
     assert "4 recordings, 0 made now" in again
     call("simulate", "digits", tmp_path / "digits", "--limit", 10, "--part", "val", "--format", "npz")
     assert len(list((tmp_path / "digits").rglob("*.npz"))) == 10
+
+
+def test_simulate_takes_the_images_that_a_run_would_take(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("ECCSNN_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "caltech101" / "101_ObjectCategories"
+    write_images(folder, ["."], ["BACKGROUND_Google", "Faces", "anchor"])
+    for source, options in (("caltech101", ("--root", tmp_path)), (folder, ())):
+        out = tmp_path / str(len(options))
+        call("simulate", source, out, "--preset", "n_caltech101", *options)
+        assert [path.name for path in sorted((out / "Caltech101").iterdir())] == ["BACKGROUND_Google", "anchor"]
+    assert "no class" not in caplog.text
+    call("simulate", "digits", tmp_path / "digits", "--preset", "n_caltech101", "--limit", 3)
+    assert "N-Caltech101 has no class '" in caplog.text
+
+
+def test_the_training_part_includes_what_would_be_for_validation(monkeypatch, tmp_path):
+    monkeypatch.setattr("eccsnn.data.events.simulate_dataset.simulate_dataset", lambda images, *_, **__: sizes(images))
+    found = []
+
+    def sizes(images):
+        found.append(len(images))
+        return SimulatedSet(tmp_path, len(images), 0, 0, 0)
+
+    whole = load_dataset("digits", val_fraction=0.0)
+    for part, expected in (("train", len(whole.train)), ("test", len(whole.test))):
+        call("simulate", "digits", tmp_path / part, "--part", part)
+        assert found.pop() == expected
+    call("simulate", "digits", tmp_path / "all")
+    assert found.pop() == len(whole.train) + len(whole.test)
 
 
 def test_simulate_makes_both_parts_of_n_mnist(tmp_path):
@@ -110,6 +143,35 @@ def test_convert_keeps_the_events_and_leaves_no_half_file(recording, tmp_path):
     assert len(read_events(tmp_path / "out.npz", sensor=(128, 128))) == len(read_events(recording)) - 1
 
 
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+import eccsnn.data.events as events
+
+def blocks(*arguments, **options):
+    yield from read(*arguments, **options)
+    print(os.listdir(sys.argv[1]), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+read, events.iterate_events = events.iterate_events, blocks
+from eccsnn.cli_events import app
+app(["convert", sys.argv[2], os.path.join(sys.argv[1], "out.bin"), "--sensor", "128x128"])
+"""
+
+
+def test_sigterm_leaves_no_part_of_a_file(recording, tmp_path):
+    command = [sys.executable, "-c", KILLED_WHILE_WRITING, str(tmp_path), str(recording)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 128 + signal.SIGTERM, ended.stderr
+    assert ".out.bin." in ended.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_converting_says_when_times_are_cut(recording, tmp_path):
+    assert "below a millisecond" in call("convert", recording, tmp_path / "a.npy")
+    assert "below a millisecond" not in call("convert", recording, tmp_path / "a.npz")
+
+
 def test_info_counts(recording):
     events = read_events(recording)
     numbers = json.loads(call("info", recording, "--json"))
@@ -122,7 +184,8 @@ def test_info_counts(recording):
 
 def test_info_of_an_empty_recording(tmp_path):
     write_events(tmp_path / "none.aedat", Events.empty(width=128, height=128))
-    assert "0 events in 0.0 ms: 0 events/s" in call("info", tmp_path / "none.aedat")
+    output = call("info", tmp_path / "none.aedat")
+    assert output.endswith("none.aedat: aedat2, 128 x 128 px\nno events\n")
 
 
 def test_summaries_of_blocks_are_those_of_the_whole(recording):
@@ -131,6 +194,16 @@ def test_summaries_of_blocks_are_those_of_the_whole(recording):
     assert summarize(blocks) == summarize([events])
     with pytest.raises(ValueError, match="nothing to summarize"):
         summarize([])
+
+
+def test_summaries_of_times_far_apart_have_bounded_bins():
+    far = Events(t=[0, 10**15, 10**15 + 1], x=[0] * 3, y=[0] * 3, polarity=[1] * 3, width=1, height=1)
+    summary = summarize([far[:1], far[1:]])
+    assert summary == summarize([far])
+    assert len(summary.rate_per_bin) <= MOST_BINS
+    assert summary.bin_us > 10**15 / MOST_BINS
+    counts = np.array(summary.rate_per_bin) * summary.bin_us / 1e6
+    assert (counts[0], counts[-1], counts.sum()) == pytest.approx((1, 2, 3))
 
 
 def test_play_writes_a_film(recording, tmp_path):

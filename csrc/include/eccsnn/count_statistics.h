@@ -6,14 +6,17 @@
 // whatever the order of samples, the batches, the threads, the instruction set or the tree of merges, and
 // what was added can be subtracted again.
 //
-// The second moment is kept as int32 while all of it fits, else as int64: decided by the values, and before
-// anything is added, so that nothing ever wraps around. At 1024 features it takes 2.2 MB and a class 8 KB.
+// The second moment is kept as int32 while all of it fits, else as int64: decided by the largest square sum,
+// and before anything is added. No entry is larger: M_ij^2 <= M_ii M_jj holds for samples, is kept by sums of
+// states, and is checked where it might not hold (states from outside, and what a subtraction leaves). So
+// nothing ever wraps around. At 1024 features it takes 2.2 MB and a class 8 KB.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "eccsnn/count_moments.h"
@@ -63,7 +66,8 @@ class CountStatistics {
 
   // Each of these throws std::invalid_argument and leaves the state as it was where a value is outside
   // 0..max_count, a label is negative, a counter would not fit, the shapes differ, or more would be
-  // subtracted than was added (as far as counts, sums and the diagonal of the second moment show).
+  // subtracted than was added (as far as counts, sums and the second moment show: what is left must be a
+  // state that `parse` takes).
   void add(const CountRows& rows, const ParallelFor& parallel);
   void subtract(const CountRows& rows, const ParallelFor& parallel);
   void merge(const CountStatistics& other);
@@ -96,6 +100,8 @@ class CountStatistics {
   std::vector<std::int64_t> squares(const CountRows& rows) const;
   std::vector<std::int64_t> diagonal() const;
   void check_change(const Classes& delta, bool subtract) const;
+  std::int64_t most_after(const Classes& delta, const std::vector<std::int64_t>& change, bool subtract) const;
+  std::string contradiction() const;
   void apply(const Classes& delta, bool subtract);
   void fit_width(bool wide);
   void fill(const std::function<std::int64_t(std::int64_t, std::int64_t)>& read);

@@ -210,7 +210,8 @@ def incremental(
 ) -> None:
     """Times what a batch of features costs the exact learner, beside ACIL and a streaming LDA.
 
-    Updates and solves are timed apart and then counted equally often for all: once a task, and after every batch.
+    Updates and solves are timed apart and then counted equally often for all: once a task, and after every batch. Each
+    stands beside the same classifier from our statistics: ACIL beside ridge, the streaming LDA beside LDA.
     """
     from eccsnn.bench import incremental as bench
 

@@ -1,7 +1,8 @@
 """Rows of `eccsnn bench events` about frames of events and about the simulator.
 
 Frames are made of a recording as busy as one of CIFAR10-DVS; peers have to give the same counts, else they are not
-timed. The simulator has no peer that runs here: its bar is a speed, with as many threads as cores, two at most.
+timed. The simulator has no peer that runs here: its bar is a speed, with as many threads as cores, two at most, either
+within a recording or with a recording a thread, as data sets are made; the faster of them is held against it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -51,19 +53,26 @@ def simulator_row(images: int, budget: Budget, observer: Observer) -> tuple[Row,
     def record(threads: int) -> int:
         return sum(len(preset.record(picture, seed=i, threads=threads)) for i, picture in enumerate(pictures))
 
+    def record_many() -> int:
+        with ThreadPoolExecutor(most) as pool:
+            return sum(pool.map(lambda i: len(preset.record(pictures[i], seed=i)), range(images)))
+
     candidates = [
         Candidate(f"eccsnn, {threads} thread{'s'[: threads - 1]}", partial(record, threads))
         for threads in sorted({1, most})
     ]
+    if most > 1:
+        candidates.append(Candidate(f"eccsnn, {most} recordings at a time", record_many))
     title = f"simulate {images} recordings of CIFAR10-DVS's kind, {total:,} events"
     timings = measure(candidates, budget, observer=within(title, observer))
-    ours = timings[candidates[-1].name]
+    best = min(timings, key=lambda name: timings[name].median_s)
+    ours = timings[best]
     result = Result(
         name="simulate: CIFAR10-DVS's kind",
         value=total / ours.median_s / 1e6,
         unit="M events/s",
         bar=BAR_SIMULATION,
-        aim=f"{BAR_SIMULATION:.0f} M events/s on two cores",
+        aim=f"{BAR_SIMULATION:.0f} M events/s on two cores; fastest: {best.removeprefix('eccsnn, ')}",
         spread=ours.spread,
     )
     return Row(name=title, measurements=_speeds(timings, total), ratios={}, ratio_ranges={}), [result]

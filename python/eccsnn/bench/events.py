@@ -98,13 +98,13 @@ def _reading(
     for peer in peers:
         name = f"{TITLES[peer]} read"
         try:
-            call = _PEER_READERS[peer, format](path)
-            if not all(np.array_equal(a, b) for a, b in zip(call()[1], _columns(events), strict=True)):
+            call, columns = _PEER_READERS[peer, format](path)
+            if not all(np.array_equal(a, b) for a, b in zip(columns(call()), _columns(events), strict=True)):
                 raise ValueError("its events are not those that were written")
         except Exception as error:  # a library that breaks must not end the measurement of the others
             absent.append(Absent(f"{name}: {TITLE[format]}", in_short(error)))
         else:
-            candidates.append(Candidate(name, partial(_first, call)))
+            candidates.append(Candidate(name, call))
     title = f"read {TITLE[format]}, {count:,} events"
     timings = measure(candidates, settings.budget, observer=within(title, observer))
     row = _row(title, timings, count, len(buffer) / count)
@@ -147,13 +147,9 @@ def _row(title: str, timings: dict[str, Timing], count: int, bytes_per_event: fl
 
 
 # ---- peers ----
-# Each makes a call that reads the file; it gives what the peer gives, and columns to compare.
+# Each makes a call that reads the file, which is timed, and a function of its result that gives columns to compare.
 
-_Reader = Callable[[], tuple[Any, _Columns]]
-
-
-def _first(call: _Reader) -> Any:
-    return call()[0]
+_Reader = tuple[Callable[[], Any], Callable[[Any], _Columns]]
 
 
 def _columns(events: Events) -> _Columns:
@@ -168,46 +164,32 @@ def _tonic_aedat2(path: Path) -> _Reader:
     """What tonic's `read_dvs_128` does; as of 1.7 that fails itself, on its own header reader's third value."""
     io = importlib.import_module("tonic.io")
 
-    def call() -> tuple[Any, _Columns]:
+    def call() -> Any:
         version, start, *_ = io.read_aedat_header_from_file(str(path))
         raw = io.get_aer_events_from_file(str(path), version, start)
         address = raw["address"]
-        record = io.make_structured_array((address >> 8) & 0x7F, (address >> 1) & 0x7F, raw["timeStamp"], address & 0x1)
-        # It leaves coordinates and polarity as they are in the address.
-        return record, (record["t"], 127 - record["x"], 127 - record["y"], ~record["p"])
+        return io.make_structured_array((address >> 8) & 0x7F, (address >> 1) & 0x7F, raw["timeStamp"], address & 0x1)
 
-    return call
+    def columns(record: Any) -> _Columns:  # tonic leaves coordinates and polarity as they are in the address
+        return record["t"], 127 - record["x"], 127 - record["y"], ~record["p"]
+
+    return call, columns
 
 
 def _tonic_atis(path: Path) -> _Reader:
     read = importlib.import_module("tonic.io").read_mnist_file
     dtype = importlib.import_module("tonic.datasets").NCALTECH101.dtype
-
-    def call() -> tuple[Any, _Columns]:
-        record = read(str(path), dtype=dtype)
-        return record, _record_columns(record)
-
-    return call
+    return partial(read, str(path), dtype=dtype), _record_columns
 
 
 def _spikingjelly_aedat2(path: Path) -> _Reader:
     read = importlib.import_module("spikingjelly.datasets.cifar10_dvs")._load_origin_data
-
-    def call() -> tuple[Any, _Columns]:
-        record = read(str(path))
-        return record, _record_columns(record)
-
-    return call
+    return partial(read, str(path)), _record_columns
 
 
 def _spikingjelly_atis(path: Path) -> _Reader:
     read = importlib.import_module("spikingjelly.datasets.utils").load_ATIS_bin
-
-    def call() -> tuple[Any, _Columns]:
-        record = read(str(path))
-        return record, _record_columns(record)
-
-    return call
+    return partial(read, str(path)), _record_columns
 
 
 _PEER_READERS: dict[tuple[str, str], Callable[[Path], _Reader]] = {

@@ -27,6 +27,18 @@ def open_caltech101(
     """
     if download:
         _download(root)
+    folder = find_classes(root)
+    class_names, files = list_classes(folder, ignore=() if include_background else (_BACKGROUND,))
+    name = "Caltech-101 with background" if include_background else "Caltech-101"
+    return source_from_files("caltech101", name, class_names, folder, files, image_size=image_size, has_test_part=False)
+
+
+def find_classes(root: str | Path | None) -> Path:
+    """The folder of the class folders, `101_ObjectCategories`.
+
+    Raises:
+        DataError: the layout is another one.
+    """
     path = existing_folder(root, "caltech101", LAYOUT)
     candidates = (path / "caltech101" / "101_ObjectCategories", path / "101_ObjectCategories", path)
     folder = next((c for c in candidates if c.is_dir() and c.name == "101_ObjectCategories"), None)
@@ -35,9 +47,7 @@ def open_caltech101(
             f"{path} holds no caltech101/101_ObjectCategories (found {describe_folder(path)}); expected {LAYOUT}, "
             "which download=true or unpacking the original archive gives"
         )
-    class_names, files = list_classes(folder, ignore=() if include_background else (_BACKGROUND,))
-    name = "Caltech-101 with background" if include_background else "Caltech-101"
-    return source_from_files("caltech101", name, class_names, folder, files, image_size=image_size, has_test_part=False)
+    return folder
 
 
 def _download(root: str | Path | None) -> None:

@@ -19,9 +19,11 @@ from eccsnn.data import caltech, cifar, folder, tiny_imagenet
 from eccsnn.data.cache import AnyArray, CachedArrays, array_sha256, open_cached
 from eccsnn.data.digits import open_digits
 from eccsnn.data.events import datasets as events
+from eccsnn.data.events.classes import N_CALTECH101_CLASSES
+from eccsnn.data.events.image_files import ImageFiles
 from eccsnn.data.events.presets import find_preset
 from eccsnn.data.events.simulated import image_size_for, open_simulated
-from eccsnn.data.source import Source
+from eccsnn.data.source import Source, existing_folder, files_signature
 from eccsnn.data.splits import stratified_split, stratified_subset
 from eccsnn.data.types import ImageSet, Int64Array, Splits, channel_statistics
 from eccsnn.errors import ConfigError, DataError
@@ -62,6 +64,25 @@ class _Options:
     download: bool
     include_background: bool | None
     frames: events.FrameOptions
+
+
+@dataclass(frozen=True, eq=False)
+class ImagesToRecord:
+    """What a simulated camera looks at.
+
+    Attributes:
+        images: with labels.
+        class_names: by class id.
+        name: what they are.
+        is_test: bool `[N]`, which are the test part; None: there is none.
+        key: JSON-able; identifies the images.
+    """
+
+    images: ImageSet | ImageFiles
+    class_names: tuple[str, ...]
+    name: str
+    is_test: npt.NDArray[np.bool_] | None
+    key: Mapping[str, Any]
 
 
 _DATASETS: dict[str, tuple[DatasetInfo, Callable[[_Options], Source]]] = {}
@@ -235,8 +256,8 @@ def load_dataset(
             1/255, which leaves them 0 and 1. A bit a pixel on disk and in memory; each batch is unpacked.
         simulate: cifar10_dvs, n_caltech101 and n_mnist only: makes the recordings of images in place of reading them
             from `root`. `images` is the name of a data set of images and `root` its folder; `limit` how many of its
-            images to take (stratified), `seed` chooses them and the camera's noise. Of Caltech-101, squares are
-            recorded. Every name of such data begins with "simulated DVS".
+            images to take (stratified), `seed` chooses them and the camera's noise; see `images_to_record`.
+            Every name of such data begins with "simulated DVS".
 
     Raises:
         ConfigError: an unknown name or an argument that is out of range or does not apply to this data set.
@@ -260,7 +281,7 @@ def load_dataset(
     started = time.perf_counter()
     cache = None if cache_dir is None else Path(cache_dir)
     if simulate is not None:
-        source = _simulated(info, root, frames, cache, **simulate)
+        source = _simulated(info, root, frames, cache, include_background, **simulate)
     else:
         size = DEFAULT_IMAGE_SIZE if image_size is None else image_size
         source = open_source(_Options(root, size, download, include_background, frames))
@@ -314,6 +335,7 @@ def _simulated(
     recordings: str | Path | None,
     frames: events.FrameOptions,
     cache_dir: Path | None,
+    include_background: bool | None,
     *,
     images: str,
     root: str | Path | None = None,
@@ -326,35 +348,106 @@ def _simulated(
             f"root is {str(recordings)!r} and simulate is given, too: recordings are either read or made. Leave one "
             "out; `eccsnn events simulate` writes files that root can point to"
         )
-    size = image_size_for(info.name)
-    looked_at, open_images = _find(images)
+    if seed < 0 or (limit is not None and limit < 2):
+        raise ConfigError(f"simulate.limit is {limit} and simulate.seed {seed}, expected at least 2 and 0")
+    found = images_to_record(
+        info.name,
+        images,
+        root=root,
+        limit=limit,
+        seed=seed,
+        include_background=include_background,
+        cache_dir=cache_dir,
+    )
+    return open_simulated(
+        info.name,
+        found.images,
+        found.class_names,
+        frames,
+        source=found.name,
+        key=found.key,
+        seed=seed,
+        is_test=found.is_test,
+    )
+
+
+def images_to_record(
+    dataset: str,
+    images: str,
+    *,
+    root: str | Path | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    include_background: bool | None = None,
+    cache_dir: Path | None = None,
+) -> ImagesToRecord:
+    """The images of a data set that the camera of an event data set looks at.
+
+    The training part of images that come in parts (both parts where the recordings have parts, too); all of others.
+    A camera that keeps the shape of images (that of `n_caltech101`) gets the files of `caltech101` or an
+    `image_folder` as they are, without the classes that it has not recorded; else they are squares.
+
+    Args:
+        dataset: the event data set, a preset of the simulator.
+        images: the data set of images.
+        root: its folder.
+        limit: images at most, stratified; None: all.
+        seed: which images those are.
+        include_background: False leaves BACKGROUND_Google out, True and None do not.
+        cache_dir: as for `load_dataset`.
+
+    Raises:
+        ConfigError: an unknown name, or an argument that does not apply.
+        DataError: the images are missing or laid out in another way.
+    """
+    preset, (looked_at, open_images) = find_preset(dataset), _find(images)
     if looked_at.is_frames:
         raise ConfigError(f"simulate.images is {images!r}, which are recordings already; expected a data set of images")
     if looked_at.layout is None and root is not None:
         raise ConfigError(f"simulate.root is {str(root)!r}, but data set {images!r} has no files; leave root out")
-    if seed < 0 or (limit is not None and limit < 2):
-        raise ConfigError(f"simulate.limit is {limit} and simulate.seed {seed}, expected at least 2 and 0")
-    source = open_images(_Options(root, size, False, None, frames))
+    if preset.keep_aspect and images in ("caltech101", "image_folder"):
+        where, name = _folder_of_images(images, root)
+        ignore = preset.left_out
+        if include_background is False:
+            ignore, name = (*ignore, N_CALTECH101_CLASSES[0]), f"{name} without background"
+        files = ImageFiles.of_folder(where, limit=limit, seed=seed, ignore=ignore)
+        return ImagesToRecord(
+            files,
+            files.class_names,
+            name,
+            None,
+            {"images": str(where), "classes": list(files.class_names), **files_signature(files.files)},
+        )
+    if include_background is not None:
+        raise ConfigError(
+            f"include_background is {include_background}, which does not apply to images of {images!r}; leave it out"
+        )
+    source = open_images(_Options(root, image_size_for(dataset), False, None, events.FrameOptions()))
     arrays = _read(source, cache_dir)
     pixels, labels = arrays.arrays["images"], np.asarray(arrays.arrays["labels"])
     is_test = np.asarray(arrays.arrays["is_test"])
-    has_parts = source.has_test_part and find_preset(info.name).test_folder is not None
+    has_parts = source.has_test_part and preset.test_folder is not None
     rows = np.arange(len(labels), dtype=np.int64)
     if source.has_test_part and not has_parts:  # who recorded the original took the training images, or all
         rows = np.flatnonzero(~is_test)
     if limit is not None and limit < len(rows):
         strata = 2 * labels[rows] + is_test[rows] if has_parts else labels[rows]
         rows = rows[stratified_subset(strata, limit, seed=seed, purpose="simulated recordings")]
-    return open_simulated(
-        info.name,
+    return ImagesToRecord(
         ImageSet(pixels, labels[rows], rows=rows),
         source.class_names,
-        frames,
-        source=source.name,
-        key={"images": dict(arrays.sha256), "rows": array_sha256(rows.astype("<i8"))},
-        seed=seed,
-        is_test=is_test[rows] if has_parts else None,
+        source.name,
+        is_test[rows] if has_parts else None,
+        {"images": dict(arrays.sha256), "rows": array_sha256(rows.astype("<i8"))},
     )
+
+
+def _folder_of_images(images: str, root: str | Path | None) -> tuple[Path, str]:
+    """Where the class folders of the images are that are learnt from, and their name."""
+    if images == "caltech101":
+        return caltech.find_classes(root), "Caltech-101"
+    path = existing_folder(root, images, folder.LAYOUT)
+    return path / "train" if folder.has_parts(path) else path, path.name
 
 
 def _find(name: str) -> tuple[DatasetInfo, Callable[[_Options], Source]]:

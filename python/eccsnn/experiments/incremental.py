@@ -172,9 +172,7 @@ def _deploy(
             folder,
             splits,
             scenario.tasks[0],
-            trunk.path / MODEL,
             features.path / builds.FEATURES,
-            layers,
             features.key,
         ),
     )
@@ -265,6 +263,7 @@ def _result(
         "performance_drop": metrics.performance_drop(matrix, samples),
         "seconds": done["seconds"],
         "update_seconds": sum(done["seconds"][1:]),
+        "update_cloud_seconds": sum(done["cloud_seconds"][1:]),
         "memory_bytes": done["memory_bytes"],
         "macs": macs,
         "update_macs": edge_macs,
@@ -300,6 +299,7 @@ def _notes(config: IncrementalConfig) -> list[str]:
     notes = [
         "All learners begin with the same trunk, trained on the first task; learners on features keep it as it is.",
         "Learners on features: the forward passes that make the features are those of inference and are not counted.",
+        "Seconds, MACs and energy of updates are the device's; those of the cloud, which LwF asks, stand apart.",
         f"A backward pass counts as {BACKWARD_FACTOR} forward passes; the network's work is counted dense.",
     ]
     if config.trunk.pretraining == "cloud_labels":

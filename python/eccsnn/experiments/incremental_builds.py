@@ -116,6 +116,7 @@ def learner(
     result: dict[str, Any] = {
         "takes": made.takes,
         "seconds": done.seconds,
+        "cloud_seconds": done.cloud_seconds,
         "memory_bytes": done.memory_bytes,
         "work": done.work,
         "cloud_macs_per_image": cloud_macs,

@@ -53,9 +53,7 @@ def write_device_files(
     folder: Path,
     splits: Splits,
     classes: Sequence[int],
-    trunk: Path,
     features: Path,
-    layers: Sequence[str],
     source: str,
 ) -> None:
     """Writes statistics of the first task's training samples, and counts of the validation samples for drift checks.
@@ -64,20 +62,16 @@ def write_device_files(
         folder: Where to.
         splits: Data.
         classes: Of the first task.
-        trunk: File of the trunk.
-        features: File with the counts of the training samples.
-        layers, source: See `IncrementalDeployment`.
+        features: File with the counts of training and validation samples.
+        source: See `IncrementalDeployment`.
     """
     with np.load(features) as arrays:
         train, bound = arrays["train"], int(arrays["max_count"])
+        counts = arrays["val"] if len(splits.val) else train[:0]
     statistics = CountStatistics(train.shape[1], bound, source)
     rows = np.flatnonzero(np.isin(splits.train.labels, classes))
     statistics.add(train[rows], splits.train.labels[rows])
     statistics.save(folder / STATISTICS)
-    counts = train[:0]
-    if len(splits.val):
-        model: Any = load_model(trunk)
-        counts = count_features(model, splits.val, mean=splits.mean, std=splits.std, layers=layers)
     buffer = io.BytesIO()
     np.savez(buffer, counts=counts, labels=splits.val.labels)
     write_atomically(folder / HELD_OUT, buffer.getvalue())

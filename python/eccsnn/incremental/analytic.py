@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from eccsnn.incremental.solve import factor_macs, factorize
 
 RIDGES = tuple(10.0**exponent for exponent in range(-8, 9))
 """The grid of RanPAC."""
+_FEWEST_TO_CHOOSE = 5
 
 
 class FeatureLearner(Learner):
@@ -53,11 +55,12 @@ class FeatureLearner(Learner):
 
     @property
     def memory_bytes(self) -> int:
-        return sum(tensor.nbytes for key, tensor in self.state_dict().items() if key != "classes")
+        return sum(getattr(self, name).nbytes for name in self._shapes(len(self._classes)))
 
     def state_dict(self) -> dict[str, Tensor]:
+        """Everything learnt, as copies: `observe` changes tensors in place."""
         return {"classes": torch.tensor(self._classes, dtype=torch.int64)} | {
-            name: getattr(self, name) for name in self._shapes(len(self._classes))
+            name: getattr(self, name).clone() for name in self._shapes(len(self._classes))
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -237,7 +240,8 @@ class ACIL(FeatureLearner):
         seed: Of the random layer.
 
     Source: Zhuang et al., "ACIL: Analytic class-incremental learning with absolute memorization and privacy
-    protection", NeurIPS 2022, theorem 1; the order of multiplication is that of the authors' code.
+    protection", NeurIPS 2022, theorem 1; the order of multiplication is that of the authors' code. Deviation: the
+    random layer is normal of variance 1 / D, where that code draws uniformly from -1 / sqrt(D) to 1 / sqrt(D).
     """
 
     def __init__(
@@ -256,7 +260,7 @@ class ACIL(FeatureLearner):
         if not ridge > 0 or batch_size < 1:
             raise ValueError(f"ridge is {ridge} and batch_size {batch_size}, expected a number above 0 and at least 1")
         self.form, self.batch_size = form, batch_size
-        self._random = gaussian_expansion(features, expansion, seed) if expansion else None
+        self._random = gaussian_expansion(features, expansion, seed) / math.sqrt(features) if expansion else None
         self.random_layer = torch.tensor([features, expansion, seed], dtype=torch.float64)  # what a state was made with
         size = expansion or features
         self.inverse = torch.eye(size, dtype=torch.float64) / ridge
@@ -299,11 +303,12 @@ class ACIL(FeatureLearner):
 class RanPAC(FeatureLearner):
     """Random projection with ReLU, a running Gram matrix and class sums, ridge chosen anew with every `observe`.
 
-    Each `observe` holds out a fifth of its samples, tries the ridges of a logarithmic grid by the squared error on
-    them, and then keeps all samples.
+    Each `observe` is a task: the ridges of a logarithmic grid are fitted to four fifths of its samples alone and
+    compared by the squared error on the others; the best one then solves for all samples so far.
 
     Source: McDonnell et al., "RanPAC: Random projections and pre-trained models for continual learning", NeurIPS 2023,
-    algorithm 1 without its first phase (the trunk is given here).
+    algorithm 1 and the authors' code, without its first phase (the trunk is given here). Deviations: fp64 in place of
+    fp32; fewer than five samples choose no ridge, so that a stream of them keeps the last one.
 
     Args:
         features: D.
@@ -352,23 +357,27 @@ class RanPAC(FeatureLearner):
     def _learn(self, x: Tensor, positions: Tensor) -> None:
         rows = (x @ self._random).relu_()
         targets = torch.nn.functional.one_hot(positions, len(self._classes)).double()
+        self.gram = self.gram + rows.T @ rows
+        self.sums = self.sums + targets.T @ rows
+        if len(rows) >= _FEWEST_TO_CHOOSE:
+            self.chosen_ridge = torch.tensor(self._choose(rows, targets), dtype=torch.float64)
+        # LU, as in the source: a small ridge on a singular Gram matrix is not positive definite in floating point
+        shifted = self.gram + self.ridge * torch.eye(len(self.gram), dtype=torch.float64)
+        self.weight = torch.linalg.solve(shifted, self.sums.T)
+        self.work.macs += len(rows) * (self._random.numel() + len(shifted) ** 2) + 2 * factor_macs(len(shifted))
+
+    def _choose(self, rows: Tensor, targets: Tensor) -> float:
+        """The ridge with the smallest squared error on a fifth of a task, fitted to the rest of it."""
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.seed))
-        held, kept = order[: len(rows) // 5], order[len(rows) // 5 :]
-        gram = self.gram + rows[kept].T @ rows[kept]
-        sums = self.sums + targets[kept].T @ rows[kept]
-        if len(held):
-            values, vectors = torch.linalg.eigh(gram)  # one decomposition serves all ridges
-            turned, goal = rows[held] @ vectors, vectors.T @ sums.T
-            errors = [
-                float((targets[held] - turned @ (goal / (values.clamp(min=0) + ridge)[:, None])).square().mean())
-                for ridge in self.ridges
-            ]
-            self.chosen_ridge = torch.tensor(self.ridges[int(np.nanargmin(errors))], dtype=torch.float64)
-            self.work.macs += 9 * len(gram) ** 3
-        self.gram = gram + rows[held].T @ rows[held]
-        self.sums = sums + targets[held].T @ rows[held]
-        self.weight = torch.cholesky_solve(self.sums.T.contiguous(), factorize(self.gram, self.ridge))
-        self.work.macs += len(rows) * (self._random.numel() + len(gram) ** 2) + factor_macs(len(gram))
+        fitted, held = order.tensor_split([int(0.8 * len(rows))])
+        values, vectors = torch.linalg.eigh(rows[fitted].T @ rows[fitted])  # one decomposition serves all ridges
+        turned, goal = rows[held] @ vectors, vectors.T @ (rows[fitted].T @ targets[fitted])
+        errors = [
+            float((targets[held] - turned @ (goal / (values.clamp(min=0) + ridge)[:, None])).square().mean())
+            for ridge in self.ridges
+        ]
+        self.work.macs += len(fitted) * len(vectors) ** 2 + 9 * len(vectors) ** 3
+        return self.ridges[int(np.nanargmin(errors))]
 
     def _scores(self, x: Tensor) -> Tensor:
         return (x @ self._random).relu_() @ self.weight

@@ -14,9 +14,9 @@ from torch import Tensor
 from eccsnn.data import Batch, ImageSet
 from eccsnn.errors import CheckpointError
 from eccsnn.incremental.networks import join, unlabelled
-from eccsnn.incremental.replay import ExemplarLearner
+from eccsnn.incremental.replay import ExemplarLearner, distillation
 from eccsnn.models import Model
-from eccsnn.training import cross_entropy, logit_distillation
+from eccsnn.training import cross_entropy
 from eccsnn.training.loop import LossFunction
 
 _HELD_OUT = 0.1
@@ -88,10 +88,7 @@ class BiasCorrection(ExemplarLearner):
             if old > 1:  # over one logit it is constant
                 with torch.no_grad():
                     target = _corrected(before(batch.images).float(), heads, corrections)
-                # the op's term is T^2 KL; the source has no T^2
-                terms["distillation"] = (
-                    logit_distillation(logits[:, :old], target, None, self.TEMPERATURE) / self.TEMPERATURE**2
-                )
+                terms["distillation"] = distillation(logits[:, :old], target, self.TEMPERATURE)
                 loss = loss + share * terms["distillation"]
             return loss, terms
 

@@ -104,7 +104,7 @@ def as_labels(labels: Any, count: int) -> Labels:
 
     Raises:
         TypeError: They are no integers.
-        ValueError: Not one for each of `count` samples, or a negative one.
+        ValueError: Not one for each of `count` samples, or one below 0 or above 2^63 - 1.
     """
     array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if array.size == 0:
@@ -115,6 +115,8 @@ def as_labels(labels: Any, count: int) -> Labels:
         raise TypeError(f"labels have dtype {array.dtype}, expected integer class ids")
     if count and array.min() < 0:
         raise ValueError(f"labels contain {array.min()}, expected class ids of at least 0")
+    if count and array.max() > np.iinfo(np.int64).max:  # of uint64: as int64 it would become negative
+        raise ValueError(f"labels contain {array.max()}, expected class ids of at most {np.iinfo(np.int64).max}")
     return np.ascontiguousarray(array, dtype=np.int64)
 
 

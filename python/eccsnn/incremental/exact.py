@@ -8,7 +8,8 @@ From one state (`CountStatistics`) with n_k samples and sums s_k of class k, N s
 
 C is shrunk to (1 - shrinkage) C + shrinkage trace(C) / D I. Solves are Cholesky's in fp64. The state does not depend
 on the order of samples, so the solution of a state solved afresh does not either; after a few samples, ridge corrects
-its last solution instead (`incremental_solve`), which agrees up to rounding times the condition.
+its last solution instead (`incremental_solve`), which agrees up to rounding times the condition of the matrix that was
+solved afresh. Where that could be above `CORRECTION_ERROR`, each solution is solved afresh.
 
 Small batches wait and are added to the state together, since adding one sample walks through the whole second moment as
 adding `TOGETHER` of them does. Nobody sees that: whatever reads the state adds them first, and integers do not mind.
@@ -34,6 +35,8 @@ from eccsnn.incremental.statistics import CountStatistics
 CLASSIFIERS = ("ridge", "lda", "nearest_mean")
 TOGETHER = 256
 """Samples that are added to the second moment at a time where they come in smaller batches."""
+CORRECTION_ERROR = 1e-6
+"""Largest relative error that correcting a solution may have, estimated as the unit of fp64 times the condition."""
 MAX_SAMPLES = 2**32
 """Of a state; see `CountStatistics`."""
 
@@ -131,8 +134,20 @@ class ExactLearner(Learner):
         return self.statistics.state_bytes
 
     def observe(self, inputs: Any, labels: Any) -> None:
-        """Adds samples: counts `[N, D]` and class ids; see `CountStatistics.add`."""
-        rows = self._rows(inputs)
+        """Adds samples: counts `[N, D]` and class ids; see `CountStatistics.add`.
+
+        A CUDA tensor of uint8 or int16 with `TOGETHER` rows or more is summed on its device, where there is no
+        expansion; all else on the CPU.
+        """
+        summed_there = (
+            isinstance(inputs, Tensor)
+            and inputs.is_cuda
+            and inputs.dtype in (torch.uint8, torch.int16)
+            and inputs.ndim == 2
+            and len(inputs) >= TOGETHER
+            and self.expand is None
+        )
+        rows = inputs if summed_there else self._rows(inputs)
         labels = as_labels(labels, len(rows))
         waiting = self._waiting_count + len(rows)
         if len(rows) < TOGETHER and int(self._statistics.samples.sum()) + waiting <= MAX_SAMPLES:
@@ -146,7 +161,8 @@ class ExactLearner(Learner):
         size = self._statistics.features
         self.work.macs += len(rows) * (size * (size + 1) // 2 + self._expansion_macs)
         self._solution = None
-        if self._base is not None and not (self.incremental_solve and self._base.take(rows, labels)):
+        few = self.incremental_solve and not summed_there
+        if self._base is not None and not (few and self._base.take(rows, labels)):
             self._base = None
 
     def unlearn(self, inputs: Any, labels: Any) -> None:
@@ -175,7 +191,10 @@ class ExactLearner(Learner):
 
     @property
     def condition(self) -> float | None:
-        """Condition number of the matrix factorized last (an estimate); None before, and for `nearest_mean`."""
+        """Condition number of the matrix factorized last (an estimate); None before, and for `nearest_mean`.
+
+        Where `ridge` has corrected its solution since, that is the matrix without the samples of the corrections.
+        """
         return None if self._solved is None else condition(self._solved)
 
     def scores(self, inputs: Any) -> npt.NDArray[np.float64]:
@@ -215,9 +234,13 @@ class ExactLearner(Learner):
         size = sums.shape[1]
         self.work.macs += len(sums) * size * size
         if self.classifier == "ridge":
-            factor = self._factorize(torch.from_numpy(self.statistics.second_moment(np.float64)), self.ridge)
+            moment = torch.from_numpy(self.statistics.second_moment(np.float64))
+            factor = self._factorize(moment, self.ridge, "ridge")
             weight = torch.cholesky_solve(sums.T.contiguous(), factor)
-            self._base = _Base(factor, weight, self.classes)
+            # The largest row sum is at least the largest eigenvalue, the ridge at most the smallest.
+            bound = 1 + float(moment.sum(1).max()) / self.ridge
+            if self.incremental_solve and bound * torch.finfo(moment.dtype).eps <= CORRECTION_ERROR:
+                self._base = _Base(factor, weight, self.classes)
             return weight, torch.zeros(len(sums), dtype=torch.float64)
         degrees = int(self.statistics.samples.sum()) - len(sums)
         if degrees < 1:
@@ -227,12 +250,12 @@ class ExactLearner(Learner):
         moment = torch.from_numpy(self.statistics.second_moment(np.float64))
         covariance = (moment - sums.T @ means) / degrees
         scale = float(covariance.diagonal().mean()) or 1.0
-        factor = self._factorize(covariance * (1 - self.shrinkage), self.shrinkage * scale)
+        factor = self._factorize(covariance * (1 - self.shrinkage), self.shrinkage * scale, "shrinkage")
         weight = torch.cholesky_solve(means.T.contiguous(), factor)
         return weight, -(means * weight.T).sum(1) / 2
 
-    def _factorize(self, matrix: Tensor, ridge: float) -> Tensor:
-        self._solved = factorize(matrix, ridge)
+    def _factorize(self, matrix: Tensor, ridge: float, option: str) -> Tensor:
+        self._solved = factorize(matrix, ridge, option)
         self.work.macs += factor_macs(len(matrix))
         return self._solved
 

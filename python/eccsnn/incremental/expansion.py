@@ -66,6 +66,6 @@ class SignExpansion:
 
 
 def gaussian_expansion(features: int, size: int, seed: int) -> Tensor:
-    """Weights `[D, M]` of a random layer as ACIL and RanPAC have it, float64; a ReLU follows."""
+    """Weights `[D, M]` of a random layer, float64, each from a standard normal distribution; a ReLU follows."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(features, size, generator=generator, dtype=torch.float64) / math.sqrt(features)
+    return torch.randn(features, size, generator=generator, dtype=torch.float64)

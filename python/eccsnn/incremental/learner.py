@@ -36,12 +36,14 @@ class Learner(ABC):
     Attributes:
         takes: `features` (the spike counts of a frozen trunk) or `images` (uint8 pixels; the network changes).
         work: What has been done so far.
+        cloud_seconds: Within `observe` so far, time of a cloud's network, which would run elsewhere.
     """
 
     takes: str
 
     def __init__(self) -> None:
         self.work = Work()
+        self.cloud_seconds = 0.0
 
     @property
     @abstractmethod

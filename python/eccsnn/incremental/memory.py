@@ -24,7 +24,7 @@ from eccsnn.incremental.database import Database
 from eccsnn.incremental.statistics import CountStatistics
 
 KIND = 0x45434D31  # "ECM1"
-VERSION = 1
+VERSION = 2
 _SAMPLE = "(sequence INTEGER PRIMARY KEY, label INTEGER NOT NULL, counts BLOB NOT NULL, crc INTEGER NOT NULL)"
 SCHEMA = f"""
 CREATE TABLE pending {_SAMPLE.replace("PRIMARY KEY", "PRIMARY KEY AUTOINCREMENT")};
@@ -33,7 +33,8 @@ CREATE TABLE exemplars {_SAMPLE.replace("crc INTEGER NOT NULL", "crc INTEGER NOT
 CREATE INDEX exemplars_kept ON exemplars (label, priority);
 CREATE TABLE state (
     id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL, through INTEGER NOT NULL,
-    dropped INTEGER NOT NULL, statistics BLOB NOT NULL
+    dropped INTEGER NOT NULL, statistics BLOB NOT NULL,
+    judge BLOB NOT NULL, best REAL NOT NULL, others BLOB NOT NULL
 );
 """
 
@@ -43,15 +44,30 @@ class Proposal:
     """What the statistics would be with the oldest pending samples.
 
     Attributes:
+        version: Of the statistics that it adds to.
         first, last: Sequence numbers of the samples that it adds.
         samples: Their number.
         statistics: Old statistics and these samples.
     """
 
+    version: int
     first: int
     last: int
     samples: int
     statistics: CountStatistics
+
+
+@dataclass(frozen=True)
+class Best:
+    """How good the best classifier of a device was.
+
+    Attributes:
+        judge: Names what measured it, such as a hash of held-out samples: of another judge, the number says nothing.
+        accuracy: 0 to 1.
+    """
+
+    judge: bytes
+    accuracy: float
 
 
 class DeviceMemory:
@@ -105,47 +121,50 @@ class DeviceMemory:
         self._database = Database(path, kind=KIND, version=VERSION, schema=SCHEMA, max_bytes=max_bytes)
         try:
             with self._database.transaction() as connection:
-                connection.execute("INSERT OR IGNORE INTO state VALUES (1, 0, 0, 0, ?)", (empty.to_bytes(),))
+                connection.execute(
+                    "INSERT OR IGNORE INTO state VALUES (1, 0, 0, 0, ?, x'', 0, x'')", (empty.to_bytes(),)
+                )
             self._load()
         except BaseException:
             self._database.close()
             raise
 
     def _load(self) -> None:
-        ((self._version, self._through, data),) = self._database.rows("SELECT version, through, statistics FROM state")
+        ((version, through, data),) = self._database.rows("SELECT version, through, statistics FROM state")
         try:
-            self._statistics = CountStatistics.from_bytes(data, self._source)
+            statistics = CountStatistics.from_bytes(data, self._source)
         except CheckpointError as error:
             raise CheckpointError(f"{self._database.path}: {error}") from None
-        found = (self._statistics.features, self._statistics.max_count)
+        found = (statistics.features, statistics.max_count)
         if found != (self._features, self._max_count):
             raise CheckpointError(
                 f"{self._database.path} holds {found[0]} features in 0..{found[1]}, expected {self._features} in "
                 f"0..{self._max_count}; it belongs to another trunk: choose another file"
             )
         ((first,),) = self._database.rows("SELECT min(sequence) FROM pending")
-        if first is not None and first <= self._through:
+        if first is not None and first <= through:
             raise CheckpointError(
-                f"{self._database.path}: sample {first} is pending, but the statistics claim all up to {self._through}"
+                f"{self._database.path}: sample {first} is pending, but the statistics claim all up to {through}"
                 "; the file was changed by something else. Begin with a new one or a copy"
             )
+        self._state = version, through, statistics
 
     # --- reading ------------------------------------------------------------------------------------------------
 
     @property
     def statistics(self) -> CountStatistics:
         """What was learnt; not to be changed."""
-        return self._statistics
+        return self._state[2]
 
     @property
     def version(self) -> int:
         """Grows with each change of the statistics; 0: nothing was learnt."""
-        return self._version
+        return self._state[0]
 
     @property
     def through(self) -> int:
         """Sequence number of the last sample that is not pending any more; 0: none."""
-        return self._through
+        return self._state[1]
 
     @property
     def last_sequence(self) -> int:
@@ -167,6 +186,24 @@ class DeviceMemory:
     def dropped(self) -> int:
         """Refused samples that are not kept any more."""
         return self._database.rows("SELECT dropped FROM state")[0][0]
+
+    @property
+    def best(self) -> Best:
+        """What `accept` or `keep_others` were given last."""
+        ((judge, accuracy),) = self._database.rows("SELECT judge, best FROM state")
+        return Best(judge, accuracy)
+
+    def others(self) -> CountStatistics | None:
+        """The other edges' statistics as they were kept last; None: none were.
+
+        Raises:
+            CheckpointError: Their bytes have changed.
+        """
+        ((data,),) = self._database.rows("SELECT others FROM state")
+        try:
+            return CountStatistics.from_bytes(data, self._source) if data else None
+        except CheckpointError as error:
+            raise CheckpointError(f"{self._database.path}: the other edges' statistics: {error}") from None
 
     def pending_samples(self) -> tuple[npt.NDArray[np.int64], CountArray, Labels]:
         """Sequence numbers `[N]`, counts `[N, D]` and labels `[N]` of the samples that wait, oldest first."""
@@ -229,15 +266,22 @@ class DeviceMemory:
         """
         statement = "SELECT sequence, label, counts, crc FROM pending ORDER BY sequence LIMIT ?"
         with self._moving:  # rows and statistics of one moment
+            if self._database.rows("SELECT version, through FROM state") != [self._state[:2]]:
+                self._load()  # an interrupt came between a commit and the assignment after it
             sequences, rows, labels = self._decode(self._database.rows(statement, (limit,)))
-            statistics = self._statistics.copy()
+            version, _, old = self._state
+            statistics = old.copy()
         if not len(rows):
             return None
         statistics.add(rows, labels, threads)
-        return Proposal(int(sequences[0]), int(sequences[-1]), len(rows), statistics)
+        return Proposal(version, int(sequences[0]), int(sequences[-1]), len(rows), statistics)
 
-    def accept(self, proposal: Proposal) -> None:
+    def accept(self, proposal: Proposal, best: Best | None = None) -> None:
         """Makes a proposal the statistics; its samples are not pending any more.
+
+        Args:
+            proposal: From `propose`.
+            best: Kept with the statistics in place of the last one; None: that one stays.
 
         Raises:
             StorageError: The file is full. Nothing has changed.
@@ -251,10 +295,11 @@ class DeviceMemory:
                 connection.execute("DELETE FROM pending WHERE sequence <= ?", (proposal.last,))
                 connection.execute("UPDATE state SET statistics = ''")  # a full file has no room for old and new
                 connection.execute(
-                    "UPDATE state SET version = version + 1, through = ?, statistics = ?",
-                    (proposal.last, proposal.statistics.to_bytes()),
+                    "UPDATE state SET version = ?, through = ?, statistics = ?",
+                    (proposal.version + 1, proposal.last, proposal.statistics.to_bytes()),
                 )
-            self._version, self._through, self._statistics = self._version + 1, proposal.last, proposal.statistics
+                _keep_best(connection, best)
+            self._state = proposal.version + 1, proposal.last, proposal.statistics
 
     def set_aside(self, proposal: Proposal) -> None:
         """Keeps a proposal's samples out of the statistics; `retry` lets them wait again.
@@ -272,7 +317,7 @@ class DeviceMemory:
                 connection.execute(
                     "UPDATE state SET through = ?, dropped = dropped + ?", (proposal.last, gone.rowcount)
                 )
-            self._through = proposal.last
+            self._state = proposal.version, proposal.last, self._state[2]
 
     def retry(self) -> int:
         """Lets the samples that were set aside wait again, under new sequence numbers; returns how many."""
@@ -282,6 +327,24 @@ class DeviceMemory:
             ).rowcount
             connection.execute("DELETE FROM aside")
         return moved
+
+    def keep_others(self, others: CountStatistics, best: Best | None = None) -> None:
+        """Keeps the other edges' statistics, in place of those kept before, for a restart without the cloud.
+
+        Args:
+            others: Of the same features.
+            best: As for `accept`.
+
+        Raises:
+            StorageError: The file is full. Nothing has changed.
+            ValueError: They are of another source.
+        """
+        if others.source != self._source:
+            raise ValueError(f"the statistics are of the source {others.source!r}, expected {self._source!r}")
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE state SET others = x''")  # a full file has no room for old and new
+            connection.execute("UPDATE state SET others = ?", (others.to_bytes(),))
+            _keep_best(connection, best)
 
     def absorb(self, threads: int = 1) -> int:
         """Learns all samples that wait, unchecked; returns how many."""
@@ -307,7 +370,8 @@ class DeviceMemory:
 
     def _check_current(self, connection: Any, proposal: Proposal) -> None:
         (first,) = connection.execute("SELECT min(sequence) FROM pending").fetchone()
-        if first != proposal.first:
+        (version,) = connection.execute("SELECT version FROM state").fetchone()
+        if (version, first) != (proposal.version, proposal.first):
             raise ValueError(
                 f"the proposal begins with sample {proposal.first}, the oldest that waits is {first}: something else "
                 "was accepted since; propose again"
@@ -334,6 +398,11 @@ class DeviceMemory:
         data = np.frombuffer(b"".join(row[2] for row in rows), self._dtype).reshape(len(rows), self._features)
         numbers = np.array([row[:2] for row in rows], dtype=np.int64).reshape(len(rows), 2)
         return numbers[:, 0].copy(), as_counts(data, self._max_count, self._features), numbers[:, 1].copy()
+
+
+def _keep_best(connection: Any, best: Best | None) -> None:
+    if best is not None:
+        connection.execute("UPDATE state SET judge = ?, best = ?", (best.judge, best.accuracy))
 
 
 def _crc(label: int, counts: bytes) -> int:

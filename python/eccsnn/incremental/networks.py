@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -276,6 +277,10 @@ class LwF(NetworkLearner):
         self.cloud = (
             None if cloud is None else copy.deepcopy(cloud).to(self.options.device).eval().requires_grad_(False)
         )
+        if self.cloud is not None:
+            self.cloud.register_forward_pre_hook(self._before_cloud)
+            self.cloud.register_forward_hook(self._after_cloud)
+        self._asked = 0.0
         self._weights = {
             "logit_weight": logit_weight,
             "temperature": temperature,
@@ -289,6 +294,17 @@ class LwF(NetworkLearner):
     def _finish(self, before: Model, images: ImageSet) -> None:
         if self._weights["lwf_weight"] > 0:
             self._count_teacher(images)
+
+    def _before_cloud(self, *_: Any) -> None:
+        self._asked = self._now()
+
+    def _after_cloud(self, *_: Any) -> None:
+        self.cloud_seconds += self._now() - self._asked
+
+    def _now(self) -> float:
+        if torch.device(self.options.device).type == "cuda":
+            torch.cuda.synchronize(self.options.device)  # what is still in its queue is not the cloud's, or is
+        return time.perf_counter()
 
 
 def image_state(images: ImageSet | None) -> dict[str, Tensor]:

@@ -49,6 +49,14 @@ def herd(features: npt.NDArray[np.float64], count: int) -> list[int]:
     return chosen
 
 
+def distillation(now: Tensor, before: Tensor, temperature: float) -> Tensor:
+    """Mean over the batch of KL(before || now) of logits `[N, K]` at a temperature.
+
+    Without the T^2 of `eccsnn.training.logit_distillation`: sources of learners with exemplars have none.
+    """
+    return logit_distillation(now, before, None, temperature) / temperature**2
+
+
 class ExemplarLearner(NetworkLearner):
     """Keeps a fixed number of exemplars in all, equally many of each class.
 
@@ -128,8 +136,9 @@ class ExperienceReplay(ExemplarLearner):
 class ICaRL(ExemplarLearner):
     """iCaRL: herded exemplars, sigmoids with distillation, and the nearest mean of exemplars as the classifier.
 
-    Source: Rebuffi et al., "iCaRL: Incremental classifier and representation learning", CVPR 2017. Deviation: class
-    means come from the exemplars alone, as in its algorithm 1, without mirrored images.
+    Source: Rebuffi et al., "iCaRL: Incremental classifier and representation learning", CVPR 2017. Deviations: class
+    means come from the exemplars alone, as in its algorithm 1, without mirrored images; the first head comes trained
+    through a softmax with the cloud's distillation, as all learners are given it, and is distilled through sigmoids.
     """
 
     def __init__(self, model: Model, **arguments: Any) -> None:
@@ -180,7 +189,8 @@ class ICaRL(ExemplarLearner):
 class WeightAligning(ExemplarLearner):
     """Replay with distillation, then the new head is scaled to the old heads' mean weight norm (bias correction).
 
-    The loss is (1 - a) CE over all logits + a T^2 KL(before || now) over the old ones, a = old / all classes, T = 2.
+    The loss is (1 - a) CE over all logits + a KL(before || now) over the old ones at temperature 2, a = old / all
+    classes.
 
     Source: Zhao et al., "Maintaining discrimination and fairness in class incremental learning", CVPR 2020. Deviation:
     weights are not restricted to be positive; random exemplars are herded ones here.
@@ -198,7 +208,7 @@ class WeightAligning(ExemplarLearner):
                 target = before(batch.images).float()
             terms = {"cross_entropy": cross_entropy(logits, batch.labels, model.head.class_ids)}
             if old > 1:  # over one logit it is constant
-                terms["distillation"] = logit_distillation(logits[:, :old], target, None, self.TEMPERATURE)
+                terms["distillation"] = distillation(logits[:, :old], target, self.TEMPERATURE)
             loss = (1 - share) * terms["cross_entropy"] + share * terms.get("distillation", logits.new_zeros(()))
             return loss, terms
 

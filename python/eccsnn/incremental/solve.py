@@ -16,12 +16,13 @@ def rows_macs(features: int, rows: int) -> int:
     return 2 * features**2 * rows
 
 
-def factorize(matrix: Tensor, ridge: float) -> Tensor:
+def factorize(matrix: Tensor, ridge: float, option: str = "ridge") -> Tensor:
     """Lower Cholesky factor of `matrix + ridge * I`.
 
     Args:
         matrix: float64 `[D, D]`, symmetric, positive semi-definite.
         ridge: Added to the diagonal.
+        option: What the caller has to raise where `ridge` is too small.
 
     Raises:
         ValueError: The sum is not positive definite in fp64.
@@ -35,8 +36,8 @@ def factorize(matrix: Tensor, ridge: float) -> Tensor:
     factor, info = torch.linalg.cholesky_ex(shifted)
     if int(info) or not bool(torch.isfinite(factor.diagonal()).all()):
         raise ValueError(
-            f"the matrix of {len(matrix)} features with ridge {ridge:g} on its diagonal is not positive definite (at "
-            f"row {int(info)}); raise the ridge: features that never fire or always agree need it"
+            f"the matrix of {len(matrix)} features with {ridge:g} added to its diagonal is not positive definite (at "
+            f"row {int(info)}); raise the {option}: features that never fire or always agree need it"
         )
     return factor
 

@@ -6,6 +6,7 @@ beside the old one and takes its place in one assignment.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from eccsnn.errors import CheckpointError, CloudUnavailableError, EccsnnError, MessageError, StorageError
 from eccsnn.incremental.exact import ExactLearner
-from eccsnn.incremental.memory import DeviceMemory
+from eccsnn.incremental.memory import Best, DeviceMemory
 from eccsnn.incremental.statistics import CountStatistics
 from eccsnn.services.client import CloudClient
 from eccsnn.services.edge import EdgeAgent, EdgeResult, Predict, Source
@@ -100,12 +101,15 @@ class UpdatingAgent:
     """An `EdgeAgent` whose classifier learns the images that the cloud has labelled.
 
     The classifier is the exact learner's, of three parts: `base` (the samples that the device was delivered with), the
-    memory's statistics (its own samples) and the other edges' statistics (fetched from the cloud).
+    memory's statistics (its own samples) and the other edges' statistics (fetched from the cloud; the memory keeps
+    them, so that their classes are known after a restart without it).
 
     An update takes samples that wait and solves a classifier with them. Where its accuracy on the held-out samples is
     below the best so far by more than `tolerance`, the live one stays and the samples are set aside; where the other
     edges' statistics cause it, those that were used before stay. So what the memory holds, and what is pushed, has
-    passed the check. Without held-out samples nothing is checked.
+    passed the check. The memory keeps the best accuracy, too, so that small losses do not add up over restarts; with
+    other held-out samples, another base or other options of the classifier it begins anew. Without held-out samples
+    nothing is checked.
 
     One thread calls `process`, another one `update` (or `start` makes one).
 
@@ -151,15 +155,17 @@ class UpdatingAgent:
             )
         self._features, self._memory, self._make_agent = features, memory, make_agent
         own = memory.statistics
-        self._others = CountStatistics(own.features, own.max_count, own.source)
-        self._base = self._others if base is None else base
+        nothing = CountStatistics(own.features, own.max_count, own.source)
+        self._base = nothing if base is None else base
         self._held_out = held_out
         self._classifier = dict(classifier or {})
         self._client, self._edge_id = client, edge_id
         self._tolerance, self._min_confidence = tolerance, min_confidence
         self._update_after, self._timeout_s = update_after, timeout_s
         self._pushed = 0
-        self._known_sha256 = b""
+        kept = memory.others()
+        self._others = nothing if kept is None else kept
+        self._known_sha256 = b"" if kept is None else hashlib.sha256(kept.to_bytes()).digest()
         self._counting = threading.Lock()
         self._updating = threading.Lock()
         self._answering = threading.local()
@@ -169,7 +175,9 @@ class UpdatingAgent:
         self.counts = UpdateCounts()
         self.last_failure: str | None = None
         self.live = self._solve(own, self._others)
-        self._best = self.live.accuracy or 0.0  # small losses must not add up over updates
+        self._judge = self._name_of_check()
+        best = memory.best  # small losses must not add up over updates
+        self._best = max(self.live.accuracy or 0.0, best.accuracy if best.judge == self._judge else 0.0)
 
     def process(self, image: NDArray[np.uint8], *, force_upload: bool = False) -> EdgeResult:
         """Answer one image, and keep it to learn when the cloud has labelled it; see `EdgeAgent.process`.
@@ -209,40 +217,48 @@ class UpdatingAgent:
             while (proposal := self._memory.propose()) is not None:
                 made = self._solve(proposal.statistics, self._others)
                 if self._passes(made):
-                    self._memory.accept(proposal)
+                    self._memory.accept(proposal, self._best_with(made))
                     self._go_live(made)
                     self._count(learnt=proposal.samples)
                 else:
                     self._memory.set_aside(proposal)
                     self._count(rolled_back=1)
             if self._client is not None:
-                try:
-                    self._exchange(self._client)
-                except (CloudUnavailableError, MessageError, CheckpointError) as error:
-                    self._fail("statistics were not exchanged", error)
+                for exchange in (self._push, self._fetch):  # the others' are of use, too, where one's own are refused
+                    try:
+                        exchange(self._client)
+                    except (MessageError, CheckpointError) as error:
+                        self._fail("statistics were not exchanged", error)
+                    except CloudUnavailableError as error:
+                        self._fail("statistics were not exchanged", error)
+                        break
             return self.counts
 
-    def _exchange(self, client: CloudClient) -> None:
+    def _push(self, client: CloudClient) -> None:
         version = self._memory.version
         if version > self._pushed:
             client.push_statistics(self._edge_id, version, self._memory.statistics.to_bytes(), self._timeout_s)
             self._pushed = version
             self._count(pushed=1)
+
+    def _fetch(self, client: CloudClient) -> None:
         fetched = client.fetch_statistics(self._edge_id, self._known_sha256, self._timeout_s)
         if fetched.statistics is None:
             return
         others = CountStatistics.from_bytes(fetched.statistics, self._memory.statistics.source)
-        self._known_sha256 = fetched.sha256  # also of statistics that are refused: they are not tried again
         try:
             made = self._solve(self._memory.statistics, others)
         except ValueError as error:
+            self._known_sha256 = fetched.sha256
             raise MessageError(f"the cloud's statistics do not fit: {error}") from error
         self._count(fetched=1)
         if self._passes(made):
+            self._memory.keep_others(others, self._best_with(made))
             self._others = others
             self._go_live(made)
         else:
             self._count(rolled_back=1)
+        self._known_sha256 = fetched.sha256  # also of statistics that are refused: they are not tried again
 
     def _solve(self, own: CountStatistics, others: CountStatistics) -> Live:
         total = self._base.copy()
@@ -265,11 +281,26 @@ class UpdatingAgent:
     def _passes(self, made: Live) -> bool:
         return made.accuracy is None or made.accuracy >= self._best - self._tolerance
 
+    def _best_with(self, made: Live) -> Best | None:
+        if made.accuracy is None:
+            return None
+        return Best(self._judge, max(self._best, made.accuracy))
+
     def _go_live(self, made: Live) -> None:
         made.agent.cloud = self.live.agent.cloud  # its classes were checked when the first agent connected
         self.live = made
         self._best = max(self._best, made.accuracy or 0.0)
         self._count(updates=1)
+
+    def _name_of_check(self) -> bytes:
+        """Hash of what an accuracy depends on besides the samples learnt."""
+        if self._held_out is None:
+            return b""
+        digest = hashlib.sha256(self._base.to_bytes())
+        digest.update(repr(sorted(self._classifier.items())).encode())
+        for array in (self._held_out.features, self._held_out.labels):
+            digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+        return digest.digest()
 
     def _count(self, **more: int) -> None:
         with self._counting:  # both threads count
@@ -277,15 +308,18 @@ class UpdatingAgent:
 
     def _fail(self, what: str, error: Exception) -> None:
         self.last_failure = f"{what}: {error}"
-        _LOG.warning("%s", self.last_failure)
+        expected = isinstance(error, EccsnnError | ValueError)
+        _LOG.warning("%s", self.last_failure, exc_info=None if expected else error)
         self._count(failures=1)
 
     # --- in the background --------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Update in the background whenever enough samples wait, until `close`."""
-        if self._thread is None:
+        """Update in the background whenever enough samples wait, until `close`; those of an earlier run count, too."""
+        if self._thread is None or not self._thread.is_alive():
             self._closing = False
+            if self._memory.pending >= self._update_after:
+                self._wake.set()
             self._thread = threading.Thread(target=self._work, name="eccsnn-update", daemon=True)
             self._thread.start()
 
@@ -297,7 +331,7 @@ class UpdatingAgent:
                 return
             try:
                 self.update()
-            except (EccsnnError, ValueError) as error:  # the edge goes on answering as before
+            except Exception as error:  # whatever it is, the edge answers as before and the next wake tries again
                 self._fail("an update failed", error)
 
     def close(self) -> None:

@@ -108,7 +108,8 @@ class LearnerRun:
     Attributes:
         predictions: int64 `[tasks, N]`, class ids of all test samples after each task.
         validation: The same of the validation samples, for whoever has to choose something; None where there are none.
-        seconds: Of learning each task, solving included.
+        seconds: Of learning each task, solving included, without those of a cloud's network.
+        cloud_seconds: Of a cloud's network while each task was learnt.
         memory_bytes: After each task, besides the network.
         work: After each task, all so far: see `eccsnn.incremental.learner.Work`.
     """
@@ -116,6 +117,7 @@ class LearnerRun:
     predictions: npt.NDArray[np.int64]
     validation: npt.NDArray[np.int64] | None
     seconds: list[float]
+    cloud_seconds: list[float]
     memory_bytes: list[int]
     work: list[dict[str, int]]
 
@@ -138,20 +140,21 @@ def run_learner(
         validation: Features or an `ImageSet`; None or empty: none.
     """
     inputs, labels = train
-    predictions, held_out, seconds, memory, work = [], [], [], [], []
+    predictions, held_out, seconds, cloud, memory, work = [], [], [], [], [], []
     one = test.take(np.arange(1)) if learner.takes == "images" else test[:1]
     for classes in tasks:
         rows = np.flatnonzero(np.isin(labels, classes))
-        begin = time.perf_counter()
+        begin, elsewhere = time.perf_counter(), learner.cloud_seconds
         if learner.takes == "images":
             learner.observe(inputs.gather(rows), labels[rows])
         else:
             learner.observe(inputs[rows], labels[rows])
         learner.predict(one)  # what is left to be solved belongs to learning
-        seconds.append(time.perf_counter() - begin)
+        cloud.append(learner.cloud_seconds - elsewhere)
+        seconds.append(time.perf_counter() - begin - cloud[-1])
         predictions.append(learner.predict(test))
         if validation is not None and len(validation):
             held_out.append(learner.predict(validation))
         memory.append(learner.memory_bytes)
         work.append(asdict(learner.work))
-    return LearnerRun(np.stack(predictions), np.stack(held_out) if held_out else None, seconds, memory, work)
+    return LearnerRun(np.stack(predictions), np.stack(held_out) if held_out else None, seconds, cloud, memory, work)

@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
-from eccsnn.bench import events, lif, train_step
+from eccsnn.bench import event_frames, events, lif, train_step
 from eccsnn.bench.networks import NetworkSettings
 from eccsnn.bench.peers import Absent
 from eccsnn.bench.record import Row, load_record
+from eccsnn.bench.timing import ignore
 from eccsnn.cli import main
 
 
@@ -143,9 +144,20 @@ def test_events(tmp_path):
     assert "tonic" in record.versions
 
 
+@pytest.mark.parametrize("cores", [1, 2])
+def test_the_simulator_is_judged_by_the_faster_of_what_users_get(cores, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    row, (result,) = event_frames.simulator_row(2, events.EventSettings("tiny", budget_s=0).budget, ignore)
+    names = ["1 thread", "2 threads", "2 recordings at a time"][: 2 * cores - 1]
+    assert [entry.name for entry in row.measurements] == [f"eccsnn, {name}" for name in names]
+    best = max(row.measurements, key=lambda entry: entry.value)
+    assert result.value == best.value
+    assert result.aim.endswith(f"fastest: {best.name.removeprefix('eccsnn, ')}")
+
+
 def test_a_reader_of_other_events_is_not_measured(monkeypatch):
     settings = events.EventSettings("tiny", budget_s=0)
-    monkeypatch.setitem(events._PEER_READERS, ("tonic", "atis"), lambda path: lambda: (None, ([0], [0], [0], [0])))
+    monkeypatch.setitem(events._PEER_READERS, ("tonic", "atis"), lambda path: (list, lambda _: ([0], [0], [0], [0])))
     rows, _, absent = events.run(settings, ["tonic"])
     assert [entry.reason for entry in absent] == ["ValueError: its events are not those that were written"]
     assert "tonic read" in {entry.name for entry in rows[0].measurements}
@@ -238,6 +250,14 @@ def test_incremental(tmp_path):
     assert len(record.results) == 15  # five peers, a solve a task, a solve a batch, none
     assert all(result.bar is None for result in record.results)  # they are for the full size
     assert "streaming LDA, in place over eccsnn, batch 4, updates alone" in shown
+    taken = {entry.name: entry.value for entry in row.measurements}
+    found = {result.name: result.value for result in record.results}
+    for peer, classifier, ours in (
+        ("ACIL, published", "ridge", taken["eccsnn update and ridge solve"]),
+        ("streaming LDA, published", "lda", taken["eccsnn update"] + taken["eccsnn lda solve"]),
+    ):  # each beside the same classifier
+        theirs = taken[f"{peer} update"] + taken[f"{peer.split(',')[0]} solve"]
+        assert found[f"{peer} over eccsnn {classifier}, batch 4, a solve a batch"] == pytest.approx(theirs / ours)
     alone, _ = bench("incremental", "--peers", "none", cwd=tmp_path)
     assert alone.results == []
 

@@ -11,7 +11,14 @@ from eccsnn.errors import CheckpointError, ConfigError
 from eccsnn.experiments import LoadedIncremental, run_config
 from eccsnn.experiments.incremental_live import open_merged, serve_arguments
 from eccsnn.experiments.incremental_load import HELD_OUT
-from eccsnn.experiments.live import cloud_arguments, edge_run, run_configuration, sample_test_images, serve_run
+from eccsnn.experiments.live import (
+    cloud_arguments,
+    edge_run,
+    load_splits,
+    run_configuration,
+    sample_test_images,
+    serve_run,
+)
 from eccsnn.incremental.memory import DeviceMemory
 from eccsnn.incremental.statistics import CountStatistics
 from eccsnn.services.cloud import background_cloud
@@ -37,6 +44,9 @@ def test_an_opened_run_begins_with_the_first_task(run):
     counts, labels = loaded.held_out
     assert counts.shape == (30, loaded.learner.features)
     assert set(labels.tolist()) - set(tasks[0])  # of classes that come later, too
+    validation = load_splits(run_configuration(run)).val
+    assert np.array_equal(counts, loaded.counts(validation.gather(np.arange(30))))
+    assert np.array_equal(labels, validation.labels)
     images, _, _ = sample_test_images(run_configuration(run), 8)
     pixels = np.stack(images)
     assert np.array_equal(loaded.predict(pixels), loaded.learner.predict(loaded.counts(pixels)))

@@ -92,6 +92,8 @@ def test_work_of_networks_is_counted(results):
     assert results["learners"]["lwf"]["update_macs"] == pytest.approx(4 * dense * images)
     assert results["learners"]["lwf"]["update_cloud_macs"] > 0
     assert results["learners"]["fine_tune"]["update_cloud_macs"] == 0
+    assert results["learners"]["lwf"]["update_cloud_seconds"] > 0
+    assert results["learners"]["fine_tune"]["update_cloud_seconds"] == 0
     exact, tuned = results["learners"]["exact_ridge"], results["learners"]["fine_tune"]
     assert 0 < exact["update_macs"] < tuned["update_macs"]
     assert exact["update_energy_mj"]["provenance"] == "modelled"

@@ -16,18 +16,21 @@ TINY = [
     "data.subset={train: 120, val: 40, test: 40}",
     "cloud.training.epochs=1",
     "trunk.training.epochs=1",
+    "trunk.distillation.feature_weight=0.1",
     "training.epochs=2",
     "options={exact_expanded: {expansion: 300}, replay: {exemplars: 120}}",
     "learners=[exact_ridge, exact_expanded, lwf, replay]",
 ]
 ONE_EPOCH = ["training.epochs=1", "learners=[lwf]"]
+UNTAUGHT = [f"trunk.distillation.{term}_weight=0" for term in ("logit", "feature")] + ["learners=[exact_ridge]"]
+LAYERED = ["trunk.layers=[conv4, conv_last, penultimate]", "learners=[exact_ridge]"]
 ROTATED = ["trunk.pretraining=rotation", "trunk.pretraining_training.epochs=1", "learners=[exact_ridge]"]
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    changes = ([], ["seed=1"], ONE_EPOCH, [*ONE_EPOCH, "seed=1"], ROTATED)
+    changes = ([], ["seed=1"], ONE_EPOCH, [*ONE_EPOCH, "seed=1"], ROTATED, UNTAUGHT, LAYERED)
     return [run_config(NAME, [*TINY, *more], runs_dir=folder) for more in changes]
 
 
@@ -63,6 +66,8 @@ def test_tables_and_plots_of_seeds_epochs_and_trunks(script, runs, tmp_path, cap
         "digits_debug-lwf-epochs1-seed0",
         "digits_debug-lwf-epochs1-seed1",
         "digits_debug-exact_ridge-rotation-pretraining-epochs1-seed0",
+        "digits_debug-exact_ridge-logits0.0-features0.0-seed0",
+        "digits_debug-exact_ridge-layers-conv4+conv_last+penultimate-seed0",
     }
     assert kept["digits_debug-seed0"]["config"]["data"]["root"] is None
     assert "definitions" not in kept["digits_debug-seed0"]["results"]
@@ -80,8 +85,13 @@ def test_tables_and_plots_of_seeds_epochs_and_trunks(script, runs, tmp_path, cap
     assert cells(text, "| lwf (1 epochs) | images |")[2] == "2"
     assert "LwF, last accuracy by epochs a task: 1 epochs: " in text
     assert "% on validation, " in text
-    same = cells(text, "| B4-Inc3 in fp32 | pre-training rotation, pre-training epochs 1 | exact_ridge |")
-    assert same[-1] == f"{100 * results[0]['last']:.2f}"
+    for changed in (
+        "pre-training rotation, pre-training epochs 1",
+        "logit weight 0.0, feature weight 0.0",
+        "layers conv4+conv_last+penultimate",
+    ):
+        same = cells(text, f"| B4-Inc3 in fp32 | {changed} | exact_ridge |")
+        assert same[-1] == f"{100 * results[0]['last']:.2f}"
     plot = tmp_path / "figures/digits_debug-b4-inc3-fp32.svg"
     assert f"![accuracy](figures/{plot.name})" in text
     before = plot.read_bytes()
@@ -152,10 +162,10 @@ def test_other_recipes_are_left_out_and_mixed_ones_refused(script, runs, tmp_pat
     script.collect(runs[:2])
     kept = files(tmp_path)["digits_debug-seed0"]
     other = copy.deepcopy(kept)
-    other["config"]["trunk"]["distillation"]["feature_weight"] = 0.7
+    other["config"]["trunk"]["distillation"]["temperature"] = 7.0
     (tmp_path / "results/other.json").write_text(json.dumps(other))
     script.write_tables()
-    assert "other.json differs from incremental/digits_debug in trunk.distillation.feature_weight" in (
+    assert "other.json differs from incremental/digits_debug in trunk.distillation.temperature" in (
         capsys.readouterr().out
     )
     for stage, message in (("trunk", "have other trunks for seed 0"), ("learner_lwf", r"has another lwf .* of seed 0")):

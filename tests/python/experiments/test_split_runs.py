@@ -190,6 +190,15 @@ def test_the_ablation_crosses_compression_and_early_exit(results):
     assert energy == pytest.approx(results["cut"]["chosen"]["device_energy_mj"])
 
 
+def test_sums_of_spikes_cross_in_bit_planes_where_no_unit_stands(runs, results):
+    path = run_config("neucodex/digits_debug", [*CUT, "network.model.connect=add"], runs_dir=runs)
+    sums = json.loads((path / "results.json").read_text())
+    assert sums["split"] == results["split"]
+    found = {(row["compression"], row["early_exit"]): row["payload_bytes"] for row in sums["ablation"]}
+    assert found[False, False] == 2 * 512  # 0 to 2 spikes an element
+    assert found[True, False] == pytest.approx(sums["payload"]["all_timesteps"]["bytes"])
+
+
 def test_spikebottlenet_takes_all_timesteps(runs):
     path = run_config("spikebottlenet/digits_debug", CUT, runs_dir=runs)
     results = json.loads((path / "results.json").read_text())

@@ -31,7 +31,7 @@ def test_acil_recursion_equals_training_on_everything_at_once(digits, form, expa
     learner = taught(ACIL(64, ridge=5.0, expansion=expansion, form=form, batch_size=100, seed=3), digits)
     x = torch.from_numpy(digits[0])
     if expansion:
-        x = (x @ gaussian_expansion(64, expansion, 3)).relu()
+        x = (x @ gaussian_expansion(64, expansion, 3) / 8).relu()
     targets = torch.from_numpy(np.eye(10)[digits[1]][:, list(learner.classes)])
     gram = x.T @ x + 5 * torch.eye(x.shape[1], dtype=torch.float64)
     assert torch.allclose(learner.weight, torch.linalg.solve(gram, x.T @ targets), atol=1e-7)
@@ -85,6 +85,36 @@ def test_ranpac_is_ridge_on_its_projection_and_beats_none(digits):
     assert accuracy > plain + 0.02  # the paper's claim: random projections help a linear classifier
 
 
+def test_ranpac_chooses_its_ridge_on_the_task_alone(digits):
+    """The authors' code: a Gram matrix of four fifths of the task, without what was learnt before, judges the ridges;
+    the weights of the projection have variance 1."""
+    learner = RanPAC(64, expansion=40, seed=1)
+    projection = gaussian_expansion(64, 40, 1)
+    assert projection.std().item() == pytest.approx(1, abs=0.05)
+    chosen = []
+    for task in ((0, 1), (2, 3), (4, 5, 6), (7, 8, 9)):
+        own = np.isin(digits[1], task)
+        learner.observe(digits[0][own], digits[1][own])
+        rows = np.maximum(digits[0][own] @ projection.numpy(), 0)
+        targets = np.eye(10)[digits[1][own]][:, list(learner.classes)]
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(1)).numpy()
+        fitted, held = np.split(order, [int(0.8 * len(rows))])
+        errors = []
+        for ridge in learner.ridges:
+            gram = rows[fitted].T @ rows[fitted] + ridge * np.eye(40)
+            weight = np.linalg.solve(gram, rows[fitted].T @ targets[fitted])
+            errors.append(np.square(targets[held] - rows[held] @ weight).mean())
+        assert learner.ridge == learner.ridges[int(np.argmin(errors))]
+        chosen.append(learner.ridge)
+    assert len(set(chosen)) > 1
+
+
+def test_ranpac_goes_on_where_no_ridge_makes_its_matrix_positive_definite(digits):
+    learner = RanPAC(64, expansion=300, ridges=(1e-8,))
+    learner.observe(digits[0][:20], digits[1][:20])  # rank 20 of 300
+    assert np.isfinite(learner.scores(digits[2])).all()
+
+
 @pytest.mark.parametrize("build", [NearestMean, StreamingLDA, ACIL, lambda d: RanPAC(d, expansion=50)])
 def test_states_go_on(digits, build):
     learner = taught(build(64), digits)
@@ -93,9 +123,15 @@ def test_states_go_on(digits, build):
     assert other.classes == learner.classes
     assert (other.predict(digits[2]) == learner.predict(digits[2])).all()
     before = learner.scores(digits[2][:5]).copy()
+    state = learner.state_dict()
+    other.load_state_dict(state)
     other.observe(digits[2], digits[3])  # on tensors of its own
     np.testing.assert_array_equal(learner.scores(digits[2][:5]), before)
-    assert learner.memory_bytes > 0
+    learner.observe(digits[2], digits[3])  # a state is a copy
+    assert not np.array_equal(learner.scores(digits[2][:5]), before)
+    learner.load_state_dict(state)
+    np.testing.assert_array_equal(learner.scores(digits[2][:5]), before)
+    assert learner.memory_bytes == sum(tensor.nbytes for name, tensor in state.items() if name != "classes")
     with pytest.raises(CheckpointError, match="is it another learner's"):
         other.load_state_dict({"classes": torch.zeros(1)})
     with pytest.raises(ValueError, match=r"expected \[N, 64\]"):

@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from eccsnn.errors import CheckpointError
+from eccsnn.incremental import statistics
 from eccsnn.incremental.exact import CLASSIFIERS, ExactLearner
 from eccsnn.incremental.expansion import SignExpansion
 from eccsnn.incremental.solve import FewRows, condition, factorize
@@ -108,6 +109,43 @@ def test_a_solution_is_corrected_only_while_few_samples_came(digits):
         assert torch.allclose(learner.solution()[0], afresh.solution()[0], atol=1e-11)
 
 
+@pytest.mark.parametrize("ridge", [100.0, 1e-2, 1e-6, 1e-9])
+def test_a_correction_that_would_be_inexact_is_not_made(ridge):
+    """Features that have never fired before leave the old matrix as ill-conditioned as the ridge is small."""
+    rng = np.random.default_rng(0)
+    rows, labels = rng.binomial(4, 0.2, (200, 96)).astype(np.uint8), rng.integers(0, 5, 200)
+    rows[:180, :30] = 0
+    corrected, afresh = (ExactLearner(96, 4, ridge=ridge, incremental_solve=turn) for turn in (True, False))
+    corrected.observe(rows[:180], labels[:180])
+    corrected.solution()
+    for i in range(180, 200):
+        corrected.observe(rows[i : i + 1], labels[i : i + 1])
+        corrected.solution()
+    afresh.observe(rows, labels)
+    found, expected = corrected.solution()[0], afresh.solution()[0]
+    assert float((found - expected).norm() / expected.norm()) < 1e-9
+    assert (corrected.condition == pytest.approx(afresh.condition, rel=0.1)) == (ridge < 1e-3)  # it was solved afresh
+
+
+def test_a_solution_is_let_go_of_where_a_new_one_costs_less(digits):
+    """At 300 features a row costs 2 * 300^2 and a factor 300^3 / 6: 25 rows at once; a quarter of 300 rows in all."""
+
+    def waiting(begin, end):
+        learner.observe(digits[0][begin:end], digits[1][begin:end])
+        return learner._base is not None
+
+    learner = ExactLearner(64, 16, expansion=300)
+    waiting(0, 500)
+    learner.solution()
+    assert not waiting(500, 525)
+    learner.solution()
+    for begin in (525, 549, 573):
+        assert waiting(begin, begin + 24)
+        learner.solution()
+    assert waiting(597, 600)
+    assert not waiting(600, 601)
+
+
 def test_small_batches_wait_and_nobody_sees_it(digits):
     one = ExactLearner(64, 16)
     mine = digits[0][:300].copy()
@@ -132,6 +170,37 @@ def test_small_batches_wait_and_nobody_sees_it(digits):
     assert torch.equal(one.state_dict()["statistics"], every.state_dict()["statistics"])
     assert not one._waiting
     assert one.statistics == every.statistics
+
+
+def test_large_batches_on_a_gpu_are_summed_there(digits, monkeypatch):
+    """On a tensor that says so: the op has a kernel for the CPU, too."""
+
+    class OnDevice(torch.Tensor):
+        is_cuda = True
+
+    calls = []
+    summed = statistics._sum_on_device
+    monkeypatch.setattr(statistics, "_sum_on_device", lambda *args: (calls.append(len(args[0])), summed(*args))[1])
+    rows, labels = torch.from_numpy(digits[0]), torch.from_numpy(digits[1])
+    learner = ExactLearner(64, 16)
+    learner.observe(rows[:300].as_subclass(OnDevice), labels[:300])
+    learner.solution()
+    learner.observe(rows[300:700].as_subclass(OnDevice), labels[300:700].as_subclass(OnDevice))
+    learner.observe(rows[700:710].as_subclass(OnDevice), labels[700:710])  # a few wait on the CPU
+    learner.observe(rows[710:].double().as_subclass(OnDevice), labels[710:])
+    assert calls == [300, 400]
+    assert learner.statistics == taught(digits).statistics
+    assert torch.equal(learner.solution()[0], taught(digits).solution()[0])
+    before = learner.statistics.to_bytes()
+    for bad in (torch.full((300, 64), 17, dtype=torch.uint8), torch.zeros((300, 63), dtype=torch.uint8)):
+        with pytest.raises(ValueError, match="expected"):
+            learner.observe(bad.as_subclass(OnDevice), [0] * 300)
+    expanded, expected = (ExactLearner(64, 16, expansion=100) for _ in range(2))
+    expanded.observe(rows.as_subclass(OnDevice), labels)
+    expected.observe(rows, labels)
+    assert calls == [300, 400, 300, 300]  # the bad ones, too, but none for the expansion
+    assert expanded.statistics == expected.statistics
+    assert learner.statistics.to_bytes() == before
 
 
 def test_unlearning_and_merging(digits):
@@ -198,11 +267,17 @@ def test_bad_input(digits):
     expanded = ExactLearner(64, 16, expansion=8)
     with pytest.raises(ValueError, match=r"expected counts in 0\.\.16"):
         expanded.observe(np.full((1, 64), 99, np.uint8), [0])
+    with pytest.raises(ValueError, match="labels contain 9223372036854775813, expected class ids of at most"):
+        learner.observe(digits[0][:2], np.array([2**63 + 5, 1], np.uint64))
     assert torch.equal(learner.state_dict()["statistics"], before)
     few = ExactLearner(64, 16, classifier="lda")
     few.observe(digits[0][:1], digits[1][:1])
     with pytest.raises(ValueError, match="expected more samples than classes"):
         few.solution()
+    flat = ExactLearner(64, 16, classifier="lda", shrinkage=0.0)
+    flat.observe(digits[0][:20], digits[1][:20])
+    with pytest.raises(ValueError, match=r"with 0 added to its diagonal .*raise the shrinkage"):
+        flat.solution()
     for options, message in (
         ({"classifier": "svm"}, "classifier is 'svm'"),
         ({"ridge": 0.0}, "ridge is 0.0"),

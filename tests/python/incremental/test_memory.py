@@ -1,5 +1,6 @@
 """The device's memory: nothing acknowledged is lost or counted twice, and every broken file is refused."""
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -12,7 +13,7 @@ import pytest
 
 import eccsnn
 from eccsnn.errors import CheckpointError, StorageError
-from eccsnn.incremental.memory import DeviceMemory
+from eccsnn.incremental.memory import Best, DeviceMemory
 from eccsnn.incremental.statistics import CountStatistics
 
 D, MAX_COUNT = 16, 4
@@ -39,10 +40,25 @@ def test_hundreds_of_kills_lose_nothing_acknowledged(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(eccsnn.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     script = Path(__file__).with_name("kill_writer.py")
     done = subprocess.run(
-        [sys.executable, script, tmp_path / "memory.db", "200", "1"], env=environment, capture_output=True, text=True
+        [sys.executable, script, "memory", tmp_path / "memory.db", "200", "1"],
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["samples"] > 200
+    seen = json.loads(done.stdout)
+    assert seen["samples"] > 200
+    assert seen["with_pending"] > 20
+    assert seen["with_aside"] > 20
+
+
+def test_each_transaction_is_flushed(tmp_path: Path) -> None:
+    """No test can cut the power: that SQLite is told to wait for the disk is what can be checked."""
+    with opened(tmp_path) as memory:
+        database = memory._database
+        assert database.rows("PRAGMA synchronous") == [(2,)]  # FULL
+        assert database.rows("PRAGMA journal_mode") == [("wal",)]
+        assert database.rows("PRAGMA locking_mode") == [("exclusive",)]
 
 
 @pytest.mark.parametrize("max_count", [4, 300])
@@ -96,6 +112,59 @@ def test_a_proposal_that_is_out_of_date_is_refused(tmp_path: Path) -> None:
             memory.accept(old)
         memory.absorb()
         assert memory.statistics == statistics_of(rows, labels)
+
+
+@pytest.mark.parametrize("change", ["accept", "set_aside"])
+def test_an_interrupt_after_the_commit_loses_nothing(tmp_path: Path, monkeypatch, change: str) -> None:
+    rows, labels = samples(6)
+    with opened(tmp_path) as memory:
+        memory.add(rows[:3], labels[:3])
+        proposal = memory.propose()
+        whole = memory._database.transaction
+
+        @contextlib.contextmanager
+        def interrupted():
+            with whole() as connection:
+                yield connection
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(memory._database, "transaction", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                getattr(memory, change)(proposal)
+        memory.add(rows[3:], labels[3:])
+        with pytest.raises(ValueError, match="propose again"):
+            memory.accept(proposal)
+        memory.absorb()
+        kept = slice(0, 6) if change == "accept" else slice(3, 6)
+        assert memory.statistics == statistics_of(rows[kept], labels[kept])
+        assert (memory.version, memory.through) == ((2, 6) if change == "accept" else (1, 6))
+    with opened(tmp_path) as memory:
+        assert memory.statistics == statistics_of(rows[kept], labels[kept])
+
+
+def test_the_best_accuracy_and_the_others_statistics_are_kept(tmp_path: Path) -> None:
+    rows, labels = samples(6)
+    others = statistics_of(rows[3:], labels[3:])
+    with opened(tmp_path) as memory:
+        assert (memory.best, memory.others()) == (Best(b"", 0.0), None)
+        memory.add(rows[:3], labels[:3])
+        memory.accept(memory.propose(limit=1), Best(b"judge", 0.75))
+        memory.absorb()  # unchecked: says nothing about the best
+    with opened(tmp_path) as memory:
+        assert (memory.best, memory.others()) == (Best(b"judge", 0.75), None)
+        memory.keep_others(others, Best(b"judge", 0.8))
+        memory.keep_others(others)
+        with pytest.raises(ValueError, match="of the source 'other'"):
+            memory.keep_others(CountStatistics(D, MAX_COUNT, "other"))
+    with opened(tmp_path) as memory:
+        assert (memory.best, memory.others()) == (Best(b"judge", 0.8), others)
+        assert memory.statistics == statistics_of(rows[:3], labels[:3])
+    with sqlite3.connect(tmp_path / "memory.db") as other:
+        other.execute("UPDATE state SET others = substr(others, 1, 40)")
+    other.close()
+    with opened(tmp_path) as memory, pytest.raises(CheckpointError, match="the other edges' statistics"):
+        memory.others()
 
 
 def test_exemplars_do_not_depend_on_batches(tmp_path: Path) -> None:
@@ -194,9 +263,9 @@ def test_other_files_and_versions_are_refused(tmp_path: Path) -> None:
     path.unlink()
     opened(tmp_path).close()
     with sqlite3.connect(path) as other:
-        other.execute("PRAGMA user_version=2")
+        other.execute("PRAGMA user_version=3")
     other.close()
-    with pytest.raises(CheckpointError, match="version 2, expected 1; install a newer"):
+    with pytest.raises(CheckpointError, match="version 3, expected 2; install a newer"):
         opened(tmp_path)
 
 

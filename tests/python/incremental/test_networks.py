@@ -1,11 +1,16 @@
 """Learners that train a network, on handwritten digits in two tasks."""
 
+import copy
+import itertools
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from eccsnn.data import batches, load_dataset, restrict
 from eccsnn.errors import CheckpointError
+from eccsnn.incremental import lwf
 from eccsnn.incremental.bic import BiasCorrection, fit_correction
 from eccsnn.incremental.networks import FineTune, Joint, LwF
 from eccsnn.incremental.registry import build_learner, learner_info, list_learners
@@ -77,8 +82,93 @@ def test_replay_forgets_less_than_fine_tuning(setting, fine_tuned):
     assert learner.memory_bytes == 60 * 3 * 16 * 16
 
 
-def test_lwf_is_its_published_loss(setting, fine_tuned):
-    """The learner's loss is `lwf_loss`, with the cloud's term and the old heads (tested there by hand)."""
+def kl(before, now, temperature):
+    """KL(before || now) of logits at a temperature, by hand."""
+    p, q = (before / temperature).softmax(1), (now / temperature).log_softmax(1)
+    return (p * (p.log() - q)).sum(1).mean()
+
+
+def loss_of(kind, setting, **options):
+    """A learner's loss and its terms in the third task, the batch, and the logits before and now, all by hand.
+
+    Old heads have three and two classes, the new one two, and the network has moved away from what it was.
+    """
+    learner = make(kind, setting, **options)
+    lwf.add_task(learner.model, TASKS[1], seed=5)
+    model = copy.deepcopy(learner.model)
+    before = lwf.add_task(model, (6, 5), seed=6)
+    torch.manual_seed(7)
+    with torch.no_grad():
+        for parameter in model.head.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    seen = (5, 6) if kind is LwF else (0, 3, 5, 6)  # it keeps no image of old classes
+    images = restrict(setting[0].train, seen).take(range(24))
+    (batch,) = batches(images, 24, mean=learner.mean, std=learner.std)
+    if kind is BiasCorrection:
+        learner._corrections = [(1.0, 0.0), (0.5, -2.0)]
+    with torch.no_grad():
+        loss, terms = learner._loss(before, (6, 5))(model, batch)
+        places = torch.tensor([[0, 1, 2, 3, 4, 6, 5][label] for label in batch.labels.tolist()])
+        return learner, loss, terms, batch, places, before(batch.images), model(batch.images)
+
+
+def test_fine_tuning_joint_training_and_replay_see_the_cross_entropy_of_all_logits(setting):
+    for kind in (FineTune, Joint, ExperienceReplay):
+        _, loss, _, _, places, _, now = loss_of(kind, setting)
+        torch.testing.assert_close(loss, F.cross_entropy(now, places))
+
+
+def test_the_loss_of_lwf_has_the_cloud_and_the_old_heads(setting):
+    cloud = build_seeded(3, name="resnet18", num_classes=10, image_size=16, width=0.0625).eval()
+    with torch.no_grad():
+        cloud.head.heads[0].weight.mul_(20)  # far from uniform
+    weights = {"logit_weight": 0.7, "temperature": 4.0, "lwf_weight": 0.4, "lwf_temperature": 1.5}
+    _, loss, _, batch, places, before, now = loss_of(LwF, setting, cloud=cloud, **weights)
+    with torch.no_grad():
+        taught = cloud(batch.images)[:, [6, 5]]
+    old = [kl(before[:, part], now[:, part], 1.5) for part in (slice(0, 3), slice(3, 5))]
+    expected = F.cross_entropy(now[:, 5:], places - 5) + 0.7 * 16 * kl(taught, now[:, 5:], 4.0)
+    torch.testing.assert_close(loss, expected + 0.4 * 2.25 * sum(old))
+
+
+def test_the_loss_of_icarl_is_that_of_sigmoids_with_distillation(setting):
+    """Its algorithm 3: every old class distils from what the network said before, every new one learns its label."""
+    _, loss, _, _, places, before, now = loss_of(ICaRL, setting)
+    targets = torch.cat((before.sigmoid(), F.one_hot(places, 7).float()[:, 5:]), dim=1)
+    by_hand = -(targets * now.sigmoid().log() + (1 - targets) * (1 - now.sigmoid()).log()).sum(1).mean()
+    torch.testing.assert_close(loss, by_hand)
+
+
+def test_the_loss_of_weight_aligning_weighs_distillation_by_the_share_of_old_classes(setting):
+    _, loss, _, _, places, before, now = loss_of(WeightAligning, setting)
+    expected = 2 / 7 * F.cross_entropy(now, places) + 5 / 7 * kl(before, now[:, :5], 2.0)
+    torch.testing.assert_close(loss, expected)
+
+
+def test_the_loss_of_bic_distils_from_corrected_logits(setting):
+    """Wu et al., eqs. 1 to 3, with old logits as the last task's corrections leave them, on both sides."""
+    _, loss, _, _, places, before, now = loss_of(BiasCorrection, setting)
+    before, corrected = before.clone(), now.clone()
+    for logits in (before, corrected):
+        logits[:, 3:5] = 0.5 * logits[:, 3:5] - 2.0
+    expected = 2 / 7 * F.cross_entropy(corrected, places) + 5 / 7 * kl(before, corrected[:, :5], 2.0)
+    torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("kind", [ICaRL, WeightAligning])
+def test_exemplars_are_herded(setting, kind):
+    learner = make(kind, setting, exemplars=15)
+    first = restrict(setting[0].train, TASKS[0])
+    learner.observe(first.images, first.labels)
+    for class_id in TASKS[0]:
+        own = restrict(first, (class_id,))
+        chosen = herd(learner._features(own), 5)
+        assert chosen != [0, 1, 2, 3, 4]
+        kept = learner._memory.images[learner._memory.labels == class_id]
+        np.testing.assert_array_equal(kept, own.images[chosen])
+
+
+def test_lwf_forgets_less_than_fine_tuning(setting, fine_tuned):
     with pytest.raises(ValueError, match="there is no cloud"):
         make(LwF, setting)
     cloud = build_seeded(3, name="vgg16", num_classes=10, image_size=32, width=0.0625)
@@ -252,6 +342,18 @@ def test_work_is_counted(setting, fine_tuned):
     assert learner.work.trained_samples == 2 * images
     assert learner.work.forward_samples == 2 * images
     assert fine_tuned.work.forward_samples == 0
+
+
+def test_the_time_that_the_cloud_takes_is_kept_apart(setting, monkeypatch):
+    cloud = build_seeded(3, name="resnet18", num_classes=10, image_size=16, width=0.0625)
+    learner = make(LwF, setting, epochs=1, cloud=cloud)
+    ticks = itertools.count()
+    monkeypatch.setattr(learner, "_now", lambda: next(ticks))  # from one look at the clock to the next: 1
+    for task in TASKS:
+        part = restrict(setting[0].train, task)
+        learner.observe(part.images, part.labels)
+    assert learner.cloud_seconds == -(-len(part) // 32)  # one a batch
+    assert taught(LwF, setting, epochs=1, logit_weight=0.0).cloud_seconds == 0
 
 
 def test_the_network_that_was_given_stays_as_it_is(setting):

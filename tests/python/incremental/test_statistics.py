@@ -112,6 +112,7 @@ def test_a_state_takes_what_the_documentation_says():
         ([1, 2], [0], ValueError, r"shape \[2\], expected \[N, 2\]"),
         ([["a", "b"]], [0], TypeError, "expected integers, or floats"),
         ([[1, 2]], [-1], ValueError, "labels contain -1"),
+        ([[1, 2]], np.array([2**63 + 5], np.uint64), ValueError, "labels contain 9223372036854775813"),
         ([[1, 2]], [0, 1], ValueError, r"labels have shape \[2\], expected \[1\]"),
         ([[1, 2]], [0.0], TypeError, "labels have dtype float64"),
     ],
@@ -140,6 +141,37 @@ def test_what_was_not_added_cannot_be_subtracted():
     with pytest.raises(ValueError, match="3 features"):
         state.merge(CountStatistics(3, 4, "trunk"))
     assert state.to_bytes() == before
+
+
+def test_other_samples_with_the_same_sums_are_found_in_the_second_moment():
+    state = learnt(np.array([[4, 4], [0, 0], [1, 1]]), [0, 0, 0])
+    before = state.to_bytes()
+    for _ in range(2):  # a refusal leaves nothing behind
+        with pytest.raises(
+            ValueError, match="leave a second moment of 17 of features 0 and 1 beside their square sums 1 and 1, so"
+        ):
+            state.subtract([[4, 0], [0, 4]], [0, 0], threads=2)
+        with pytest.raises(ValueError, match="so it is not a part of the whole"):
+            state.subtract_statistics(learnt(np.array([[4, 0], [0, 4]]), [0, 0]))
+        assert state.to_bytes() == before
+    squares = learnt(np.array([[4, 0], [0, 0]]), [0, 0])
+    with pytest.raises(ValueError, match="square sum of feature 0 would become 12 beside the sum 2"):
+        squares.subtract([[2, 0]], [0])
+
+
+@settings(deadline=None, max_examples=200)
+@given(data=st.data(), max_count=st.sampled_from([1, 2, 32767]))
+def test_what_a_subtraction_leaves_is_a_state_or_nothing_has_changed(data, max_count):
+    values = st.sampled_from(sorted({0, 1, max_count}))
+    rows = np.array(data.draw(st.lists(st.tuples(values, values, values), min_size=1, max_size=6)))
+    wrong = np.array(data.draw(st.lists(st.tuples(values, values, values), min_size=1, max_size=6)))
+    state = learnt(rows, [0] * len(rows), max_count)
+    before = state.to_bytes()
+    try:
+        state.subtract(wrong, [0] * len(wrong))
+    except ValueError:
+        assert state.to_bytes() == before
+    assert CountStatistics.from_bytes(state.to_bytes(), "trunk") == state
 
 
 def test_tensors_and_floats_are_taken():

@@ -166,8 +166,13 @@ def test_packed_frames_feed_spiking_layers() -> None:
     bounds = ops.slice_by_number(stream["t_us"], 4).unsqueeze(1)
     packed = ops.events_to_packed_frames(**untimed(stream), bounds=bounds, sensor_size=(8, 8))
     assert packed.shape == (4, 1, 8, 8, 1)
-    spikes, _ = ops.lif(ops.unpack_spikes(packed, 2, torch.float16), tau=2.0)
-    assert spikes.shape == (4, 1, 2, 8, 8)
+    binary = ops.events_to_frames(**untimed(stream), bounds=bounds, sensor_size=(8, 8)) > 0
+    # Three times the spikes: at tau = 2 a pixel fires in the timestep of its event, not where there was none.
+    spikes, _ = ops.lif(3 * ops.unpack_spikes(packed, 2, torch.float16), tau=2.0)
+    expected, _ = ops.lif(3 * binary.to(torch.float16), tau=2.0)
+    assert torch.equal(spikes, expected)
+    assert torch.equal(spikes > 0, binary)
+    assert 0 < spikes.mean() < 1
 
 
 def test_opcheck() -> None:

@@ -4,6 +4,7 @@ test_real_split_run.py holds them against a real one.
 """
 
 import json
+import math
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -133,6 +134,6 @@ def make_counts(spiking: bool) -> dict[str, Any]:
         "plain_edge": work(0.65, edge[:2]),
         "edge": work(0.7, edge),
         "cloud": cloud if spiking else work(0.4, ()),
-        "point": {"name": "stage2", "shape": POINT},
+        "point": {"name": "stage2", "shape": POINT, "bits": math.prod(POINT)},
         "wire": {"name": "bottleneck:stage2", "shape": WIRE},
     }

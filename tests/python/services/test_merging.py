@@ -1,5 +1,12 @@
 """Statistics of several edges in the cloud: added once, replaced, kept, and refused where they are wrong."""
 
+import hashlib
+import json
+import os
+import struct
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -7,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from learning import CLASSES, FEATURES, MAX_COUNT, SOURCE, images_of, statistics_of
 
+import eccsnn
 from eccsnn.errors import CheckpointError
 from eccsnn.incremental.statistics import CountStatistics
 from eccsnn.services.merging import MergedStatistics, refuse_fetch, refuse_push
@@ -70,6 +78,35 @@ def test_wrong_statistics_are_refused_and_change_nothing(tmp_path: Path, edge, s
     assert (store.version, store.edges) == (2, {"a": 2, "b": 1})
     assert store.total() == statistics_of((images_of(10, 5), 10), (images_of(11, 4), 11))
     store.close()
+
+
+def test_pushes_that_would_add_up_to_no_state_are_refused(tmp_path: Path) -> None:
+    """Each is below its own largest square sum, their sum would be above that of the sum."""
+    store = merged(tmp_path, features=2)
+    for class_id, square in ((10, (16, 0)), (11, (0, 16))):
+        data = b"ECSTATE\0" + struct.pack("<IIQQQ", 1, 4, 2, MAX_COUNT, 1) + hashlib.sha256(SOURCE.encode()).digest()
+        data += struct.pack("<qqqq", class_id, 4, *(value // 4 for value in square))
+        data += struct.pack("<iii", square[0], 16, square[1])
+        with pytest.raises(RequestError, match="a second moment of 16 of features 0 and 1") as refused:
+            store.push(f"edge {class_id}", 1, data + struct.pack("<I", zlib.crc32(data)))
+        assert refused.value.code_name == "bad_payload"
+    assert store.edges == {}
+    assert CountStatistics.from_bytes(store.fetch("other")[2], SOURCE) == store.total()
+    store.close()
+
+
+@pytest.mark.slow
+def test_kills_lose_no_push_that_was_answered(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(eccsnn.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    script = Path(__file__).parents[1] / "incremental" / "kill_writer.py"
+    done = subprocess.run(
+        [sys.executable, script, "pushes", tmp_path / "merged.db", "25", "1"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["pushes"] > 25
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from learning import CLASSES, FEATURES, MAX_COUNT, SHAPE, SOURCE, counts_of, ima
 
 from eccsnn.incremental.exact import ExactLearner
 from eccsnn.incremental.memory import DeviceMemory
+from eccsnn.incremental.statistics import CountStatistics
 from eccsnn.services.client import CloudClient
 from eccsnn.services.cloud import background_cloud
 from eccsnn.services.edge import EdgeAgent, Source
@@ -37,7 +39,9 @@ class World:
         self.bound = stack.enter_context(background_cloud(predict, CLASSES, "m", image_shape=SHAPE, merged=self.merged))
         self.memories: dict[str, DeviceMemory] = {}
 
-    def edge(self, name: str, *, exchange: bool = True, made: threading.Event | None = None, **options):
+    def edge(
+        self, name: str, *, exchange: bool = True, made: threading.Event | None = None, kind=UpdatingAgent, **options
+    ):
         client = self.stack.enter_context(CloudClient(self.bound.host, self.bound.port))
         if name not in self.memories:
             memory = DeviceMemory(self.folder / f"{name}.db", FEATURES, MAX_COUNT, SOURCE)
@@ -53,7 +57,7 @@ class World:
             return agents[-1]
 
         settings = {"base": BASE, "client": client if exchange else None, "edge_id": name, "timeout_s": WAIT_S}
-        return UpdatingAgent(counts_of, self.memories[name], make_agent, **(settings | options))
+        return kind(counts_of, self.memories[name], make_agent, **(settings | options))
 
 
 @pytest.fixture
@@ -162,7 +166,7 @@ def test_a_cloud_that_does_not_merge_or_is_gone_stops_no_learning(tmp_path: Path
     with contextlib.ExitStack() as stack:
         agent = (world := World(stack, tmp_path, predict, merge=False)).edge("a", timeout_s=5.0)
         upload(agent, images_of(12, 2))
-        assert (agent.update().learnt, agent.counts.failures) == (2, 1)
+        assert (agent.update().learnt, agent.counts.failures) == (2, 2)  # a push and a fetch
         assert "--merge" in str(agent.last_failure)
         world.memories["a"].add(counts_of(images_of(13, 2)), [13, 13])
     with contextlib.ExitStack() as stack:
@@ -176,6 +180,114 @@ def test_a_cloud_that_does_not_merge_or_is_gone_stops_no_learning(tmp_path: Path
         counts = alone.update()
         assert (counts.learnt, counts.failures) == (2, 1)
         assert alone.live.class_ids == CLASSES
+
+
+class Judged(UpdatingAgent):
+    """Whose accuracy is said beforehand, to see what the check makes of it."""
+
+    said = 0.0
+
+    def _solve(self, own, others):
+        return replace(super()._solve(own, others), accuracy=self.said)
+
+
+def judged(world: World, accuracy: float, **options) -> UpdatingAgent:
+    """An agent of the memory `a`, as after a restart."""
+    Judged.said = accuracy
+    return world.edge("a", exchange=False, kind=Judged, **({"held_out": held_out(), "tolerance": 0.01} | options))
+
+
+def learns(world: World, agent: UpdatingAgent, accuracy: float) -> bool:
+    """Whether an update with this accuracy goes live."""
+    Judged.said = accuracy
+    world.memories["a"].add(counts_of(images_of(12, 1)), [12])
+    updates = agent.counts.updates
+    return agent.update().updates > updates
+
+
+def test_small_losses_do_not_add_up(world: World) -> None:
+    agent = judged(world, 0.90)
+    assert learns(world, agent, 0.895)
+    assert not learns(world, agent, 0.885)  # 0.01 below the last one, 0.015 below the best
+    assert learns(world, agent, 0.91)
+    assert not learns(world, agent, 0.895)
+    # Nor over restarts.
+    assert learns(world, judged(world, 0.91), 0.905)
+    agent = judged(world, 0.905)
+    assert not learns(world, agent, 0.897)
+    assert learns(world, agent, 0.90)
+    assert not learns(world, judged(world, 0.90), 0.895)
+    # What was best on other samples, with another base or another classifier, says nothing.
+    images = images_of(12, 5, seed=9)
+    assert learns(world, judged(world, 0.80, held_out=HeldOut(counts_of(images), np.repeat(12, 5))), 0.80)
+    assert learns(world, judged(world, 0.70, classifier={"ridge": 1.0}), 0.70)
+    assert learns(world, judged(world, 0.60, base=statistics_of((images_of(10, 9), 10))), 0.60)
+
+
+def test_the_others_classes_are_known_after_a_restart_without_the_cloud(world: World) -> None:
+    world.merged.push("b", 1, statistics_of((images_of(13, 9), 13)).to_bytes())
+    agent = world.edge("a", held_out=held_out())
+    agent.update()
+    assert agent.live.class_ids == (10, 11, 13)
+    restarted = world.edge("a", held_out=held_out())
+    assert restarted.live.class_ids == (10, 11, 13)
+    assert restarted.live.statistics == agent.live.statistics
+    assert restarted.update().fetched == 0  # known: not sent again
+    world.merged.push("b", 2, CountStatistics(FEATURES, MAX_COUNT, SOURCE).to_bytes())  # withdrawn
+    alone = world.edge("a")
+    alone.update()
+    assert world.edge("a").live.class_ids == (10, 11)
+
+
+def test_a_refused_push_does_not_keep_the_others_away(world: World) -> None:
+    world.merged.push("a", 5, statistics_of((images_of(12, 3), 12)).to_bytes())  # of an earlier memory
+    world.merged.push("b", 1, statistics_of((images_of(13, 9), 13)).to_bytes())
+    agent = world.edge("a")
+    world.memories["a"].add(counts_of(images_of(12, 1)), [12])
+    counts = agent.update()
+    assert (counts.pushed, counts.fetched, counts.failures) == (0, 1, 1)
+    assert "sequence_conflict" in str(agent.last_failure)
+    assert agent.live.class_ids == (10, 11, 12, 13)
+
+
+def test_a_failure_of_any_kind_is_counted_and_the_thread_goes_on(world: World, caplog) -> None:
+    failed, learnt = threading.Event(), threading.Event()
+    agent = world.edge("a", exchange=False, update_after=1)
+    solve, fail, live = agent._solve, agent._fail, agent._go_live
+
+    def fails(*arguments):
+        raise RuntimeError("no memory")
+
+    agent._solve = fails
+    agent._fail = lambda *arguments: (fail(*arguments), failed.set())
+    agent._go_live = lambda made: (live(made), learnt.set())
+    with agent:
+        upload(agent, images_of(12, 1))
+        assert failed.wait(WAIT_S)
+        assert agent.last_failure == "an update failed: no memory"
+        assert "RuntimeError" in caplog.text  # where it came from: nobody has foreseen it
+        agent._solve = solve
+        upload(agent, images_of(12, 1, seed=2))
+        assert learnt.wait(WAIT_S)
+    assert (agent.counts.learnt, agent.counts.failures) == (2, 1)
+
+
+def test_samples_that_wait_from_before_are_learnt_at_the_start(world: World) -> None:
+    learnt = threading.Event()
+    agent = world.edge("a", exchange=False, made=learnt, update_after=4)
+    world.memories["a"].add(counts_of(images_of(12, 4)), [12] * 4)
+    with agent:
+        assert learnt.wait(WAIT_S)
+    assert agent.counts.learnt == 4
+    thread = threading.Thread(target=lambda: None)  # one that has ended
+    thread.start()
+    thread.join()
+    agent._thread = thread
+    world.memories["a"].add(counts_of(images_of(13, 4)), [13] * 4)
+    learnt.clear()
+    with agent:
+        assert learnt.wait(WAIT_S)
+    assert agent.counts.learnt == 8
 
 
 def test_arguments_out_of_range_are_refused(world: World) -> None:

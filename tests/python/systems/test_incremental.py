@@ -39,6 +39,24 @@ def test_learners_on_features_see_a_task_at_once():
     assert run.validation.shape == (3, 20)
     assert run_learner(NearestMean(4), (rows, labels), rows[:40], [(0,)], rows[:0]).validation is None
     assert len(run.seconds) == len(run.memory_bytes) == len(run.work) == 3
+    assert run.cloud_seconds == [0.0] * 3
+
+
+def test_the_time_of_the_cloud_is_not_the_devices(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("eccsnn.systems.incremental.time.perf_counter", lambda: now[0])
+
+    class Asking(NearestMean):
+        def observe(self, inputs, labels):
+            super().observe(inputs, labels)
+            now[0] += 5.0
+            self.cloud_seconds += 3.0
+
+    labels = np.arange(12) % 2
+    rows = labels[:, None].astype(np.uint8)
+    run = run_learner(Asking(1), (rows, labels), rows, [(0,), (1,)])
+    assert run.seconds == [2.0, 2.0]
+    assert run.cloud_seconds == [3.0, 3.0]
 
 
 @pytest.mark.parametrize("pretraining", ["rotation", "cloud_labels"])

@@ -1,5 +1,6 @@
 import errno
 import os
+import stat
 
 import pytest
 import torch
@@ -82,6 +83,28 @@ def test_others_can_read_what_was_written(tmp_path):
     plain = tmp_path / "plain"
     plain.write_text("")
     assert (tmp_path / "x").stat().st_mode == plain.stat().st_mode
+
+
+def test_the_file_is_flushed_and_then_its_name(tmp_path, monkeypatch):
+    path, flushed, flush = tmp_path / "x", [], os.fsync
+
+    def seen(handle):
+        flushed.append((stat.S_ISDIR(os.fstat(handle).st_mode), path.exists()))
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    checkpoint.write_atomically(path, b"data")
+    assert flushed == [(False, False), (True, True)]
+    handles = len(os.listdir("/proc/self/fd"))
+
+    def no_folders(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", no_folders)
+    checkpoint.write_atomically(path, b"other")
+    assert path.read_bytes() == b"other"
+    assert len(os.listdir("/proc/self/fd")) == handles
 
 
 def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch):

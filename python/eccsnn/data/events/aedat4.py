@@ -21,6 +21,7 @@ from eccsnn.errors import DataError
 
 MAGIC = b"#!AER-DAT4.0\r\n"
 _PACKET_EVENTS = 65536
+_MAX_HEADER_BYTES = 2**20
 _EVENT = np.dtype(
     {"names": ["t", "x", "y", "p"], "formats": ["<i8", "<i2", "<i2", "u1"], "offsets": [0, 8, 10, 12], "itemsize": 16}
 )
@@ -50,10 +51,7 @@ def read(path: Path, sensor: tuple[int, int] | None, block: int | None, skip: bo
         DataError: `aedat` is not installed, the file is no AEDAT 4, broken or without a stream of events, or an event
             is bad and `skip` is not set.
     """
-    with path.open("rb") as file:
-        head = file.read(len(MAGIC))
-    if head != MAGIC:
-        raise DataError(f"{path} is no AEDAT 4 file: it begins with {head!r}, expected {MAGIC!r}")
+    _check_header(path)
     decoder, stream, size = _open(path)
     sensor = sensor or size
     sieve = Sieve(path, sensor, skip, faults)
@@ -69,6 +67,26 @@ def read(path: Path, sensor: tuple[int, int] | None, block: int | None, skip: bo
             yield Events.unchecked(
                 t.astype(np.int64), x.copy(), y.copy(), polarity.copy(), width=sensor[0], height=sensor[1]
             )
+
+
+def _check_header(path: Path) -> None:
+    """Raises DataError for a file of another kind, or whose description is no text, by which `aedat` aborts."""
+    with path.open("rb") as file:
+        head = file.read(len(MAGIC))
+        if head != MAGIC:
+            raise DataError(f"{path} is no AEDAT 4 file: it begins with {head!r}, expected {MAGIC!r}")
+        size = int.from_bytes(file.read(4), "little")
+        if size > _MAX_HEADER_BYTES:
+            raise DataError(
+                f"{path} cannot be read as AEDAT 4: its header has {size} bytes, expected {_MAX_HEADER_BYTES} at most"
+            )
+        header = file.read(size)
+    try:
+        header[header.index(b"<") :].rstrip(b"\0").decode()
+    except ValueError as error:
+        raise DataError(
+            f"{path} cannot be read as AEDAT 4: its header is no XML in UTF-8 ({error}); it is broken: get it again"
+        ) from None
 
 
 def _open(path: Path) -> tuple[Any, int, tuple[int, int]]:

@@ -39,9 +39,9 @@ def augment_frames(frames: Tensor, augment: str | None, *, seed: int, epoch: int
 
     Args:
         frames: `[N, T, C, H, W]`, any dtype, on any device.
-        augment: `"flip"`: left to right with probability 1/2. `"flip_shift"`: also rolled by up to 5 px at 48 px, in
-            proportion elsewhere. `"flip_shift_drop"`: also, with probability 3/4, events dropped by time, by area or at
-            random. `"nda"`: flip, then one of roll, cut out, and shear. None: nothing.
+        augment: `"flip"`: left to right with probability 1/2. `"flip_shift"`: also shifted by up to 5 px at 48 px, in
+            proportion elsewhere; zeros come in. `"flip_shift_drop"`: also, with probability 3/4, events dropped by
+            time, by area or at random. `"nda"`: flip, then one of shift, cut out, and shear. None: nothing.
         seed: integer >= 0.
         epoch: integer >= 0.
         step: integer >= 0; every step draws anew.
@@ -54,8 +54,9 @@ def augment_frames(frames: Tensor, augment: str | None, *, seed: int, epoch: int
 
     Source:
         `"nda"`: Li et al., "Neuromorphic data augmentation for training spiking neural networks" (ECCV 2022), whose
-        policy for CIFAR10-DVS flips and then takes one geometric change; its rotation is left out. Dropping: Gu et al.,
-        "EventDrop: data augmentation for event-based learning" (IJCAI 2021).
+        policy for CIFAR10-DVS flips and then takes one geometric change; its rotation is left out, a shift brings in
+        zeros where public implementations roll the other side in (`torch.roll`), and how far all reach is ours.
+        Dropping: Gu et al., "EventDrop: data augmentation for event-based learning" (IJCAI 2021).
 
     Example:
         >>> frames = torch.arange(4).view(1, 1, 1, 1, 4)

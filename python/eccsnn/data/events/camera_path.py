@@ -107,6 +107,7 @@ class CameraPath:
 
     @property
     def duration_us(self) -> int:
+        """When the path ends, in µs."""
         return int(self.t_us[-1])
 
     @property

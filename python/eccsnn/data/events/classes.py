@@ -19,7 +19,7 @@ N_CALTECH101_CLASSES = (
 """The 101 folders of N-Caltech101: those of Caltech-101 without `Faces`, which its authors left out because the same
 images are in `Faces_easy`, and with the background."""
 CALTECH101_ONLY_CLASSES = ("Faces",)
-"""What Caltech-101 has besides: a copy that is simulated from all of Caltech-101 has it, too."""
+"""What Caltech-101 has besides; a simulated copy of all of its folders may have it, too."""
 GESTURE_CLASSES = (
     "hand clapping", "right hand wave", "left hand wave", "right arm clockwise", "right arm counter-clockwise",
     "left arm clockwise", "left arm counter-clockwise", "arm roll", "air drums", "air guitar", "other gestures",

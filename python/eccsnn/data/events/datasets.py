@@ -37,7 +37,7 @@ from eccsnn.errors import ConfigError, DataError
 logger = logging.getLogger(__name__)
 
 DEFAULT_FRAME_SIZE = 48
-FRAMES_VERSION = 1
+FRAMES_VERSION = 2
 """Raised when the same recording gives other frames: what is cached is then made anew."""
 SIMULATED = "simulated DVS"
 """How the names of data begin that no camera recorded."""
@@ -119,14 +119,14 @@ def open_n_caltech101(root: str | Path | None, options: FrameOptions, *, include
     Raises:
         DataError: the layout is another one, a folder is no class, or a class has no recording.
     """
-    folder = _locate(N_CALTECH101, root, N_CALTECH101_CLASSES[4:5], N_CALTECH101_CLASSES[:1], ())
+    known = (*N_CALTECH101_CLASSES, *CALTECH101_ONLY_CLASSES)
+    folder = _locate(N_CALTECH101, root, *((name,) for name in known))  # any one will do: a part is opened, too
     found = subfolders(folder)
-    known = {*N_CALTECH101_CLASSES, *CALTECH101_ONLY_CLASSES}
     unknown = [name for name in found if name not in known]
-    if unknown or not found:
+    if unknown:
         raise DataError(
-            f"{folder} has {f'a folder {unknown[0]!r}, which is no class' if unknown else 'no class folders'} of "
-            f"N-Caltech101 (found {describe_folder(folder)}); expected {LAYOUTS['n_caltech101']}"
+            f"{folder} has a folder {unknown[0]!r}, which is no class of N-Caltech101 (found "
+            f"{describe_folder(folder)}); expected {LAYOUTS['n_caltech101']}"
         )
     title = "N-Caltech101"
     if set(found) != set(N_CALTECH101_CLASSES):
@@ -179,7 +179,7 @@ def open_dvs128_gesture(root: str | Path | None, options: FrameOptions) -> Sourc
 
 
 def _locate(kind: Kind, root: str | Path | None, *expected: Sequence[str]) -> Path:
-    """The first folder below the root that has all folders of one of the lists; the first that is there for none."""
+    """The first folder below the root that has all folders of one of the lists."""
     layout = LAYOUTS[kind.dataset]
     path = existing_folder(root, kind.dataset, layout)
     candidates = [path / below for below in kind.below if (path / below).is_dir()]
@@ -344,7 +344,11 @@ def read_frames(path: str | Path, dataset: str, options: FrameOptions) -> np.nda
     kind, path = KINDS[dataset], Path(path)
     size = check_options(kind, options)
     out = np.zeros((options.timesteps, 2, size, size), dtype=np.uint8)
-    events = read_recording(path, kind, options.policy, Faults())
+    faults = Faults()
+    events = read_recording(path, kind, options.policy, faults)
+    problem = _mostly_bad(events, faults)
+    if problem:
+        raise DataError(f"{path}: {problem}")
     try:
         write_frames(events, options, out)
     except ValueError as error:
@@ -369,6 +373,17 @@ def read_recording(path: Path, kind: Kind, policy: str, faults: Faults) -> Event
             f"{kind.title} has"
         )
     return events
+
+
+def _mostly_bad(events: Events, faults: Faults) -> str:
+    """What is wrong with a recording of which the policy `skip` has left less than half; else nothing.
+
+    One event far ahead makes all after it events back in time: what is left may be anything but the recording.
+    """
+    lost = faults.time_back + faults.outside
+    if lost <= len(events):
+        return ""
+    return f"{lost} of {lost + len(events)} events are bad, too many to leave out ({faults.in_words()})"
 
 
 class _Builder:
@@ -427,16 +442,18 @@ class _Builder:
     def _convert(self, path: Path, out: np.ndarray) -> bool:
         options, faults = self._options, Faults()
         events = read_recording(path, self._kind, options.policy, faults)
-        problem = None
-        over = 0
-        try:
-            over = store_frames(events, options, out)
-        except ValueError as error:
-            problem = f"{path}: {error}"
-            if options.policy == "strict":
-                raise DataError(problem) from None
-            faults.add(Faults(empty=1, first=problem))
+        problem, over = _mostly_bad(events, faults), 0
+        if problem:
+            faults = Faults(broken=1, first=f"{path}: {problem}")
+        else:
+            try:
+                over = store_frames(events, options, out)
+            except ValueError as error:
+                problem = f"{path}: {error}"
+                if options.policy == "strict":
+                    raise DataError(problem) from None
+                faults.add(Faults(empty=1, first=problem))
         with self._lock:
             self._faults.add(faults)
             self._over = [self._over[0] + over, self._over[1] + (over > 0)]
-        return problem is None
+        return not problem

@@ -23,7 +23,8 @@ class Faults:
         time_back: events before the one before them.
         outside: events outside the sensor, or that are no events of this camera.
         truncated: files that end in the middle of an event or of a packet.
-        empty: recordings without an event, where a data set has no use for them.
+        empty: recordings without an event, or with too few, where a data set has no use for them.
+        broken: recordings of which more than half of the events are bad, where a data set has no use for them.
         first: what the first fault was, with file and place.
     """
 
@@ -31,11 +32,13 @@ class Faults:
     outside: int = 0
     truncated: int = 0
     empty: int = 0
+    broken: int = 0
     first: str = ""
 
     @property
     def total(self) -> int:
-        return self.time_back + self.outside + self.truncated + self.empty
+        """How much was left out: events, ends of files and recordings."""
+        return self.time_back + self.outside + self.truncated + self.empty + self.broken
 
     def add(self, other: Faults) -> None:
         """Adds the counts of another one."""
@@ -43,6 +46,7 @@ class Faults:
         self.outside += other.outside
         self.truncated += other.truncated
         self.empty += other.empty
+        self.broken += other.broken
         self.first = self.first or other.first
 
     def in_words(self) -> str:
@@ -57,6 +61,7 @@ class Faults:
             (self.outside, "event{} outside the sensor"),
             (self.truncated, "truncated file{}"),
             (self.empty, "empty recording{}"),
+            (self.broken, "broken recording{}"),
         )
         shown = [f"{count} {what.format('' if count == 1 else 's')}" for count, what in counts if count]
         return ", ".join(shown) + (f"; the first: {self.first}" if self.first else "") if shown else "nothing"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from eccsnn.data.events.camera_path import CameraPath
+from eccsnn.data.events.classes import CALTECH101_ONLY_CLASSES, CIFAR10_DVS_CLASSES, N_CALTECH101_CLASSES
 from eccsnn.data.events.sensor import SensorModel
 from eccsnn.data.events.simulate import simulate
 from eccsnn.data.events.types import Events
@@ -28,6 +30,8 @@ class Preset:
         size: height and width of the sensor in px.
         keep_aspect: the image becomes as large as fits, and the recording as large as the image; else it fills the
             sensor.
+        classes: the class folders that the data set's reader knows.
+        left_out: classes of the images that the original has no recordings of.
         border_px: black around the image, within the sensor.
         file_format: of the originals, a name of `eccsnn.data.events.FORMATS`.
         suffix: of the originals' files.
@@ -45,9 +49,11 @@ class Preset:
     file_format: str
     suffix: str
     file_name: Callable[[str, int], str]
+    classes: tuple[str, ...]
     folder: str = ""
     test_folder: str | None = None
     border_px: int = 0
+    left_out: tuple[str, ...] = ()
 
     def fitted(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the recording of an image of `height` x `width` px."""
@@ -55,6 +61,16 @@ class Preset:
             return self.size
         scale = min(self.size[0] / height, self.size[1] / width)
         return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides, with image and seed, which events a recording has; JSON-able."""
+        return {
+            "sensor": asdict(self.sensor),
+            "path": {"t_us": list(self.path.t_us), "x_px": list(self.path.x), "y_px": list(self.path.y)},
+            "size": list(self.size),
+            "keep_aspect": self.keep_aspect,
+            "border_px": self.border_px,
+        }
 
     def record(self, image: npt.NDArray[np.uint8], *, seed: int, threads: int = 1) -> Events:
         """Simulates a recording of one image, uint8 `[H, W]` or `[H, W, 3]`; see `simulate`."""
@@ -85,6 +101,7 @@ PRESETS = {
         file_format="aedat2",
         suffix=".aedat",
         file_name=lambda name, number: f"cifar10_{name}_{number}",
+        classes=CIFAR10_DVS_CLASSES,
     ),
     "n_caltech101": Preset(
         dataset="n_caltech101",
@@ -98,6 +115,8 @@ PRESETS = {
         file_format="atis",
         suffix=".bin",
         file_name=lambda name, number: f"image_{number + 1:04d}",
+        classes=(*N_CALTECH101_CLASSES, *CALTECH101_ONLY_CLASSES),
+        left_out=CALTECH101_ONLY_CLASSES,
         folder="Caltech101",
     ),
     "n_mnist": Preset(
@@ -113,6 +132,7 @@ PRESETS = {
         file_format="atis",
         suffix=".bin",
         file_name=lambda name, number: f"{number + 1:05d}",
+        classes=tuple(str(digit) for digit in range(10)),
         folder="Train",
         test_folder="Test",
     ),

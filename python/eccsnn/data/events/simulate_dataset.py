@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eccsnn.data.events.files import replacing, write_events
+from eccsnn.data.events.image_files import ImageFiles
 from eccsnn.data.events.presets import Preset, find_preset
 from eccsnn.data.types import ImageSet
 from eccsnn.errors import ConfigError, DataError
@@ -84,7 +86,7 @@ def simulate_dataset(
 
     Raises:
         ConfigError: no such preset or format, `is_test` for an original without parts, or the folder holds a set of
-            other settings.
+            other images or settings.
         ValueError: the lengths differ, or a label has no class name.
         DataError: a file cannot be written.
     """
@@ -103,10 +105,18 @@ def simulate_dataset(
     if is_test is not None and len(is_test) != len(labels):
         raise ValueError(f"there are {len(labels)} labels and {len(is_test)} of is_test; give one for each")
     folder = Path(root)
-    _claim(folder, _manifest(chosen, preset, format, seed, source, class_names))
+    parts = [False] * len(labels) if is_test is None else [bool(test) for test in is_test]
+    _claim(folder, _manifest(chosen, preset, format, seed, source, class_names, images, labels, parts))
+    strangers = sorted({class_names[label] for label in labels} - {*chosen.classes})
+    if strangers:
+        logger.warning(
+            "%s: %s has no class %s, so its readers refuse this set; name the folders of the images as it does",
+            folder,
+            chosen.title,
+            ", ".join(map(repr, strangers[:6])) + (", ..." if len(strangers) > 6 else ""),
+        )
     suffix = FORMATS[format] or chosen.suffix
-    is_test = [False] * len(labels) if is_test is None else is_test
-    folders = [chosen.test_folder or "" if test else chosen.folder for test in is_test]
+    folders = [chosen.test_folder or "" if test else chosen.folder for test in parts]
     paths = list(_paths(folder, folders, chosen, labels, class_names, suffix))
     for parent in {path.parent for path in paths}:
         parent.mkdir(parents=True, exist_ok=True)
@@ -174,11 +184,37 @@ def picture(images: ImageSet | Sequence[npt.NDArray[np.uint8]], i: int) -> npt.N
     return image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
 
 
+def _fingerprint(
+    images: ImageSet | Sequence[npt.NDArray[np.uint8]], labels: Sequence[int], is_test: Sequence[bool]
+) -> str:
+    """sha256 (hex) over the images in their order, with labels and parts: files by name and size, others by pixels.
+
+    A recording has its name from its place among the images of its class, so other images would be other recordings
+    under the names of these.
+    """
+    digest = hashlib.sha256()
+    for i, (label, test) in enumerate(zip(labels, is_test, strict=True)):
+        if isinstance(images, ImageFiles):
+            file = images.files[i]
+            what = repr((file.path, file.size)).encode("utf-8", "surrogateescape")
+        else:
+            pixels = picture(images, i)
+            what = repr(pixels.shape).encode() + pixels.tobytes()
+        digest.update(f"{label} {int(test)} {len(what)}\n".encode() + what)
+    return digest.hexdigest()
+
+
 def _manifest(
-    preset: Preset, name: str, format: str, seed: int, source: str, class_names: Sequence[str]
+    preset: Preset,
+    name: str,
+    format: str,
+    seed: int,
+    source: str,
+    class_names: Sequence[str],
+    images: ImageSet | Sequence[npt.NDArray[np.uint8]],
+    labels: Sequence[int],
+    is_test: Sequence[bool],
 ) -> dict[str, Any]:
-    sensor = {key: getattr(preset.sensor, key) for key in preset.sensor.__dataclass_fields__}
-    path = {"t_us": list(preset.path.t_us), "x_px": list(preset.path.x), "y_px": list(preset.path.y)}
     return {
         "simulated": f"{preset.title}, simulated: not recorded by a camera",
         "simulator_version": SIMULATOR_VERSION,
@@ -187,8 +223,9 @@ def _manifest(
         "seed": seed,
         "source": source,
         "classes": list(class_names),
-        "sensor": sensor,
-        "path": path,
+        **preset.settings(),
+        "recordings": len(labels),
+        "images": _fingerprint(images, labels, is_test),
     }
 
 
@@ -201,9 +238,11 @@ def _claim(folder: Path, manifest: dict[str, Any]) -> None:
             other = json.loads(path.read_text())
             different = [key for key in manifest if other.get(key) != manifest[key]]
             if different:
+                was = {key: other.get(key) for key in ("source", "recordings", "format", "seed")}
                 raise ConfigError(
-                    f"{folder} holds a simulated set with another {', '.join(different)}; choose another folder, or "
-                    "the same settings to go on with it"
+                    f"{folder} holds a simulated set with another {', '.join(different)} (it has "
+                    f"{', '.join(f'{key} {value!r}' for key, value in was.items())}); choose another folder, or the "
+                    "same images and settings to go on with it"
                 )
             return
         strangers = [entry for entry in os.listdir(folder) if not entry.startswith(".")]

@@ -26,6 +26,7 @@ from eccsnn.data.events.datasets import (
     store_frames,
     warn_of_saturation,
 )
+from eccsnn.data.events.image_files import ImageFiles
 from eccsnn.data.events.presets import find_preset
 from eccsnn.data.events.simulate_dataset import SIMULATOR_VERSION, picture, seed_of
 from eccsnn.data.events.types import Events
@@ -34,7 +35,8 @@ from eccsnn.data.types import ImageSet
 from eccsnn.errors import DataError
 
 _LOOKED_AT = {"cifar10_dvs": 32, "n_caltech101": 128, "n_mnist": 28}
-"""Height and width in px of the images before a preset's camera: CIFAR-10's and MNIST's own; Caltech-101's, about."""
+"""Height and width in px of square images before a preset's camera: CIFAR-10's and MNIST's own; Caltech-101's, about
+(which itself is recorded as it is, see `registry.images_to_record`)."""
 
 
 def image_size_for(dataset: str) -> int:
@@ -48,7 +50,7 @@ def image_size_for(dataset: str) -> int:
 
 def open_simulated(
     dataset: str,
-    images: ImageSet,
+    images: ImageSet | ImageFiles,
     class_names: Sequence[str],
     options: FrameOptions,
     *,
@@ -65,7 +67,7 @@ def open_simulated(
         class_names: by class id.
         options: how recordings become frames.
         source: what the images are, for the name.
-        key: what identifies the images, with a hash of their pixels.
+        key: what identifies the images, with a hash of their pixels or files.
         seed: integer >= 0; recording `i` gets the noise of `(seed, i)`.
         is_test: bool `[N]`, which recordings are the test part; None: there is none.
 
@@ -103,7 +105,8 @@ def open_simulated(
         name=f"{SIMULATED}: {kind.title} of {source}",
         class_names=tuple(class_names),
         has_test_part=is_test is not None,
-        key={"dataset": f"{dataset}_simulated", **key, "seed": seed, "image_size": size, **frames_key(options)},
+        key={"dataset": f"{dataset}_simulated", **key, "seed": seed, "image_size": size, **frames_key(options)}
+        | {"camera": preset.settings()},
         signature={"frames version": FRAMES_VERSION, "simulator version": SIMULATOR_VERSION},
         build=build,
         default_test_fraction=0.1,

@@ -9,6 +9,8 @@ import numpy as np
 
 from eccsnn.data.events.types import Events
 
+MOST_BINS = 10_000
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -22,7 +24,7 @@ class Summary:
         first_us: time of the first event; 0 for none.
         last_us: time of the last event; 0 for none.
         rate_per_bin: events a second in consecutive bins of `bin_us` from the first event; the last bin may be cut.
-        bin_us: µs.
+        bin_us: µs; what was asked for, doubled until `MOST_BINS` suffice.
     """
 
     events: int
@@ -36,6 +38,7 @@ class Summary:
 
     @property
     def duration_us(self) -> int:
+        """From the first event to the last, in µs."""
         return self.last_us - self.first_us
 
     @property
@@ -50,7 +53,9 @@ class Summary:
 
 
 def summarize(blocks: Iterable[Events], *, bin_us: int = 100_000) -> Summary:
-    """Counts a recording that comes in consecutive blocks, such as `iterate_events` gives; memory stays bounded.
+    """Counts a recording that comes in consecutive blocks, such as `iterate_events` gives.
+
+    Memory stays bounded, however long the recording is and however far apart its times are.
 
     Raises:
         ValueError: there is no block, or `bin_us` is below 1.
@@ -75,6 +80,9 @@ def summarize(blocks: Iterable[Events], *, bin_us: int = 100_000) -> Summary:
         last = int(block.t[-1])
         total += len(block)
         brighter += int(block.polarity.sum(dtype=np.int64))
+        while (last - first) // bin_us >= MOST_BINS:
+            bin_us *= 2
+            counts = np.pad(counts, (0, len(counts) % 2)).reshape(-1, 2).sum(axis=1)
         found = np.bincount((block.t - first) // bin_us)
         if len(found) > len(counts):
             counts = np.pad(counts, (0, len(found) - len(counts)))

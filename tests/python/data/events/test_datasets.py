@@ -1,6 +1,7 @@
 """Event data sets in tiny copies of their layouts, in the real formats."""
 
 import logging
+import struct
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from eccsnn.data import load_dataset
 from eccsnn.data.events import Events, frames, write_events
 from eccsnn.data.events.classes import CIFAR10_DVS_CLASSES, N_CALTECH101_CLASSES
+from eccsnn.data.events.datasets import FrameOptions, read_frames
 from eccsnn.errors import ConfigError, DataError
 
 
@@ -102,6 +104,29 @@ def test_a_bad_recording_is_an_error_or_skipped_and_counted(cifar10_dvs, caplog)
     assert sum(len(part) for part in (data.train, data.val, data.test)) == 30
 
 
+def test_a_recording_that_loses_most_of_its_events_is_skipped_and_counted(cifar10_dvs, make_events, caplog):
+    root = cifar10_dvs(count=3)
+    options = {"root": root, "timesteps": 4, "image_size": 8, "policy": "skip"}
+    victim = root / "cat" / "cifar10_cat_1.aedat"
+    events = make_events(400, seed=0)
+    for outlier, usable in ((100, 29), (300, 30)):  # one time twenty minutes ahead: 299 or 99 events are before it
+        data = bytearray(victim.read_bytes()[: -8 * 400])
+        for i, (t, x, y, p) in enumerate(zip(events.t, events.x, events.y, events.polarity, strict=True)):
+            t = int(t) + (1_200_000_000 if i == outlier else 0)
+            data += struct.pack(">II", (127 - int(x)) << 8 | (127 - int(y)) << 1 | (1 - int(p)), t)
+        victim.write_bytes(data)
+        caplog.clear()
+        splits = load_dataset("cifar10_dvs", **options)
+        assert sum(len(part) for part in (splits.train, splits.val, splits.test)) == usable
+        if usable == 29:
+            assert "left out 1 broken recording; the first: " in caplog.text
+            assert "cifar10_cat_1.aedat: 299 of 400 events are bad" in caplog.text
+            with pytest.raises(DataError, match=r"cifar10_cat_1\.aedat: 299 of 400 events are bad, too many"):
+                read_frames(victim, "cifar10_dvs", FrameOptions(size=8, timesteps=4, policy="skip"))
+        else:
+            assert "left out 99 events back in time" in caplog.text
+
+
 def test_counts_that_do_not_fit_in_a_byte_are_reported(tmp_path, caplog):
     for name in CIFAR10_DVS_CLASSES:
         (tmp_path / name).mkdir()
@@ -167,12 +192,12 @@ def test_a_missing_class_of_cifar10_dvs_is_an_error(cifar10_dvs):
         load_dataset("cifar10_dvs", root=root)
 
 
-def write_caltech(root, classes, make_events, count=3):
+def write_caltech(root, classes, make_events, count=3, suffix=".bin"):
     for label, name in enumerate(classes):
         (root / name).mkdir(parents=True)
         for i in range(count):
             recording = make_events(200, seed=100 * label + i, width=240, height=180)
-            write_events(root / name / f"image_{i:04d}.bin", recording)
+            write_events(root / name / f"image_{i:04d}{suffix}", recording)
 
 
 def test_n_caltech101_has_a_class_list_of_its_own(tmp_path, make_events):
@@ -210,3 +235,26 @@ def test_n_mnist_has_its_own_parts_and_size(tmp_path, make_events):
     assert (len(data.train), len(data.test), data.image_shape) == (30, 10, (2, 34, 34))
     with pytest.raises(ConfigError, match="comes with a test part"):
         load_dataset("n_mnist", root=tmp_path, test_fraction=0.1)
+
+
+@pytest.mark.parametrize(
+    ("below", "suffix"),
+    [
+        ("Caltech101", ".bin"),
+        ("", ".bin"),
+        ("NCALTECH101/Caltech101", ".bin"),  # tonic's
+        ("extract/Caltech101", ".bin"),  # SpikingJelly's
+        ("events_np", ".npz"),
+    ],
+)
+def test_n_caltech101_is_found_wherever_libraries_put_it(tmp_path, make_events, below, suffix):
+    write_caltech(tmp_path / below, ("anchor", "yin_yang"), make_events, suffix=suffix)
+    data = load_dataset("n_caltech101", root=tmp_path, timesteps=2, image_size=8)
+    assert data.class_names == ("anchor", "yin_yang")
+    assert data.name == f"N-Caltech101 (2 folders, not its 101) ({suffix})"
+
+
+def test_a_folder_without_classes_is_no_n_caltech101(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(DataError, match=r"holds no N-Caltech101: there is no folder .*found 'photos/'"):
+        load_dataset("n_caltech101", root=tmp_path)

@@ -6,10 +6,12 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from eccsnn.data import ImageSet, load_dataset
 from eccsnn.data.events import read_events
 from eccsnn.data.events.classes import CIFAR10_DVS_CLASSES
+from eccsnn.data.events.image_files import ImageFiles
 from eccsnn.data.events.presets import PRESETS
 from eccsnn.data.events.simulate_dataset import simulate_dataset
 from eccsnn.errors import ConfigError
@@ -88,6 +90,38 @@ def test_compact_arrays(tmp_path):
     simulated(tmp_path / "arrays", 2, format="npz")
     arrays = read_events(tmp_path / "arrays" / "airplane" / "cifar10_airplane_0.npz", sensor=(128, 128))
     assert arrays == read_events(tmp_path / "files" / "airplane" / "cifar10_airplane_0.aedat")
+
+
+def test_other_images_do_not_go_into_the_same_folder(tmp_path):
+    simulated(tmp_path / "set", 4)
+    before = tree(tmp_path / "set")
+    with pytest.raises(ConfigError, match=r"another recordings, images \(it has .*recordings 4"):
+        simulated(tmp_path / "set", 8)
+    data = images(4)
+    with pytest.raises(ConfigError, match=r"another images .*choose another folder, or the same images"):
+        simulate_dataset(data, data.labels[::-1], CIFAR10_DVS_CLASSES, tmp_path / "set", preset="cifar10_dvs")
+    other = ImageSet(data.images[::-1], data.labels)
+    with pytest.raises(ConfigError, match="another images"):
+        simulate_dataset(other, data.labels, CIFAR10_DVS_CLASSES, tmp_path / "set", preset="cifar10_dvs")
+    assert tree(tmp_path / "set") == before
+
+
+def test_parts_and_files_are_part_of_what_a_folder_holds(tmp_path):
+    data = images(2, channels=1)
+    options = {"preset": "n_mnist", "root": tmp_path / "set"}
+    simulate_dataset(data, [0, 1], "01", is_test=[False, True], **options)
+    with pytest.raises(ConfigError, match="another images"):
+        simulate_dataset(data, [0, 1], "01", is_test=[True, False], **options)
+    for name in ("0", "1"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(2):
+            pixels = data.images[i, 0]
+            Image.fromarray(np.pad(pixels, i)).save(tmp_path / "photos" / name / f"{i}.png")
+    for seed in range(20):
+        some = ImageFiles.of_folder(tmp_path / "photos", limit=2, seed=seed)
+        simulate_dataset(some, some.labels, some.class_names, tmp_path / f"s{seed}", preset="n_mnist")
+    prints = {json.loads((tmp_path / f"s{seed}" / "simulated.json").read_text())["images"] for seed in range(20)}
+    assert len(prints) == 4
 
 
 def test_bad_input_is_refused(tmp_path):

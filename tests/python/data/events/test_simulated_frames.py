@@ -1,11 +1,16 @@
 """Data sets of recordings that are made of images: no file of a recording, but the same frames as from one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from eccsnn.data import ImageSet, batches, load_dataset
+from eccsnn.data.events.camera_path import CameraPath
 from eccsnn.data.events.datasets import FrameOptions, read_frames
+from eccsnn.data.events.image_files import ImageFiles
+from eccsnn.data.events.presets import PRESETS
 from eccsnn.data.events.simulate_dataset import simulate_dataset
 from eccsnn.data.events.simulated import open_simulated
 from eccsnn.errors import ConfigError, DataError
@@ -94,6 +99,73 @@ def test_binary_frames_are_spikes(splits, cache):
 def test_another_seed_makes_another_camera(splits, cache):
     other = load_dataset("cifar10_dvs", simulate=DIGITS | {"seed": 1}, timesteps=3, image_size=16, cache_dir=cache)
     assert other.fingerprint != splits.fingerprint
+
+
+def write_photos(folder, classes, count=3):
+    """Photographs of several shapes, none of them square."""
+    random = np.random.default_rng(0)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = random.integers(0, 255, (20 + 4 * i, 40, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"image_{i + 1:04d}.png")
+
+
+@pytest.fixture
+def caltech(tmp_path):
+    write_photos(
+        tmp_path / "caltech101" / "101_ObjectCategories", ("BACKGROUND_Google", "Faces", "Faces_easy", "anchor")
+    )
+    return tmp_path
+
+
+def test_caltech101_is_recorded_whole_and_with_the_classes_of_n_caltech101(cache, caltech, tmp_path):
+    made = {"images": "caltech101", "root": str(caltech)}
+    options = {"timesteps": 2, "image_size": 24, "cache_dir": cache}
+    data = load_dataset("n_caltech101", simulate=made, **options)
+    assert data.class_names == ("BACKGROUND_Google", "Faces_easy", "anchor")
+    assert data.name == "simulated DVS: N-Caltech101 of Caltech-101"
+    assert len(data.train) + len(data.val) + len(data.test) == 9
+    assert (data.train.images[..., 16:].sum(axis=(1, 2, 3, 4)) > 0).all()  # the right third, too
+    files = ImageFiles.of_folder(caltech / "caltech101" / "101_ObjectCategories", ignore=("Faces",))
+    simulate_dataset(files, files.labels, files.class_names, tmp_path / "set", preset="n_caltech101")
+    read = load_dataset("n_caltech101", root=tmp_path / "set", **options)
+    assert read.class_names == data.class_names
+    for part in ("train", "val", "test"):
+        np.testing.assert_array_equal(getattr(read, part).images, getattr(data, part).images)
+
+
+def test_the_background_is_left_out_on_demand(cache, caltech):
+    made = {"images": "caltech101", "root": str(caltech)}
+    options = {"timesteps": 2, "image_size": 24, "cache_dir": cache, "simulate": made}
+    data = load_dataset("n_caltech101", include_background=False, **options)
+    assert data.class_names == ("Faces_easy", "anchor")
+    assert data.name == "simulated DVS: N-Caltech101 of Caltech-101 without background"
+    with pytest.raises(ConfigError, match="include_background is False, which does not apply to images of 'digits'"):
+        load_dataset("n_caltech101", simulate=DIGITS, include_background=False, cache_dir=cache)
+
+
+def test_changed_photographs_are_recorded_anew(cache, tmp_path):
+    write_photos(tmp_path / "photos" / "train", ("ant", "anchor"))
+    write_photos(tmp_path / "photos" / "test", ("ant", "anchor"), count=1)
+    options = {"timesteps": 2, "image_size": 24, "cache_dir": cache}
+    made = {"images": "image_folder", "root": str(tmp_path / "photos")}
+    before = load_dataset("n_caltech101", simulate=made, **options)
+    assert len(before.train) + len(before.val) + len(before.test) == 6  # the training part
+    Image.fromarray(np.full((30, 30, 3), 9, np.uint8)).save(tmp_path / "photos/train/ant/image_0001.png")
+    assert load_dataset("n_caltech101", simulate=made, **options).fingerprint != before.fingerprint
+
+
+def test_another_camera_is_another_entry_of_the_cache(splits, cache, monkeypatch):
+    preset = PRESETS["cifar10_dvs"]
+    for change in (
+        {"sensor": replace(preset.sensor, threshold_on=0.5)},
+        {"path": CameraPath.closed_loops(loops=2, side_px=4.0, side_us=54_000)},
+        {"border_px": 1},
+    ):
+        monkeypatch.setitem(PRESETS, "cifar10_dvs", replace(preset, **change))
+        other = load_dataset("cifar10_dvs", simulate=DIGITS, timesteps=3, image_size=16, cache_dir=cache)
+        assert other.fingerprint != splits.fingerprint
 
 
 @pytest.mark.parametrize(
