@@ -26,6 +26,7 @@ from eccsnn.data.events.datasets import (
     store_frames,
     warn_of_saturation,
 )
+from eccsnn.data.events.frames import check_slices
 from eccsnn.data.events.image_files import ImageFiles
 from eccsnn.data.events.presets import find_preset
 from eccsnn.data.events.simulate_dataset import SIMULATOR_VERSION, picture, seed_of
@@ -78,6 +79,8 @@ def open_simulated(
     size = check_options(kind, options)
 
     def build(allocate: Allocate) -> None:
+        if len(images):
+            record(0)  # is it long enough? else nothing is laid out for the slices
         frames = allocate("images", frames_shape(len(images), size, options), np.uint8)
         allocate("labels", (len(images),), np.int64)[:] = images.labels
         allocate("is_test", (len(images),), np.bool_)[:] = False if is_test is None else is_test
@@ -86,20 +89,21 @@ def open_simulated(
 
         def work(start: int, stop: int) -> None:
             for i in range(start, stop):
-                over[i] = record(i, frames[i])
+                over[i] = store_frames(record(i), options, frames[i])
 
         in_chunks(len(images), work, description=f"simulating {kind.title}")
         warn_of_saturation(source, int(over.sum()), int((over > 0).sum()))
 
-    def record(i: int, out: npt.NDArray[np.uint8]) -> int:
+    def record(i: int) -> Events:
         events = preset.record(picture(images, i), seed=seed_of(seed, i))
         width, height = kind.sensor
         # The recording of an image that does not fill the sensor is smaller; its pixels are those at the top left.
         events = Events.unchecked(events.t, events.x, events.y, events.polarity, width=width, height=height)
         try:
-            return store_frames(events, options, out)
+            check_slices(events, options.timesteps, options.slice_by)
         except ValueError as error:
             raise DataError(f"image {i} of {source}: its simulated recording is too short: {error}") from None
+        return events
 
     return Source(
         name=f"{SIMULATED}: {kind.title} of {source}",

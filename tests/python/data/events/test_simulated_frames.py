@@ -193,3 +193,10 @@ def test_a_recording_with_fewer_events_than_slices_is_an_error():
     source = open_simulated("n_caltech101", grey, ("a",), FrameOptions(size=8, timesteps=10**6), source="grey", key={})
     with pytest.raises(DataError, match="image 0 of grey: its simulated recording is too short"):
         built(source)
+
+
+def test_more_slices_than_a_recording_has_are_refused_before_they_are_laid_out(cache):
+    with pytest.raises(
+        DataError, match=r"its simulated recording is too short: \d+ events cannot be cut into 1000000000"
+    ):
+        load_dataset("cifar10_dvs", cache_dir=cache, timesteps=10**9, simulate={"images": "digits", "limit": 40})
