@@ -95,7 +95,8 @@ def check_range(counts: CountArray, max_count: int) -> None:
     Raises:
         ValueError: A count is negative or above max_count.
     """
-    if counts.size and not 0 <= int(counts.min()) <= int(counts.max()) <= max_count:
+    low = 0 if counts.dtype == np.uint8 or not counts.size else counts.min()
+    if counts.size and not 0 <= low <= counts.max() <= max_count:
         raise ValueError(f"features span {counts.min()}..{counts.max()}, expected counts in 0..{max_count}")
 
 
@@ -111,13 +112,14 @@ def as_labels(labels: Any, count: int) -> Labels:
         array = array.astype(np.int64)
     if array.shape != (count,):
         raise ValueError(f"labels have shape {list(array.shape)}, expected [{count}]: one for each sample")
-    if not np.issubdtype(array.dtype, np.integer):
+    if array.dtype.kind not in "iu":
         raise TypeError(f"labels have dtype {array.dtype}, expected integer class ids")
-    if count and array.min() < 0:
+    ids = np.ascontiguousarray(array, dtype=np.int64)  # of uint64, what is too large becomes negative
+    if count and ids.min() < 0:
+        if array.dtype == np.uint64:
+            raise ValueError(f"labels contain {array.max()}, expected class ids of at most {np.iinfo(np.int64).max}")
         raise ValueError(f"labels contain {array.min()}, expected class ids of at least 0")
-    if count and array.max() > np.iinfo(np.int64).max:  # of uint64: as int64 it would become negative
-        raise ValueError(f"labels contain {array.max()}, expected class ids of at most {np.iinfo(np.int64).max}")
-    return np.ascontiguousarray(array, dtype=np.int64)
+    return ids
 
 
 def count_bound(model: SpikingModel, layers: Sequence[str] = (PENULTIMATE,)) -> int:

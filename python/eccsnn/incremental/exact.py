@@ -108,6 +108,7 @@ class ExactLearner(Learner):
         self._statistics = CountStatistics(size, bound, source)
         self._waiting: list[tuple[npt.NDArray[Any], Labels]] = []  # observed, but not in the statistics yet
         self._waiting_count = 0
+        self._added: int | None = None  # samples in the statistics; None: to be counted
         self._solution: tuple[Tensor, Tensor] | None = None
         self._solved: Tensor | None = None  # factor of the last solution
         self._base: _Base | None = None  # of ridge
@@ -116,13 +117,14 @@ class ExactLearner(Learner):
     def statistics(self) -> CountStatistics:
         """The state, with every sample observed."""
         self._add_waiting()
+        self._added = None  # whoever gets it may change it
         return self._statistics
 
     def _add_waiting(self) -> None:
         if self._waiting:
             rows, labels = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
             self._statistics.add(rows, labels, self.threads)
-            self._waiting, self._waiting_count = [], 0
+            self._waiting, self._waiting_count, self._added = [], 0, None
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -150,7 +152,9 @@ class ExactLearner(Learner):
         rows = inputs if summed_there else self._rows(inputs)
         labels = as_labels(labels, len(rows))
         waiting = self._waiting_count + len(rows)
-        if len(rows) < TOGETHER and int(self._statistics.samples.sum()) + waiting <= MAX_SAMPLES:
+        if self._added is None:
+            self._added = int(self._statistics.samples.sum())
+        if len(rows) < TOGETHER and self._added + waiting <= MAX_SAMPLES:
             check_range(rows, self._statistics.max_count)
             self._waiting.append((rows.copy(), labels.copy()))
             self._waiting_count = waiting
@@ -216,7 +220,7 @@ class ExactLearner(Learner):
                 f"the state holds {found[0]} features in 0..{found[1]}, expected {expected[0]} in 0..{expected[1]}; it "
                 "belongs to another trunk or expansion"
             )
-        self._statistics, self._waiting, self._waiting_count = statistics, [], 0
+        self._statistics, self._waiting, self._waiting_count, self._added = statistics, [], 0, None
         self._solution = None
         self._base = None
 
