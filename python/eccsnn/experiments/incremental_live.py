@@ -89,7 +89,7 @@ def learn_and_answer(
         labels: Their true classes, for the accuracy; None: unknown. Nothing is learnt from them.
         host, port: Of the cloud.
         memory: File of the device's memory; one that is there goes on.
-        edge_id: Of this memory; a new memory needs a new one.
+        edge_id: Of this memory, which keeps it and refuses another; a new memory needs a new one.
         threshold: Ambiguity (`margin_ambiguity`) above which an image is uploaded; None: the median of the held-out
             samples, by the classifier that the device begins with.
         codec, timeout_s, tls_ca: As for `eccsnn.services.edge.run_edge`.
@@ -103,7 +103,8 @@ def learn_and_answer(
         threshold = 0.5 if held_out is None else float(np.median(margin_ambiguity(loaded.learner.scores(counts))))
     statistics = loaded.learner.statistics
     with contextlib.ExitStack() as stack:
-        kept = stack.enter_context(DeviceMemory(memory, statistics.features, statistics.max_count, statistics.source))
+        shape = statistics.features, statistics.max_count, statistics.source
+        kept = stack.enter_context(DeviceMemory(memory, *shape, owner=edge_id))
         client, exchange = (
             stack.enter_context(CloudClient(host, port, tls_root=tls_ca, max_message_bytes=MAX_STATISTICS_BYTES))
             for _ in range(2)

@@ -118,6 +118,8 @@ class Database:
     def _errors(self) -> Iterator[None]:
         try:
             yield
+        except UnicodeDecodeError as error:  # of a text that SQLite hands out as it is
+            raise CheckpointError(self._corrupt(str(error))) from error
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code in _CORRUPT:

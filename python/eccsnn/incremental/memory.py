@@ -13,7 +13,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ CREATE INDEX exemplars_kept ON exemplars (label, priority);
 CREATE TABLE state (
     id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL, through INTEGER NOT NULL,
     dropped INTEGER NOT NULL, statistics BLOB NOT NULL,
-    judge BLOB NOT NULL, best REAL NOT NULL, others BLOB NOT NULL
+    judge BLOB NOT NULL, best REAL NOT NULL, others BLOB NOT NULL, owner TEXT NOT NULL
 );
 """
 
@@ -81,9 +81,11 @@ class DeviceMemory:
         max_pending: Most samples that may wait; `add` refuses more, so nothing acknowledged is ever evicted.
         max_aside: Most samples kept of those that were refused; the oldest go first and are counted (`dropped`).
         max_bytes: Largest size of the file; see `Database`.
+        owner: Name of the device, as the cloud knows it; the file keeps the first that it is given. Under another name
+            the cloud would count its samples twice.
 
     Raises:
-        CheckpointError: The file is corrupt, of a newer version, or holds other features.
+        CheckpointError: The file is corrupt, of a newer version, or holds other features or another device's samples.
         StorageError: Another process holds it, or `max_bytes` are too few for the statistics.
         ValueError: An argument is out of range.
 
@@ -107,6 +109,7 @@ class DeviceMemory:
         max_pending: int = 10_000,
         max_aside: int = 1_000,
         max_bytes: int = 1 << 28,
+        owner: str = "",
     ) -> None:
         if exemplars < 0 or max_pending < 1 or max_aside < 0:
             raise ValueError(
@@ -122,15 +125,19 @@ class DeviceMemory:
         try:
             with self._database.transaction() as connection:
                 connection.execute(
-                    "INSERT OR IGNORE INTO state VALUES (1, 0, 0, 0, ?, x'', 0, x'')", (empty.to_bytes(),)
+                    "INSERT OR IGNORE INTO state VALUES (1, 0, 0, 0, ?, x'', 0, x'', '')", (empty.to_bytes(),)
                 )
             self._load()
+            if owner:
+                self._keep_owner(owner)
         except BaseException:
             self._database.close()
             raise
 
     def _load(self) -> None:
-        ((version, through, data),) = self._database.rows("SELECT version, through, statistics FROM state")
+        version, through, data = self._kept("version, through, statistics")
+        self._expect(int, version, through)
+        self._expect(bytes, data)
         try:
             statistics = CountStatistics.from_bytes(data, self._source)
         except CheckpointError as error:
@@ -143,11 +150,37 @@ class DeviceMemory:
             )
         ((first,),) = self._database.rows("SELECT min(sequence) FROM pending")
         if first is not None and first <= through:
-            raise CheckpointError(
-                f"{self._database.path}: sample {first} is pending, but the statistics claim all up to {through}"
-                "; the file was changed by something else. Begin with a new one or a copy"
-            )
+            self._changed(f"sample {first} is pending, but the statistics claim all up to {through}")
+        if self.last_sequence < through:  # numbers would be given a second time
+            self._changed(f"the last sample was {self.last_sequence}, but the statistics claim all up to {through}")
         self._state = version, through, statistics
+
+    def _keep_owner(self, owner: str) -> None:
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE state SET owner = ? WHERE owner = ''", (owner,))
+        (found,) = self._kept("owner")
+        if found != owner:
+            raise CheckpointError(
+                f"{self._database.path} is the memory of {found!r}, not of {owner!r}: the cloud would count its samples "
+                "twice. Go on under its name, or choose another file"
+            )
+
+    def _kept(self, columns: str) -> tuple[Any, ...]:
+        """Columns of the one row of `state`."""
+        rows = self._database.rows(f"SELECT {columns} FROM state")
+        if len(rows) != 1:
+            self._changed(f"it holds {len(rows)} states in place of one")
+        return rows[0]
+
+    def _expect(self, kind: type, *values: Any) -> None:
+        for value in values:
+            if not isinstance(value, kind):
+                self._changed(f"it holds a {type(value).__name__} in place of a {kind.__name__}")
+
+    def _changed(self, what: str) -> NoReturn:
+        raise CheckpointError(
+            f"{self._database.path}: {what}; the file was changed by something else. Begin with a new one or a copy"
+        )
 
     # --- reading ------------------------------------------------------------------------------------------------
 
@@ -170,7 +203,9 @@ class DeviceMemory:
     def last_sequence(self) -> int:
         """Number of the last sample that was kept: after a crash it says whether an unanswered `add` has happened."""
         rows = self._database.rows("SELECT seq FROM sqlite_sequence WHERE name = 'pending'")
-        return rows[0][0] if rows else 0
+        number = rows[0][0] if rows else 0
+        self._expect(int, number)
+        return int(number)
 
     @property
     def pending(self) -> int:
@@ -185,12 +220,16 @@ class DeviceMemory:
     @property
     def dropped(self) -> int:
         """Refused samples that are not kept any more."""
-        return self._database.rows("SELECT dropped FROM state")[0][0]
+        (number,) = self._kept("dropped")
+        self._expect(int, number)
+        return int(number)
 
     @property
     def best(self) -> Best:
         """What `accept` or `keep_others` were given last."""
-        ((judge, accuracy),) = self._database.rows("SELECT judge, best FROM state")
+        judge, accuracy = self._kept("judge, best")
+        self._expect(bytes, judge)
+        self._expect(float, accuracy)
         return Best(judge, accuracy)
 
     def others(self) -> CountStatistics | None:
@@ -199,7 +238,8 @@ class DeviceMemory:
         Raises:
             CheckpointError: Their bytes have changed.
         """
-        ((data,),) = self._database.rows("SELECT others FROM state")
+        (data,) = self._kept("others")
+        self._expect(bytes, data)
         try:
             return CountStatistics.from_bytes(data, self._source) if data else None
         except CheckpointError as error:
@@ -390,7 +430,9 @@ class DeviceMemory:
     def _decode(self, rows: list[tuple[Any, ...]]) -> tuple[npt.NDArray[np.int64], CountArray, Labels]:
         size = self._features * self._dtype.itemsize
         for sequence, label, counts, crc in rows:
-            if len(counts) != size or _crc(label, counts) != crc:
+            self._expect(int, sequence, label, crc)
+            self._expect(bytes, counts)
+            if label < 0 or len(counts) != size or _crc(label, counts) != crc:
                 raise CheckpointError(
                     f"{self._database.path}: sample {sequence} does not match its checksum. Begin with a new file or a "
                     "copy"

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -304,6 +305,54 @@ def test_a_damaged_page_is_found(tmp_path: Path) -> None:
     path.write_bytes(bytes(data))
     with pytest.raises(CheckpointError, match="corrupt"):
         opened(tmp_path)
+
+
+def test_flipped_bits_give_errors_that_say_so(tmp_path: Path) -> None:
+    changed = tmp_path / "changed"
+    rows, labels = samples(40)
+    with opened(tmp_path, exemplars=3) as memory:
+        memory.add(rows[:30], labels[:30])
+        memory.absorb()
+        memory.add(rows[30:], labels[30:])
+    data, rng, refused = (tmp_path / "memory.db").read_bytes(), np.random.default_rng(0), 0
+    for position in rng.integers(0, len(data), 400).tolist():
+        flipped = bytearray(data)
+        flipped[position] ^= 1 << int(rng.integers(8))
+        shutil.rmtree(changed, ignore_errors=True)
+        changed.mkdir()
+        (changed / "memory.db").write_bytes(flipped)
+        try:
+            with opened(changed, exemplars=3) as memory:
+                assert memory.last_sequence >= memory.through
+                memory.pending_samples()
+                memory.exemplars_of()
+                assert memory.best
+                memory.others()
+                memory.add(rows[:2], labels[:2])
+                memory.absorb()
+        except (CheckpointError, StorageError):
+            refused += 1
+    assert refused > 20
+
+
+def test_numbers_that_would_be_given_twice_are_refused(tmp_path: Path) -> None:
+    with opened(tmp_path) as memory:
+        memory.add(*samples(20))
+        memory.absorb()
+    with contextlib.closing(sqlite3.connect(tmp_path / "memory.db")) as connection:
+        connection.execute("UPDATE sqlite_sequence SET seq = 3")
+        connection.commit()
+    with pytest.raises(CheckpointError, match="the last sample was 3, but the statistics claim all up to 20"):
+        opened(tmp_path)
+
+
+def test_a_device_keeps_its_name(tmp_path: Path) -> None:
+    opened(tmp_path).close()  # of nobody yet
+    for _ in range(2):
+        opened(tmp_path, owner="a").close()
+    with pytest.raises(CheckpointError, match="memory of 'a', not of 'b'"):
+        opened(tmp_path, owner="b")
+    opened(tmp_path).close()
 
 
 def test_one_process_holds_the_file(tmp_path: Path) -> None:
