@@ -161,7 +161,7 @@ class DeviceMemory:
         (found,) = self._kept("owner")
         if found != owner:
             raise CheckpointError(
-                f"{self._database.path} is the memory of {found!r}, not of {owner!r}: the cloud would count its samples "
+                f"{self._database.path} is the memory of {found!r}, not of {owner!r}: the cloud would count samples "
                 "twice. Go on under its name, or choose another file"
             )
 
