@@ -213,7 +213,6 @@ def test_spikebottlenet_takes_all_timesteps(runs):
     ("name", "override", "message"),
     [
         ("neucodex", "unit.point=stage9", "unknown split point 'stage9'"),
-        ("neucodex", "network.model.connect=add", "binary spikes"),
         (
             "neucodex",
             "network.model.name=resnet18",
