@@ -87,8 +87,13 @@ def learner_figures(run: Run) -> list[Figure]:
             [Variant("", over)],
             wide=True,
         ),
-        Figure("Accuracy against memory", caption, [Variant("", bytes_kept)]),
-        Figure("Accuracy against time", "Learning all tasks after the first, as measured.", [Variant("", seconds)]),
+        Figure("Accuracy against memory", caption, [Variant("", bytes_kept)], wide=True),
+        Figure(
+            "Accuracy against time",
+            "Learning all tasks after the first, as measured.",
+            [Variant("", seconds)],
+            wide=True,
+        ),
     ]
 
 
