@@ -235,7 +235,7 @@ struct LifOfPackedCall {
   LifForward args;
 };
 
-// The same for the backward pass from bits.
+// Outputs and arguments of the backward pass from bits.
 struct LifMaskBackwardCall {
   LifMaskBackwardCall(const Tensor& grad_spikes, const std::optional<Tensor>& grad_v_final,
                       const Tensor& mask, const std::optional<Tensor>& tau_tensor, const LifParams& params,
