@@ -53,7 +53,7 @@ def run_split(run: Run) -> dict[str, Any]:
     uncut = _uncut(run, splits, backbone)
     cut = tables = None
     if config.unit is not None:
-        cut = _cut(run, splits, backbone)
+        cut = _cut(run, splits, backbone, uncut)
         run.keep(cut, MODEL, "cut.safetensors")
         if config.spiking and config.wire.tables:
             tables = _tables(run, splits, cut)
@@ -123,14 +123,14 @@ def _uncut(run: Run, splits: Splits, backbone: Artefact) -> Artefact:
     return run.stage("uncut", inputs, _TRAINING_CODE, partial(builds.uncut, config, splits, backbone.path, training))
 
 
-def _cut(run: Run, splits: Splits, backbone: Artefact) -> Artefact:
+def _cut(run: Run, splits: Splits, backbone: Artefact, uncut: Artefact) -> Artefact:
     """The unit's stage, then that of the whole network."""
     config: SplitConfig = run.config
     unit, losses = config.unit, config.finetune
     assert unit is not None
     teacher: Artefact | None = None
     if losses.logit_weight > 0:
-        teacher = cloud_stage(run, splits) if losses.teacher == "cloud" else backbone
+        teacher = cloud_stage(run, splits) if losses.teacher == "cloud" else uncut
     shared = training_inputs(config, splits) | {
         "seed": config.seed,
         "point": unit.point,

@@ -64,7 +64,9 @@ class Finetune(Section):
         0.5, ge=0, description="of the distillation from the teacher's logits; 0 switches it off"
     )
     temperature: Positive = Field(3.0, description="of the teacher's logits")
-    teacher: Literal["uncut", "cloud"] = Field("uncut", description="the network before the cut, or the ANN of `cloud`")
+    teacher: Literal["uncut", "cloud"] = Field(
+        "uncut", description="the uncut network with all its epochs, or the ANN of `cloud`"
+    )
     rate_weight: float = Field(0.0, ge=0, description="of the bits a wire element that the codec's model estimates")
 
 
