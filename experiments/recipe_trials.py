@@ -22,17 +22,19 @@ from eccsnn.data import load_dataset
 from eccsnn.host_memory import keep_freed_memory
 from eccsnn.training import FitOptions, train_classifier
 
-SEW: dict[str, Any] = {"name": "sew_resnet18", "timesteps": 4, "norm_gain": 2.0, "connect": "iand", "stem_stride": 2}
+SEW: dict[str, Any] = {"name": "sew_resnet10", "timesteps": 4, "norm_gain": 2.0, "connect": "add"}
+DEEPER: dict[str, Any] = SEW | {"name": "sew_resnet18", "stem_stride": 2}
 MOBILENET: dict[str, Any] = {"name": "spiking_mobilenet", "timesteps": 4, "norm_gain": 2.0, "stem_stride": 2}
 CANDIDATES: list[tuple[dict[str, Any], float]] = [
     *((SEW, lr) for lr in (0.001, 0.003, 0.01)),
     (SEW | {"norm_gain": 1.0}, 0.003),
-    *((SEW | {"connect": "add"}, lr) for lr in (0.003, 0.01)),
+    (SEW | {"connect": "iand"}, 0.003),
+    (DEEPER, 0.003),
+    (DEEPER | {"connect": "iand"}, 0.003),
     ({"name": "spiking_vgg9", "timesteps": 4, "norm_gain": 2.0}, 0.003),
-    (SEW | {"stem_stride": 1}, 0.003),
     (MOBILENET, 0.003),
     (MOBILENET | {"depthwise_neurons": False}, 0.003),
-    *(({"name": "resnet18", "stem_stride": 2}, lr) for lr in (0.001, 0.003, 0.01)),
+    *(({"name": "resnet18"}, lr) for lr in (0.001, 0.003, 0.01)),
 ]
 
 

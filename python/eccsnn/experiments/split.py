@@ -5,7 +5,8 @@
     data -> cloud -> outputs                                                         (cloud only; or as a teacher)
 
 Every arrow is a stage of `eccsnn.experiments.stages`: computed once, then reused under its key. `network` is shared by
-all systems that cut the same network.
+all systems that cut the same network. `uncut` is both the yardstick and, unless the configuration says otherwise, the
+teacher of `unit` and `finetune`.
 """
 
 from __future__ import annotations
