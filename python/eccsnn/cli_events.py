@@ -76,7 +76,7 @@ def simulate(
     from eccsnn.data.events.image_files import ImageFiles, read_image
     from eccsnn.data.events.presets import find_preset
     from eccsnn.data.events.simulate_dataset import simulate_dataset
-    from eccsnn.data.registry import images_to_record
+    from eccsnn.data.images_to_record import images_to_record
 
     chosen = find_preset(preset)
     if Path(source).is_file():

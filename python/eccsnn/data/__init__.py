@@ -16,7 +16,8 @@ from eccsnn.data.batches import (
     num_batches,
 )
 from eccsnn.data.decode import decode_image
-from eccsnn.data.registry import DatasetInfo, list_datasets, load_dataset
+from eccsnn.data.load import load_dataset
+from eccsnn.data.registry import DatasetInfo, list_datasets
 from eccsnn.data.scenario import Scenario, build_scenario, restrict
 from eccsnn.data.splits import stratified_split, stratified_subset
 from eccsnn.data.types import ImageSet, Splits, channel_statistics

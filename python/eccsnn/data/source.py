@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import PIL
 
-from eccsnn.data.cache import Allocate
+from eccsnn.data.cache import Allocate, AnyArray, CachedArrays, array_sha256, open_cached
 from eccsnn.data.decode import IMAGE_SUFFIXES, decode_files
 from eccsnn.errors import DataError
 
@@ -178,3 +179,23 @@ def format_of(files: Sequence[ListedFile]) -> str:
 def _some(names: Sequence[str], limit: int = 6) -> str:
     shown = ", ".join(repr(n) for n in names[:limit])
     return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def read_source(source: Source, cache_dir: Path | None) -> CachedArrays:
+    """The arrays of a source, from the cache where it uses one."""
+    if source.use_cache:
+        return open_cached(
+            str(source.key["dataset"]),
+            key=source.key,
+            signature=source.signature,
+            build=source.build,
+            cache_dir=cache_dir,
+        )
+    arrays: dict[str, AnyArray] = {}
+
+    def allocate(name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> AnyArray:
+        arrays[name] = np.zeros(shape, dtype=dtype)
+        return arrays[name]
+
+    source.build(allocate)
+    return CachedArrays(arrays, {name: array_sha256(array) for name, array in arrays.items()})

@@ -37,7 +37,7 @@ from eccsnn.errors import DataError
 
 _LOOKED_AT = {"cifar10_dvs": 32, "n_caltech101": 128, "n_mnist": 28}
 """Height and width in px of square images before a preset's camera: CIFAR-10's and MNIST's own; Caltech-101's, about
-(which itself is recorded as it is, see `registry.images_to_record`)."""
+(which itself is recorded as it is, see `data.images_to_record`)."""
 
 
 def image_size_for(dataset: str) -> int:
