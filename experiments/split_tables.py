@@ -84,7 +84,8 @@ def _recipes(files: Sequence[File]) -> str:
     spiking = rates(("neucodex", "spikebottlenet", "edge_only"))
     return (
         f" Learning rates{f' (spiking {spiking}, artificial {artificial})' if spiking else ''} were tried in the same few short runs on CIFAR-10 for spiking "
-        "and artificial networks (configs/neucodex/recipe_trials.json); nothing else of the recipes was searched."
+        "and artificial networks (configs/neucodex/recipe_trials.json), shapes of spiking units in short trainings, too "
+        "(configs/neucodex/unit_trials.json), both on validation data; nothing else of the recipes was searched."
     )
 
 
