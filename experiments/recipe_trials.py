@@ -9,15 +9,13 @@ images. Test images are not touched. ANNs get the same trials as spiking network
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+from trials import write_trials
 
-import eccsnn
 from eccsnn.data import load_dataset
 from eccsnn.host_memory import keep_freed_memory
 from eccsnn.training import FitOptions, train_classifier
@@ -60,19 +58,15 @@ def main(arguments: list[str]) -> None:
         )
         rows.append({"model": model, "lr": lr, "val_accuracy": [r["val_accuracy"] for r in result.records]})
         print(rows[-1], flush=True)
-    file = {
-        "command": f"python experiments/recipe_trials.py DATA/cifar10 --images {options.images} --epochs {options.epochs} --out FILE",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "eccsnn": eccsnn.__version__,
-        "torch": torch.__version__,
-        "data": splits.name,
-        "images": options.images,
-        "epochs": options.epochs,
-        "seed": 0,
-        "width": 0.25,
-        "trials": rows,
-    }
-    options.out.write_text(json.dumps(file, indent=1) + "\n", encoding="utf-8")
+    write_trials(
+        options.out,
+        "python experiments/recipe_trials.py DATA/cifar10",
+        splits.name,
+        images=options.images,
+        epochs=options.epochs,
+        width=0.25,
+        trials=rows,
+    )
 
 
 if __name__ == "__main__":

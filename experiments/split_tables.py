@@ -85,7 +85,7 @@ def _recipes(files: Sequence[File]) -> str:
     return (
         f" Learning rates{f' (spiking {spiking}, artificial {artificial})' if spiking else ''} were tried in the same few short runs on CIFAR-10 for spiking "
         "and artificial networks (configs/neucodex/recipe_trials.json), shapes of spiking units in short trainings, too "
-        "(configs/neucodex/unit_trials.json), both on validation data; nothing else of the recipes was searched."
+        "(configs/neucodex/unit_trials.json), both on validation data. Network and schedule were changed once, after results of an earlier network."
     )
 
 

@@ -10,15 +10,13 @@ NETWORK is a file of `models/` of a run of neucodex/cifar10_small: `uncut.safete
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+from trials import write_trials
 
-import eccsnn
 from eccsnn.data import load_dataset
 from eccsnn.host_memory import keep_freed_memory
 from eccsnn.training import FitOptions, load_model, train_cut
@@ -78,20 +76,15 @@ def main(arguments: list[str]) -> None:
             }
         )
         print(rows[-1], flush=True)
-    command = "python experiments/unit_trials.py DATA/cifar10 NETWORK"
-    file = {
-        "command": f"{command} --images {options.images} --epochs {options.epochs} --out FILE",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "eccsnn": eccsnn.__version__,
-        "torch": torch.__version__,
-        "data": splits.name,
-        "images": options.images,
-        "epochs": options.epochs,
-        "seed": 0,
-        "network": network.spec,
-        "trials": rows,
-    }
-    options.out.write_text(json.dumps(file, indent=1) + "\n", encoding="utf-8")
+    write_trials(
+        options.out,
+        "python experiments/unit_trials.py DATA/cifar10 NETWORK",
+        splits.name,
+        images=options.images,
+        epochs=options.epochs,
+        network=network.spec,
+        trials=rows,
+    )
 
 
 if __name__ == "__main__":
